@@ -1,0 +1,228 @@
+//! Documents out of a verdict: where they go, and their bodies made of pieces.
+
+use crate::output::Output;
+
+/// One document of a verdict.
+#[derive(Clone, Debug)]
+pub struct Document<'a> {
+    output: &'a Output,
+    /// What to do with it.
+    pub operation: DocumentOperation,
+    /// The index, if the plugin names one.
+    pub index: Option<&'a str>,
+    /// The id, if the plugin names one.
+    pub id: Option<&'a str>,
+    /// The routing value, if the plugin names one.
+    pub routing: Option<&'a str>,
+    pieces: &'a [u32],
+}
+
+/// What to do with a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DocumentOperation {
+    /// Write the whole document.
+    Index,
+    /// Write this table's fields of a document that several tables build.
+    Merge,
+    /// Delete it (mode `change`).
+    Delete,
+}
+
+impl Document<'_> {
+    pub(crate) const INDEX: u32 = 0;
+    pub(crate) const MERGE: u32 = 1;
+    pub(crate) const DELETE: u32 = 2;
+    pub(crate) const HAS_INDEX: u32 = 1;
+    pub(crate) const HAS_ID: u32 = 2;
+    pub(crate) const HAS_ROUTING: u32 = 4;
+    pub(crate) const COLUMN: u32 = 0;
+    pub(crate) const COLUMN_AS: u32 = 1;
+    pub(crate) const LITERAL: u32 = 2;
+    pub(crate) const ALL_EXCEPT: u32 = 3;
+    pub(crate) const BEGIN: u32 = 4;
+    pub(crate) const END: u32 = 5;
+
+    /// Appends the body, a JSON object on one line.
+    ///
+    /// `columns` are the table's column names as JSON with their colon; `cell` gives a column's JSON value, empty if
+    /// absent.
+    pub fn write_body<'c>(&self, out: &mut Vec<u8>, columns: &ColumnNames, cell: impl Fn(u32) -> &'c [u8]) {
+        out.push(b'{');
+        let mut first = true;
+        let mut pieces = self.pieces;
+        // A comma before every field but the first of its object.
+        let name = |out: &mut Vec<u8>, first: &mut bool, name: &[u8]| {
+            if !*first {
+                out.push(b',');
+            }
+            *first = false;
+            out.extend_from_slice(name);
+        };
+        loop {
+            pieces = match *pieces {
+                [Self::COLUMN, column, ref rest @ ..] => {
+                    let value = cell(column);
+                    if !value.is_empty() {
+                        name(out, &mut first, columns.encoded(column));
+                        out.extend_from_slice(value);
+                    }
+                    rest
+                }
+                [Self::COLUMN_AS, field, column, ref rest @ ..] => {
+                    let value = cell(column);
+                    if !value.is_empty() {
+                        name(out, &mut first, self.name(field));
+                        out.extend_from_slice(value);
+                    }
+                    rest
+                }
+                [Self::LITERAL, field, start, len, ref rest @ ..] => {
+                    name(out, &mut first, self.name(field));
+                    out.extend_from_slice(self.output.range(start, len));
+                    rest
+                }
+                [Self::ALL_EXCEPT, n, ref rest @ ..] => {
+                    let (except, rest) = rest.split_at(n as usize);
+                    for column in (0..columns.len() as u32).filter(|column| !except.contains(column)) {
+                        let value = cell(column);
+                        if !value.is_empty() {
+                            name(out, &mut first, columns.encoded(column));
+                            out.extend_from_slice(value);
+                        }
+                    }
+                    rest
+                }
+                [Self::BEGIN, field, ref rest @ ..] => {
+                    name(out, &mut first, self.name(field));
+                    out.push(b'{');
+                    first = true;
+                    rest
+                }
+                [Self::END, ref rest @ ..] => {
+                    out.push(b'}');
+                    first = false;
+                    rest
+                }
+                _ => break,
+            };
+        }
+        out.push(b'}');
+    }
+
+    fn name(&self, field: u32) -> &[u8] {
+        let (start, end) = self.output.names[field as usize];
+        &self.output.encoded_names[start as usize..end as usize]
+    }
+}
+
+/// The documents of one verdict.
+#[derive(Clone, Debug)]
+pub struct Documents<'a> {
+    output: &'a Output,
+    left: u32,
+    words: &'a [u32],
+}
+
+impl<'a> Documents<'a> {
+    pub(crate) fn new(output: &'a Output, left: u32, words: &'a [u32]) -> Self {
+        Self { output, left, words }
+    }
+
+    fn text(&mut self, present: bool) -> Option<&'a str> {
+        if !present {
+            return None;
+        }
+        let (range, rest) = self.words.split_first_chunk::<2>()?;
+        self.words = rest;
+        Some(self.output.text(range[0], range[1]))
+    }
+}
+
+impl<'a> Iterator for Documents<'a> {
+    type Item = Document<'a>;
+
+    fn next(&mut self) -> Option<Document<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (head, rest) = self.words.split_first_chunk::<2>()?;
+        self.words = rest;
+        let index = self.text(head[1] & Document::HAS_INDEX != 0);
+        let id = self.text(head[1] & Document::HAS_ID != 0);
+        let routing = self.text(head[1] & Document::HAS_ROUTING != 0);
+        let (&n, rest) = self.words.split_first()?;
+        let mut len = 0;
+        for _ in 0..n {
+            len += match rest[len] {
+                Document::COLUMN | Document::BEGIN => 2,
+                Document::COLUMN_AS => 3,
+                Document::LITERAL => 4,
+                Document::ALL_EXCEPT => 2 + rest[len + 1] as usize,
+                _ => 1,
+            };
+        }
+        let (pieces, rest) = rest.split_at(len);
+        self.words = rest;
+        let operation = match head[0] {
+            Document::INDEX => DocumentOperation::Index,
+            Document::MERGE => DocumentOperation::Merge,
+            _ => DocumentOperation::Delete,
+        };
+        Some(Document { output: self.output, operation, index, id, routing, pieces })
+    }
+}
+
+/// The column names of a table version as JSON with their colon (`"name":`), encoded once.
+#[derive(Clone, Debug, Default)]
+pub struct ColumnNames {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl ColumnNames {
+    /// Encodes these names.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut encoded = Self::default();
+        for name in names {
+            crate::literal::write_string(&mut encoded.bytes, name);
+            encoded.bytes.push(b':');
+            encoded.ends.push(encoded.bytes.len() as u32);
+        }
+        encoded
+    }
+
+    /// How many columns there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is no column.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// `"name":` of a column.
+    pub fn encoded(&self, column: u32) -> &[u8] {
+        let start = match column {
+            0 => 0,
+            column => self.ends[column as usize - 1],
+        };
+        &self.bytes[start as usize..self.ends[column as usize] as usize]
+    }
+
+    /// Appends a body of all columns, a JSON object on one line; absent cells are left out.
+    pub fn write_body<'c>(&self, out: &mut Vec<u8>, cell: impl Fn(u32) -> &'c [u8]) {
+        out.push(b'{');
+        let mut first = true;
+        for column in 0..self.len() as u32 {
+            let value = cell(column);
+            if !value.is_empty() {
+                if !first {
+                    out.push(b',');
+                }
+                first = false;
+                out.extend_from_slice(self.encoded(column));
+                out.extend_from_slice(value);
+            }
+        }
+        out.push(b'}');
+    }
+}

@@ -1,0 +1,80 @@
+//! The engine that all plugins share, and the clock that ends those that run too long.
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use wasmtime::{Config, Engine};
+
+use crate::limits::Limits;
+
+/// One tick of the epoch clock: how exactly time limits are kept.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+
+/// The sandbox: an engine with few features, and the limits that hold for every plugin.
+///
+/// Dropping it stops its clock; plugins that still run lose their time limits, so it lives as long as they do (each
+/// [`crate::Plugin`] keeps it alive).
+pub struct Sandbox {
+    pub(crate) engine: Engine,
+    pub(crate) limits: Limits,
+    _clock: Clock,
+}
+
+impl Sandbox {
+    /// A sandbox with these limits.
+    ///
+    /// # Errors
+    /// This machine cannot run the engine, or no thread can be made.
+    pub fn new(limits: Limits) -> anyhow::Result<Self> {
+        let mut config = Config::new();
+        config
+            .wasm_component_model(true)
+            .epoch_interruption(true)
+            .cranelift_nan_canonicalization(true)
+            .max_wasm_stack(512 << 10)
+            .wasm_relaxed_simd(false)
+            .wasm_multi_memory(false)
+            .wasm_memory64(false)
+            .wasm_tail_call(false)
+            .wasm_backtrace_max_frames(None)
+            // A plugin uses some megabytes: no reason to reserve gigabytes of address space for each instance.
+            .memory_reservation(limits.memory_bytes as u64)
+            .memory_reservation_for_growth(0);
+        let engine = Engine::new(&config)?;
+        let clock = Clock::start(&engine)?;
+        Ok(Self { engine, limits, _clock: clock })
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// The number of ticks after which a call of `time` is ended; at least two, since the present tick is under way.
+pub(crate) fn ticks(time: Duration) -> u64 {
+    (time.as_micros() / TICK.as_micros()) as u64 + 2
+}
+
+/// Advances the engine's epoch until it is dropped.
+struct Clock {
+    _stop: mpsc::Sender<()>,
+}
+
+impl Clock {
+    fn start(engine: &Engine) -> std::io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        // Weak: the clock must not keep the engine alive after the last plugin.
+        let engine = engine.weak();
+        thread::Builder::new().name("epoch-clock".into()).spawn(move || {
+            while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
+                match engine.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => break,
+                }
+            }
+        })?;
+        Ok(Self { _stop: stop })
+    }
+}

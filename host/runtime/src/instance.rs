@@ -1,0 +1,185 @@
+//! A running instance of a plugin: its store, its limits, and the calls into it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{ResourceLimiter, Store, Trap};
+
+use crate::bindings::rowmill::plugin::{log, types};
+use crate::bindings::TransformPre;
+use crate::contract::{Batch, CallError, Description, Guest, RawOutput, Table};
+use crate::engine::{Sandbox, ticks};
+use crate::load::Bindings;
+
+/// A running instance. After [`CallError::Trapped`] it must be replaced by a new one.
+pub struct Instance {
+    sandbox: Arc<Sandbox>,
+    store: Store<HostState>,
+    bindings: Bindings,
+}
+
+/// What an instance can reach of the host: its limits and the log.
+pub(crate) struct HostState {
+    plugin: String,
+    memory_left: usize,
+    table_elements_left: usize,
+    refused: Option<&'static str>,
+    log_messages_left: u32,
+}
+
+impl Instance {
+    pub(crate) fn start(sandbox: &Arc<Sandbox>, pre: &TransformPre<HostState>, plugin: &str) -> Result<Self, CallError> {
+        let limits = &sandbox.limits;
+        let state = HostState {
+            plugin: plugin.to_string(),
+            memory_left: limits.memory_bytes,
+            table_elements_left: limits.table_elements,
+            refused: None,
+            log_messages_left: limits.log_messages_per_call,
+        };
+        let mut store = Store::new(&sandbox.engine, state);
+        store.limiter(|state| state);
+        store.epoch_deadline_trap();
+        store.set_epoch_deadline(ticks(limits.setup_time));
+        store.set_hostcall_fuel(1 << 20);
+        match pre.instantiate(&mut store) {
+            Ok(bindings) => Ok(Self { sandbox: sandbox.clone(), store, bindings }),
+            Err(error) => Err(trapped(&store, &error, limits.setup_time, limits.memory_bytes)),
+        }
+    }
+
+    pub(crate) fn describe(&mut self) -> Result<Description, CallError> {
+        let time = self.sandbox.limits.setup_time;
+        self.prepare(time, 1 << 20);
+        let result = self.bindings.rowmill_plugin_guest().call_describe(&mut self.store);
+        self.answer(result, time)
+    }
+
+    pub(crate) fn configure(&mut self, settings: &str) -> Result<(), CallError> {
+        let time = self.sandbox.limits.setup_time;
+        self.prepare(time, 1 << 20);
+        let result = self.bindings.rowmill_plugin_guest().call_configure(&mut self.store, settings);
+        self.answer(result, time)?.map_err(CallError::Refused)
+    }
+
+    /// Sets the limits of the next call: its time, and the bytes that it may answer.
+    fn prepare(&mut self, time: Duration, answer_bytes: usize) {
+        self.store.set_epoch_deadline(ticks(time));
+        self.store.set_hostcall_fuel(answer_bytes);
+        let state = self.store.data_mut();
+        state.log_messages_left = self.sandbox.limits.log_messages_per_call;
+        state.refused = None;
+    }
+
+    fn answer<T>(&self, result: wasmtime::Result<T>, time: Duration) -> Result<T, CallError> {
+        result.map_err(|error| trapped(&self.store, &error, time, self.sandbox.limits.memory_bytes))
+    }
+}
+
+impl Guest for Instance {
+    fn define_table(&mut self, table: &Table) -> Result<Vec<u32>, CallError> {
+        let time = self.sandbox.limits.setup_time;
+        self.prepare(time, 1 << 20);
+        let columns: Vec<types::Column<'_>> =
+            table.columns.iter().map(|column| types::Column { name: &column.name, kind: column.kind }).collect();
+        let table_record = types::Table { id: table.id, database: &table.database, name: &table.name, columns: &columns, key: &table.key };
+        let result = self.bindings.rowmill_plugin_guest().call_define_table(&mut self.store, table_record);
+        let wanted = self.answer(result, time)?.map_err(CallError::Refused)?;
+        let mut seen = vec![false; table.columns.len()];
+        for &column in &wanted {
+            match seen.get_mut(column as usize) {
+                Some(seen) if !*seen => *seen = true,
+                Some(_) => return Err(CallError::Trapped(format!("define-table asked for column {column} twice"))),
+                None => return Err(CallError::Trapped(format!("define-table asked for column {column} of {}", table.columns.len()))),
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn transform(&mut self, batch: &Batch) -> Result<RawOutput, CallError> {
+        let limits = &self.sandbox.limits;
+        let time = limits.batch_time + limits.image_time * batch.count;
+        let answer_bytes = limits.output_bytes + limits.output_bytes_per_input_byte * batch.bytes.len();
+        self.prepare(time, answer_bytes);
+        let record = types::Batch {
+            table: batch.table,
+            count: batch.count,
+            operations: &batch.operations,
+            cells: &batch.cells,
+            bytes: &batch.bytes,
+        };
+        let result = self.bindings.rowmill_plugin_guest().call_transform(&mut self.store, record);
+        let output = self.answer(result, time)?;
+        Ok(RawOutput { verdicts: output.verdicts, names: output.names, bytes: output.bytes })
+    }
+}
+
+/// Says in a person's words why a call ended.
+fn trapped(store: &Store<HostState>, error: &wasmtime::Error, time: Duration, memory: usize) -> CallError {
+    let reason = match (store.data().refused, error.downcast_ref::<Trap>()) {
+        (Some("memory"), _) => format!("it needs more memory than the limit of {memory} bytes"),
+        (Some(what), _) => format!("it needs more {what} than the limit"),
+        (None, Some(Trap::Interrupt)) => format!("it ran longer than the limit of {} ms", time.as_millis()),
+        (None, Some(Trap::StackOverflow)) => "its stack overflowed: endless recursion?".to_string(),
+        (None, Some(Trap::UnreachableCodeReached)) => "it panicked or aborted (unreachable code)".to_string(),
+        (None, Some(trap)) => format!("it trapped: {trap}"),
+        (None, None) => format!("its answer cannot be read: {}", error.root_cause()),
+    };
+    CallError::Trapped(reason)
+}
+
+impl ResourceLimiter for HostState {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        if more > self.memory_left {
+            self.refused = Some("memory");
+            return Ok(false);
+        }
+        self.memory_left -= more;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current);
+        if more > self.table_elements_left {
+            self.refused = Some("table elements");
+            return Ok(false);
+        }
+        self.table_elements_left -= more;
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        64
+    }
+
+    fn tables(&self) -> usize {
+        64
+    }
+
+    fn memories(&self) -> usize {
+        16
+    }
+}
+
+impl types::Host for HostState {}
+
+impl log::Host for HostState {
+    fn log(&mut self, level: log::Level, message: String) {
+        // A plugin that logs each row must not drown the log: so many a call, the rest is dropped.
+        let Some(left) = self.log_messages_left.checked_sub(1) else { return };
+        self.log_messages_left = left;
+        let mut message = message.replace(|c: char| c.is_control(), " ");
+        if message.len() > 1024 {
+            let end = (0..=1024).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+            message.truncate(end);
+        }
+        let plugin = &self.plugin;
+        match level {
+            log::Level::Debug => tracing::debug!(target: "rowmill::plugin", %plugin, "{message}"),
+            log::Level::Info => tracing::info!(target: "rowmill::plugin", %plugin, "{message}"),
+            log::Level::Warn => tracing::warn!(target: "rowmill::plugin", %plugin, "{message}"),
+            log::Level::Error => tracing::error!(target: "rowmill::plugin", %plugin, "{message}"),
+        }
+    }
+}

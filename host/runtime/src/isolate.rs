@@ -1,0 +1,85 @@
+//! One bad row costs one row: a batch that a guest cannot answer is halved until only the bad rows are left.
+
+use crate::contract::{Batch, CallError, Guest};
+use crate::output::{Expect, Output};
+
+/// The answer to a part of a batch.
+#[derive(Debug)]
+pub struct Part {
+    /// The first image of the part.
+    pub first: u32,
+    /// How many images it has.
+    pub count: u32,
+    /// Their verdicts; or, for a single image, why there is none.
+    pub result: Result<Output, String>,
+}
+
+/// Transforms a batch, with a new instance after each trap.
+///
+/// `parts` gets the answers in the batch's order; together they cover every image exactly once. `renew` makes a new
+/// instance that knows the table, or says why it cannot; then all images that are left fail with that reason.
+/// Returns how often the guest trapped or answered what cannot be read.
+pub fn transform(
+    guest: &mut Box<dyn Guest>,
+    batch: &Batch,
+    cells_per_image: usize,
+    expect: Expect<'_>,
+    renew: &mut dyn FnMut() -> Result<Box<dyn Guest>, String>,
+    parts: &mut Vec<Part>,
+) -> u32 {
+    match attempt(guest.as_mut(), batch, expect) {
+        Ok(output) => {
+            parts.push(Part { first: 0, count: batch.count, result: Ok(output) });
+            0
+        }
+        Err(reason) => {
+            let mut isolation = Isolation { guest, batch, cells_per_image, expect, renew, parts, faults: 0 };
+            isolation.split(0, batch.count, reason);
+            isolation.faults
+        }
+    }
+}
+
+fn attempt(guest: &mut dyn Guest, batch: &Batch, expect: Expect<'_>) -> Result<Output, String> {
+    let raw = guest.transform(batch).map_err(|error| match error {
+        CallError::Trapped(reason) | CallError::Refused(reason) => reason,
+    })?;
+    Output::check(raw, Expect { count: batch.count, ..expect })
+}
+
+struct Isolation<'a, 'b> {
+    guest: &'a mut Box<dyn Guest>,
+    batch: &'a Batch,
+    cells_per_image: usize,
+    expect: Expect<'a>,
+    renew: &'a mut (dyn FnMut() -> Result<Box<dyn Guest>, String> + 'b),
+    parts: &'a mut Vec<Part>,
+    faults: u32,
+}
+
+impl Isolation<'_, '_> {
+    /// The images `from..to` failed with `reason`, and the instance is spent.
+    fn split(&mut self, from: u32, to: u32, reason: String) {
+        self.faults += 1;
+        match (self.renew)() {
+            Ok(guest) => *self.guest = guest,
+            Err(error) => return self.fail(from, to, &format!("{reason}; then no new instance could be made: {error}")),
+        }
+        if to - from <= 1 {
+            return self.fail(from, to, &reason);
+        }
+        let middle = from + (to - from) / 2;
+        for (from, to) in [(from, middle), (middle, to)] {
+            match attempt(self.guest.as_mut(), &self.batch.slice(from, to, self.cells_per_image), self.expect) {
+                Ok(output) => self.parts.push(Part { first: from, count: to - from, result: Ok(output) }),
+                Err(reason) => self.split(from, to, reason),
+            }
+        }
+    }
+
+    fn fail(&mut self, from: u32, to: u32, reason: &str) {
+        for image in from..to {
+            self.parts.push(Part { first: image, count: 1, result: Err(reason.to_string()) });
+        }
+    }
+}

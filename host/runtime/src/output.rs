@@ -1,0 +1,347 @@
+//! A guest's answer, checked: nothing that a plugin says is believed before it has gone through here.
+
+use crate::contract::RawOutput;
+use crate::document::{Document, Documents};
+use crate::literal;
+use crate::pattern::Pattern;
+
+/// What an answer is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct Expect<'a> {
+    /// How many verdicts there must be.
+    pub count: u32,
+    /// How many columns the table version has.
+    pub columns: u32,
+    /// The indices that documents may name.
+    pub indices: &'a [Pattern],
+    /// Whether the plugin has the mode `change`, in which it may delete.
+    pub change_mode: bool,
+    /// Documents that one image may become.
+    pub documents_per_image: u32,
+}
+
+/// A checked answer: every image has a verdict that can be read without surprises.
+#[derive(Debug, Default)]
+pub struct Output {
+    pub(crate) words: Vec<u32>,
+    pub(crate) bytes: Vec<u8>,
+    /// Each field name as JSON with its colon (`"name":`), ready to be copied.
+    pub(crate) names: Vec<(u32, u32)>,
+    pub(crate) encoded_names: Vec<u8>,
+    /// Where each verdict starts in `words`.
+    starts: Vec<u32>,
+    /// Images whose verdict is not acceptable, ascending, with the reason.
+    refused: Vec<(u32, String)>,
+}
+
+/// What a plugin says of one image.
+#[derive(Debug)]
+pub enum Verdict<'a> {
+    /// On to the next plugin.
+    Keep,
+    /// Filtered.
+    Drop,
+    /// On to the next plugin with changed cells.
+    Edit(Edits<'a>),
+    /// These documents.
+    Documents(Documents<'a>),
+    /// The plugin failed this image on purpose, with a reason.
+    Fail(&'a str),
+    /// The verdict breaks the contract, with a reason.
+    Refused(&'a str),
+}
+
+/// Cells to replace: column and JSON value, empty for absent.
+#[derive(Clone, Debug)]
+pub struct Edits<'a> {
+    output: &'a Output,
+    words: &'a [u32],
+}
+
+impl<'a> Iterator for Edits<'a> {
+    type Item = (u32, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (edit, rest) = self.words.split_first_chunk::<3>()?;
+        self.words = rest;
+        Some((edit[0], self.output.range(edit[1], edit[2])))
+    }
+}
+
+const KEEP: u32 = 0;
+const DROP: u32 = 1;
+const EDIT: u32 = 2;
+const DOCUMENTS: u32 = 3;
+const FAIL: u32 = 4;
+
+impl Output {
+    /// Checks a raw answer.
+    ///
+    /// # Errors
+    /// The answer as a whole cannot be read: wrong number of verdicts, an encoding that ends early or says more than
+    /// there is. What is wrong with a single image does not fail the others; it becomes [`Verdict::Refused`].
+    pub fn check(raw: RawOutput, expect: Expect<'_>) -> Result<Self, String> {
+        let mut output = Self { words: raw.verdicts, bytes: raw.bytes, starts: Vec::with_capacity(expect.count as usize), ..Self::default() };
+        output.encode_names(&raw.names)?;
+        let mut checker = Checker { output: &output, expect, at: 0, allowed_index: (0, 0) };
+        let mut starts = Vec::with_capacity(expect.count as usize);
+        let mut refused = Vec::new();
+        for image in 0..expect.count {
+            if checker.at == output.words.len() {
+                return Err(format!("it answered {image} verdicts for {} images", expect.count));
+            }
+            starts.push(checker.at as u32);
+            if let Some(reason) = checker.verdict()? {
+                refused.push((image, reason));
+            }
+        }
+        if checker.at != output.words.len() {
+            return Err(format!("it answered more verdicts than the {} images it was shown", expect.count));
+        }
+        output.starts = starts;
+        output.refused = refused;
+        Ok(output)
+    }
+
+    /// How many images it speaks of.
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Whether it speaks of no image.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// The verdict on `image`, which is below [`Output::len`].
+    pub fn verdict(&self, image: u32) -> Verdict<'_> {
+        if !self.refused.is_empty() {
+            if let Ok(at) = self.refused.binary_search_by_key(&image, |(refused, _)| *refused) {
+                return Verdict::Refused(&self.refused[at].1);
+            }
+        }
+        let words = &self.words[self.starts[image as usize] as usize..];
+        match words[0] {
+            KEEP => Verdict::Keep,
+            DROP => Verdict::Drop,
+            EDIT => Verdict::Edit(Edits { output: self, words: &words[2..2 + 3 * words[1] as usize] }),
+            DOCUMENTS => Verdict::Documents(Documents::new(self, words[1], &words[2..])),
+            _ => Verdict::Fail(self.text(words[1], words[2])),
+        }
+    }
+
+    /// Bytes of a range that was checked before.
+    pub(crate) fn range(&self, start: u32, len: u32) -> &[u8] {
+        &self.bytes[start as usize..start as usize + len as usize]
+    }
+
+    /// Text of a range that was checked before.
+    pub(crate) fn text(&self, start: u32, len: u32) -> &str {
+        std::str::from_utf8(self.range(start, len)).unwrap_or_default()
+    }
+
+    fn encode_names(&mut self, ranges: &[u32]) -> Result<(), String> {
+        if ranges.len() % 2 != 0 {
+            return Err("the list of names has half a range at its end".into());
+        }
+        for range in ranges.chunks_exact(2) {
+            let bytes = slice(&self.bytes, range[0], range[1]).ok_or("a name lies outside of the answer's bytes")?;
+            let name = std::str::from_utf8(bytes).map_err(|_| "a name is not UTF-8")?;
+            let start = self.encoded_names.len() as u32;
+            literal::write_string(&mut self.encoded_names, name);
+            self.encoded_names.push(b':');
+            self.names.push((start, self.encoded_names.len() as u32));
+        }
+        Ok(())
+    }
+}
+
+fn slice(bytes: &[u8], start: u32, len: u32) -> Option<&[u8]> {
+    bytes.get(start as usize..(start as usize).checked_add(len as usize)?)
+}
+
+/// Walks the words once. An `Err` is the end of the whole answer; `Ok(Some(reason))` refuses one image.
+struct Checker<'a> {
+    output: &'a Output,
+    expect: Expect<'a>,
+    at: usize,
+    /// The range that last passed the list of allowed indices: most documents of a batch name the same.
+    allowed_index: (u32, u32),
+}
+
+type Structure<T> = Result<T, String>;
+
+impl Checker<'_> {
+    fn word(&mut self) -> Structure<u32> {
+        let word = self.output.words.get(self.at).copied().ok_or("its verdicts end in the middle of one")?;
+        self.at += 1;
+        Ok(word)
+    }
+
+    fn range(&mut self) -> Structure<(u32, u32)> {
+        Ok((self.word()?, self.word()?))
+    }
+
+    fn bytes(&self, (start, len): (u32, u32)) -> Structure<&[u8]> {
+        slice(&self.output.bytes, start, len).ok_or_else(|| "a range lies outside of the answer's bytes".into())
+    }
+
+    /// How many things of at least `words` words follow; never more than there can be.
+    fn count(&mut self, words: usize) -> Structure<u32> {
+        let n = self.word()?;
+        if n as usize > (self.output.words.len() - self.at) / words {
+            return Err("a verdict announces more than the answer holds".into());
+        }
+        Ok(n)
+    }
+
+    fn verdict(&mut self) -> Structure<Option<String>> {
+        match self.word()? {
+            KEEP | DROP => Ok(None),
+            EDIT => {
+                let mut refused = None;
+                for _ in 0..self.count(3)? {
+                    let column = self.word()?;
+                    let value = self.range()?;
+                    let bytes = self.bytes(value)?;
+                    refused = refused.or_else(|| self.column(column)).or_else(|| match bytes {
+                        [] => None,
+                        bytes => literal::check(bytes).err().map(|error| format!("the new value of a cell is {error}")),
+                    });
+                }
+                Ok(refused)
+            }
+            DOCUMENTS => {
+                let n = self.count(3)?;
+                let mut refused = (n > self.expect.documents_per_image)
+                    .then(|| format!("{n} documents of one image, more than the limit of {}", self.expect.documents_per_image));
+                for _ in 0..n {
+                    let document = self.document()?;
+                    refused = refused.or(document);
+                }
+                Ok(refused)
+            }
+            FAIL => {
+                let reason = self.range()?;
+                let reason = self.bytes(reason)?;
+                Ok(std::str::from_utf8(reason).err().map(|_| "it failed with a reason that is not UTF-8".to_string()))
+            }
+            tag => Err(format!("unknown verdict {tag}")),
+        }
+    }
+
+    fn document(&mut self) -> Structure<Option<String>> {
+        let operation = self.word()?;
+        let flags = self.word()?;
+        let mut refused = match operation {
+            Document::INDEX | Document::MERGE => None,
+            Document::DELETE if self.expect.change_mode => None,
+            Document::DELETE => Some("a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row".into()),
+            other => return Err(format!("unknown document operation {other}")),
+        };
+        if flags & !7 != 0 {
+            return Err(format!("unknown document flags {flags}"));
+        }
+        if flags & Document::HAS_INDEX != 0 {
+            let range = self.range()?;
+            let bytes = self.bytes(range)?;
+            if range != self.allowed_index {
+                match self.index(bytes) {
+                    None => self.allowed_index = range,
+                    reason => refused = refused.or(reason),
+                }
+            }
+        }
+        if flags & Document::HAS_ID != 0 {
+            let range = self.range()?;
+            let bytes = self.bytes(range)?;
+            refused = refused.or_else(|| short_text("id", bytes));
+        }
+        if flags & Document::HAS_ROUTING != 0 {
+            let range = self.range()?;
+            let bytes = self.bytes(range)?;
+            refused = refused.or_else(|| short_text("routing value", bytes));
+        }
+        let mut depth = 0_u32;
+        for _ in 0..self.count(1)? {
+            let piece = self.piece(&mut depth)?;
+            refused = refused.or(piece);
+        }
+        if depth != 0 {
+            refused = refused.or_else(|| Some("a document with an object that does not end".into()));
+        }
+        Ok(refused)
+    }
+
+    fn piece(&mut self, depth: &mut u32) -> Structure<Option<String>> {
+        Ok(match self.word()? {
+            Document::COLUMN => {
+                let column = self.word()?;
+                self.column(column)
+            }
+            Document::COLUMN_AS => {
+                self.name()?;
+                let column = self.word()?;
+                self.column(column)
+            }
+            Document::LITERAL => {
+                self.name()?;
+                let range = self.range()?;
+                literal::check(self.bytes(range)?).err().map(|error| format!("a field's value is {error}"))
+            }
+            Document::ALL_EXCEPT => {
+                let mut refused = None;
+                for _ in 0..self.count(1)? {
+                    let column = self.word()?;
+                    refused = refused.or_else(|| self.column(column));
+                }
+                refused
+            }
+            Document::BEGIN => {
+                self.name()?;
+                *depth += 1;
+                (*depth > 64).then(|| "objects nested more than 64 deep".into())
+            }
+            Document::END => match depth.checked_sub(1) {
+                Some(less) => {
+                    *depth = less;
+                    None
+                }
+                None => Some("an object ends that did not begin".into()),
+            },
+            piece => return Err(format!("unknown piece {piece} of a document")),
+        })
+    }
+
+    fn name(&mut self) -> Structure<()> {
+        let name = self.word()?;
+        if (name as usize) < self.output.names.len() { Ok(()) } else { Err(format!("name {name} of {}", self.output.names.len())) }
+    }
+
+    fn column(&self, column: u32) -> Option<String> {
+        (column >= self.expect.columns).then(|| format!("column {column} of a table that has {}", self.expect.columns))
+    }
+
+    fn index(&self, bytes: &[u8]) -> Option<String> {
+        match std::str::from_utf8(bytes) {
+            Err(_) => Some("an index name that is not UTF-8".into()),
+            Ok(name) if !self.expect.indices.iter().any(|pattern| pattern.matches(name)) => {
+                Some(format!("the index {name:?} is not among those that the plugin describes"))
+            }
+            Ok(name) if !crate::load::is_index_name(name) => Some(format!("{name:?} is no index name that Elasticsearch takes")),
+            Ok(_) => None,
+        }
+    }
+}
+
+fn short_text(what: &str, bytes: &[u8]) -> Option<String> {
+    match std::str::from_utf8(bytes) {
+        Err(_) => Some(format!("an {what} that is not UTF-8").replace("an r", "a r")),
+        Ok("") => Some(format!("an empty {what}")),
+        Ok(text) if text.len() > 512 => Some(format!("an {what} of {} bytes; Elasticsearch takes 512", text.len()).replace("an r", "a r")),
+        Ok(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
