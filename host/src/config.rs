@@ -1,0 +1,286 @@
+//! The configuration: read from TOML, checked once, and from then on usable as it is.
+
+mod raw;
+mod read;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rowmill_decode::{DecoderSettings, Format};
+use rowmill_runtime::{Limits, Pattern};
+
+use crate::version::VersionStrategy;
+
+pub use raw::{Secret, parse_size};
+pub use read::{ConfigError, Overrides, read, read_text};
+
+/// A configuration in which everything has a value and every value was checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where records come from.
+    pub source: SourceConfig,
+    /// How records are decoded.
+    pub decoder: DecoderSettings,
+    /// Which plugins run.
+    pub plugins: PluginConfig,
+    /// Where tables go; the first route that fits a table holds.
+    pub routes: Vec<Route>,
+    /// Where documents go.
+    pub sink: SinkConfig,
+    /// Where records go that cannot be processed.
+    pub dead_letter: DeadLetterConfig,
+    /// Where metrics and health are served; `None` for nowhere.
+    pub http: Option<SocketAddr>,
+    /// Threads, batches, memory.
+    pub pipeline: PipelineConfig,
+    /// What a plugin may use.
+    pub limits: Limits,
+}
+
+/// Where records come from.
+#[derive(Clone, Debug)]
+pub enum SourceConfig {
+    /// A Kafka cluster.
+    Kafka(KafkaConfig),
+    /// A file of records, or standard input (`-`).
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The captured stream, from a Kafka-protocol broker in this process.
+    Demo,
+}
+
+/// A Kafka cluster as a source.
+#[derive(Clone, Debug)]
+pub struct KafkaConfig {
+    /// `host:port` of some brokers, separated by commas.
+    pub brokers: String,
+    /// Topics by name, and by regular expression where they begin with `^`.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    pub group: String,
+    /// Where to begin where the group has committed nothing.
+    pub start: Start,
+    /// Further properties of librdkafka.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Where to begin without a committed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the first record that is kept.
+    Earliest,
+    /// After the last record.
+    Latest,
+    /// At the first record that is not older, in milliseconds since 1970.
+    At(i64),
+}
+
+/// Which plugins run.
+#[derive(Clone, Debug, Default)]
+pub struct PluginConfig {
+    /// The folder that holds them; `None` for no plugins.
+    pub dir: Option<PathBuf>,
+    /// Names in the order of the chain.
+    pub order: Vec<String>,
+    /// Names that are not used.
+    pub disabled: Vec<String>,
+    /// Settings by name, as JSON objects.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Where a table's rows go.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The tables that it holds for.
+    pub table: Pattern,
+    /// The index; `None` for the table's own name.
+    pub index: Option<String>,
+    /// The id, with columns in braces: `{order_id}-{line_no}`; `None` for the primary key.
+    pub id: Option<String>,
+    /// How versions are made.
+    pub version: VersionStrategy,
+    /// What goes before all in a version.
+    pub epoch: u64,
+    /// What a truncate does.
+    pub truncate: TruncatePolicy,
+    /// What a delete does.
+    pub delete: DeletePolicy,
+    /// The mapping of the index, a JSON object.
+    pub mapping: Option<String>,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self {
+            table: Pattern::new("*"),
+            index: None,
+            id: None,
+            version: VersionStrategy::Auto,
+            epoch: 0,
+            truncate: TruncatePolicy::Ignore,
+            delete: DeletePolicy::Hard,
+            mapping: None,
+        }
+    }
+}
+
+/// What a truncate of a table does to its documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TruncatePolicy {
+    /// Nothing: it is counted, and a warning is logged.
+    Ignore,
+    /// Documents of rows older than the truncate go, newer ones stay.
+    Apply,
+}
+
+/// What a delete does to a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletePolicy {
+    /// The document is removed.
+    Hard,
+    /// The document stays, with `"is_deleted": true`.
+    Soft,
+}
+
+/// Where documents go.
+#[derive(Clone, Debug)]
+pub enum SinkConfig {
+    /// An Elasticsearch cluster.
+    Elasticsearch(ElasticsearchConfig),
+    /// The store in this process, and how to write to it.
+    Embedded {
+        /// Where it listens.
+        listen: SocketAddr,
+        /// Batches and retries, as for a real one.
+        bulk: BulkConfig,
+    },
+    /// Nowhere: counted and forgotten.
+    Null,
+}
+
+/// An Elasticsearch cluster.
+#[derive(Clone, Debug)]
+pub struct ElasticsearchConfig {
+    /// Its nodes.
+    pub urls: Vec<url::Url>,
+    /// Who we are.
+    pub credentials: Option<Credentials>,
+    /// A file with the certificate authority, PEM.
+    pub ca: Option<PathBuf>,
+    /// Whether request bodies are compressed.
+    pub gzip: bool,
+    /// Batches and retries.
+    pub bulk: BulkConfig,
+}
+
+/// Who we are to Elasticsearch.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// User and password.
+    Basic(String, Secret),
+    /// An API key as Elasticsearch prints it in `encoded`.
+    ApiKey(Secret),
+}
+
+/// How documents are written.
+#[derive(Clone, Copy, Debug)]
+pub struct BulkConfig {
+    /// Bytes of a bulk request.
+    pub bytes: usize,
+    /// Documents of a bulk request.
+    pub documents: usize,
+    /// How long the first document of a request waits for others.
+    pub linger: Duration,
+    /// Bulk requests at a time.
+    pub in_flight: usize,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// Whether missing indices are created.
+    pub create_indices: bool,
+}
+
+/// Where records go that cannot be processed.
+#[derive(Clone, Debug)]
+pub enum DeadLetterConfig {
+    /// A file, one JSON object a line.
+    File {
+        /// The file; appended to.
+        path: PathBuf,
+    },
+    /// A Kafka topic.
+    Kafka {
+        /// `host:port` of some brokers.
+        brokers: String,
+        /// The topic.
+        topic: String,
+        /// Further properties of librdkafka.
+        properties: BTreeMap<String, String>,
+    },
+}
+
+/// Threads, batches, memory.
+#[derive(Clone, Copy, Debug)]
+pub struct PipelineConfig {
+    /// Transform workers.
+    pub workers: usize,
+    /// Records of a batch between source and sink.
+    pub batch_rows: usize,
+    /// Bytes of such a batch.
+    pub batch_bytes: usize,
+    /// Bytes of records on their way; beyond it partitions are paused.
+    pub bytes_in_flight: usize,
+    /// How often offsets are committed.
+    pub commit_interval: Duration,
+    /// How long a shutdown may take.
+    pub shutdown_timeout: Duration,
+}
+
+impl Config {
+    /// The route of a table: the first that fits, else the default.
+    pub fn route(&self, database: &str, table: &str) -> Route {
+        self.routes.iter().find(|route| route.table.matches_table(database, table)).cloned().unwrap_or_default()
+    }
+}
+
+impl Default for PipelineConfig {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(2, usize::from),
+            batch_rows: 512,
+            batch_bytes: 512 << 10,
+            bytes_in_flight: 32 << 20,
+            commit_interval: Duration::from_secs(1),
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for BulkConfig {
+    fn default() -> Self {
+        Self {
+            bytes: 5 << 20,
+            documents: 10_000,
+            linger: Duration::from_millis(200),
+            in_flight: 2,
+            timeout: Duration::from_secs(60),
+            create_indices: true,
+        }
+    }
+}
+
+/// The name of a format in the configuration.
+pub fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::Auto => "auto",
+        Format::Canal => "canal",
+        Format::Debezium => "debezium",
+        Format::Maxwell => "maxwell",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! The configuration file as it is written: every key, nothing decided yet.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    pub source: RawSource,
+    pub plugins: RawPlugins,
+    pub routes: Vec<RawRoute>,
+    /// Declared column types: table, column, MySQL type.
+    pub tables: BTreeMap<String, BTreeMap<String, String>>,
+    pub sink: RawSink,
+    pub dead_letter: RawDeadLetter,
+    pub http: RawHttp,
+    pub pipeline: RawPipeline,
+    pub limits: RawLimits,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSource {
+    pub kind: Option<String>,
+    pub brokers: Option<String>,
+    pub topics: Vec<String>,
+    pub group: Option<String>,
+    pub format: Option<String>,
+    pub start: Option<String>,
+    pub path: Option<String>,
+    pub max_message_bytes: Option<Size>,
+    pub properties: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPlugins {
+    pub dir: Option<String>,
+    /// Names of plugins, in the order of the chain; those left out follow in the order of their files.
+    pub order: Vec<String>,
+    /// Names of plugins that are not used though their files are there.
+    pub disabled: Vec<String>,
+    pub settings: BTreeMap<String, toml::Value>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRoute {
+    pub table: String,
+    pub index: Option<String>,
+    pub id: Option<String>,
+    pub version: Option<String>,
+    pub epoch: Option<u64>,
+    pub truncate: Option<String>,
+    pub delete: Option<String>,
+    /// Path of a JSON file with the mapping of the index.
+    pub mapping: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSink {
+    pub kind: Option<String>,
+    pub urls: Vec<String>,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    pub password_file: Option<String>,
+    pub api_key: Option<Secret>,
+    pub api_key_file: Option<String>,
+    pub ca: Option<String>,
+    pub gzip: Option<bool>,
+    pub bulk_bytes: Option<Size>,
+    pub bulk_documents: Option<usize>,
+    pub linger: Option<String>,
+    pub in_flight: Option<usize>,
+    pub timeout: Option<String>,
+    pub create_indices: Option<bool>,
+    pub refresh_at_end: Option<bool>,
+    /// Where the embedded store listens.
+    pub listen: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawDeadLetter {
+    pub kind: Option<String>,
+    pub path: Option<String>,
+    pub topic: Option<String>,
+    pub brokers: Option<String>,
+    pub properties: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawHttp {
+    pub listen: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPipeline {
+    pub workers: Option<usize>,
+    pub batch_rows: Option<usize>,
+    pub batch_bytes: Option<Size>,
+    pub bytes_in_flight: Option<Size>,
+    pub commit_interval: Option<String>,
+    pub shutdown_timeout: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLimits {
+    pub plugin_memory: Option<Size>,
+    pub plugin_file: Option<Size>,
+    pub plugin_batch_time: Option<String>,
+    pub plugin_image_time: Option<String>,
+    pub plugin_setup_time: Option<String>,
+}
+
+/// A number of bytes: `5242880`, `"5MiB"`, `"512KB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub usize);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum NumberOrText {
+            Number(u64),
+            Text(String),
+        }
+        let text = match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(number) => return Ok(Self(number as usize)),
+            NumberOrText::Text(text) => text,
+        };
+        parse_size(&text).map(Self).ok_or_else(|| {
+            serde::de::Error::custom(format!("{text:?} is not a size; write it like \"5MiB\", \"512KB\" or 1048576"))
+        })
+    }
+}
+
+/// Bytes from `512`, `5MiB`, `64 KB`.
+pub fn parse_size(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: usize = text[..digits].parse().ok()?;
+    let unit: usize = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+/// A text that is never printed.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}

@@ -1,0 +1,93 @@
+//! Names of indices as numbers, and what is known of each: its mapping, and whether its documents are whole or merged.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::operation::{Action, IndexNumber};
+
+/// All indices that this process has met. A number is cheap to compare and to copy; a name is looked up when a request
+/// is built.
+#[derive(Debug, Default)]
+pub struct Indices(RwLock<Vec<Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    name: Arc<str>,
+    mapping: Option<Arc<str>>,
+    /// Whether its documents are merged; unknown until the first.
+    merged: Option<bool>,
+}
+
+impl Indices {
+    /// The number of a name, with the mapping to create the index with; the first mapping that is given holds.
+    pub fn number(&self, name: &str, mapping: Option<&str>) -> IndexNumber {
+        {
+            let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(place) = entries.iter().position(|entry| &*entry.name == name) {
+                if mapping.is_none() || entries[place].mapping.is_some() {
+                    return IndexNumber(place as u32);
+                }
+            }
+        }
+        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let place = match entries.iter().position(|entry| &*entry.name == name) {
+            Some(place) => place,
+            None => {
+                entries.push(Entry { name: name.into(), mapping: None, merged: None });
+                entries.len() - 1
+            }
+        };
+        let entry = &mut entries[place];
+        if entry.mapping.is_none() {
+            entry.mapping = mapping.map(Arc::from);
+        }
+        IndexNumber(place as u32)
+    }
+
+    /// The name of a number.
+    pub fn name(&self, index: IndexNumber) -> Arc<str> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].name.clone()
+    }
+
+    /// The mapping to create the index with.
+    pub fn mapping(&self, index: IndexNumber) -> Option<Arc<str>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].mapping.clone()
+    }
+
+    /// Whether `action` fits the documents of the index: an index holds whole documents or merged ones, since an
+    /// external version and a script's guard know nothing of each other.
+    pub fn admits(&self, index: IndexNumber, action: Action) -> bool {
+        if action == Action::Truncate {
+            return true;
+        }
+        if let Some(merged) = self.0.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].merged {
+            return merged == action.is_merge();
+        }
+        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        *entries[index.0 as usize].merged.get_or_insert(action.is_merge()) == action.is_merge()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_number_and_its_first_mapping() {
+        let indices = Indices::default();
+        let trade = indices.number("trade", None);
+        assert_eq!(indices.number("other", Some("{}")), IndexNumber(1));
+        assert_eq!(indices.number("trade", Some("{\"a\":1}")), trade);
+        assert_eq!(indices.number("trade", Some("{\"b\":1}")), trade);
+        assert_eq!(indices.mapping(trade).as_deref(), Some("{\"a\":1}"));
+        assert_eq!(&*indices.name(trade), "trade");
+    }
+
+    #[test]
+    fn an_index_holds_whole_documents_or_merged_ones() {
+        let indices = Indices::default();
+        let index = indices.number("trade", None);
+        assert!(indices.admits(index, Action::Index));
+        assert!(indices.admits(index, Action::Delete));
+        assert!(!indices.admits(index, Action::Merge));
+    }
+}

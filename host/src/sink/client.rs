@@ -1,0 +1,246 @@
+//! Elasticsearch over HTTP, by its official client: the few requests that Rowmill makes.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use elasticsearch::auth::Credentials as ClientCredentials;
+use elasticsearch::cert::{Certificate, CertificateValidation};
+use elasticsearch::http::headers::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use elasticsearch::http::transport::{MultiNodeConnectionPool, SingleNodeConnectionPool, Transport, TransportBuilder};
+use elasticsearch::http::{Method, Url};
+use serde_json::{Value, json};
+
+use super::merge::{SCRIPT, SCRIPT_ID};
+use crate::config::{Credentials, ElasticsearchConfig};
+
+/// How long Elasticsearch remembers a delete, so that an older write that comes late cannot bring the document back.
+/// Its own default of 60 seconds is shorter than a retry or a slow partition may take.
+const GC_DELETES: &str = "1h";
+
+/// An answer: its status and body.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON; `null` if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_default()
+    }
+}
+
+/// A client of one cluster.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Transport,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client; does not connect yet.
+    ///
+    /// # Errors
+    /// The certificate authority cannot be read, or the client cannot be built.
+    pub fn new(config: &ElasticsearchConfig) -> anyhow::Result<Self> {
+        let urls: Vec<Url> = config.urls.clone();
+        let builder = match urls.as_slice() {
+            [url] => TransportBuilder::new(SingleNodeConnectionPool::new(url.clone())),
+            _ => TransportBuilder::new(MultiNodeConnectionPool::round_robin(urls, None)),
+        };
+        let mut builder = builder.disable_proxy().request_body_compression(config.gzip).timeout(config.bulk.timeout);
+        builder = match &config.credentials {
+            None => builder,
+            Some(Credentials::Basic(user, password)) => builder.auth(ClientCredentials::Basic(user.clone(), password.0.clone())),
+            Some(Credentials::ApiKey(key)) => builder.auth(ClientCredentials::EncodedApiKey(key.0.clone())),
+        };
+        if let Some(path) = &config.ca {
+            let pem = std::fs::read(path).with_context(|| format!("cannot read sink.ca {}", path.display()))?;
+            let certificate = Certificate::from_pem(&pem).with_context(|| format!("sink.ca {} is not a PEM certificate", path.display()))?;
+            builder = builder.cert_validation(CertificateValidation::Full(certificate));
+        }
+        Ok(Self { transport: builder.build().context("cannot build the Elasticsearch client")?, timeout: config.bulk.timeout })
+    }
+
+    async fn send(&self, method: Method, path: &str, query: &[(&str, &str)], content_type: &'static str, body: Option<Bytes>) -> anyhow::Result<Answer> {
+        let mut headers = HeaderMap::new();
+        if body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        let response = self.transport.send(method, path, headers, Some(&query), body, Some(self.timeout)).await.map_err(plain)?;
+        Ok(Answer { status: response.status_code().as_u16(), body: response.text().await.map_err(plain)? })
+    }
+
+    async fn json(&self, method: Method, path: &str, query: &[(&str, &str)], body: Option<&Value>) -> anyhow::Result<Answer> {
+        self.send(method, path, query, "application/json", body.map(|body| Bytes::from(body.to_string()))).await
+    }
+
+    /// Sends a bulk request.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn bulk(&self, body: Bytes) -> anyhow::Result<Answer> {
+        // Only what is needed of the answer: it has a line for every item.
+        let query = [("filter_path", "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error,status")];
+        self.send(Method::Post, "/_bulk", &query, "application/x-ndjson", Some(body)).await
+    }
+
+    /// What the cluster says of itself: its version.
+    ///
+    /// # Errors
+    /// There was no answer, or it was a refusal.
+    pub async fn version(&self) -> anyhow::Result<String> {
+        let answer = self.json(Method::Get, "/", &[], None).await?;
+        match answer.status {
+            200 => Ok(answer.json()["version"]["number"].as_str().unwrap_or("unknown").to_string()),
+            401 | 403 => anyhow::bail!("it does not let us in (status {}); check sink.username, sink.password or sink.api_key", answer.status),
+            status => anyhow::bail!("status {status}: {}", answer.body),
+        }
+    }
+
+    /// Whether an index, or an alias of it, is there.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn has_index(&self, index: &str) -> anyhow::Result<bool> {
+        Ok(self.json(Method::Head, &path(index, ""), &[], None).await?.status == 200)
+    }
+
+    /// Creates an index with a mapping. One that is there already is no error.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn create_index(&self, index: &str, mapping: Option<&str>) -> anyhow::Result<Answer> {
+        let mut mappings: Value = match mapping {
+            Some(mapping) => serde_json::from_str(mapping).context("the mapping is not JSON")?,
+            None => json!({ "date_detection": false }),
+        };
+        // What Rowmill keeps in a document is read from the source, never searched.
+        mappings["properties"]["_rowmill"] = json!({ "type": "object", "enabled": false });
+        let body = json!({
+            // The database says what a value is. One that the mapping cannot index (a zero date) is kept in the document
+            // and named in its `_ignored` instead of costing the whole row.
+            "settings": { "index.gc_deletes": GC_DELETES, "index.mapping.ignore_malformed": true },
+            "mappings": mappings,
+        });
+        self.json(Method::Put, &path(index, ""), &[], Some(&body)).await
+    }
+
+    /// Raises `gc_deletes` of an index that was there before. Returns whether it is as long as it should be.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn raise_gc_deletes(&self, index: &str) -> anyhow::Result<bool> {
+        let settings = self.json(Method::Get, &path(index, "/_settings"), &[("flat_settings", "true")], None).await?.json();
+        let every = settings.as_object().into_iter().flatten().map(|(_, index)| index["settings"]["index.gc_deletes"].as_str().unwrap_or("60s").to_string());
+        if every.into_iter().all(|time| humantime::parse_duration(&time).is_ok_and(|time| time >= Duration::from_secs(3600))) {
+            return Ok(true);
+        }
+        let answer = self.json(Method::Put, &path(index, "/_settings"), &[], Some(&json!({ "index.gc_deletes": GC_DELETES }))).await?;
+        Ok(answer.status == 200)
+    }
+
+    /// Stores the script that merges documents.
+    ///
+    /// # Errors
+    /// There was no answer, or the script was refused.
+    pub async fn store_script(&self) -> anyhow::Result<()> {
+        let body = json!({ "script": { "lang": "painless", "source": SCRIPT } });
+        let answer = self.json(Method::Put, &format!("/_scripts/{SCRIPT_ID}"), &[], Some(&body)).await?;
+        anyhow::ensure!(answer.status == 200, "the merge script is refused: {}", answer.body);
+        Ok(())
+    }
+
+    /// Makes all writes visible to searches.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn refresh(&self, index: &str) -> anyhow::Result<Answer> {
+        self.json(Method::Post, &path(index, "/_refresh"), &[("ignore_unavailable", "true"), ("allow_no_indices", "true")], None).await
+    }
+
+    /// Counts an index' documents; `None` if it is not there.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn count(&self, index: &str) -> anyhow::Result<Option<u64>> {
+        let answer = self.json(Method::Get, &path(index, "/_count"), &[], None).await?;
+        Ok(answer.json()["count"].as_u64())
+    }
+
+    /// A document's source, if it is there.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn document(&self, index: &str, id: &str) -> anyhow::Result<Option<String>> {
+        let answer = self.json(Method::Get, &path(index, &format!("/_source/{}", encode(id))), &[], None).await?;
+        Ok((answer.status == 200).then_some(answer.body))
+    }
+
+    /// Writes a document of Rowmill's own, with an external version; an older version than what is there is no error.
+    ///
+    /// # Errors
+    /// There was no answer, or a refusal.
+    pub async fn put_state(&self, index: &str, id: &str, version: u64, body: &Value) -> anyhow::Result<()> {
+        let version = version.to_string();
+        let query = [("version", version.as_str()), ("version_type", "external_gte"), ("refresh", "true")];
+        let answer = self.json(Method::Put, &path(index, &format!("/_doc/{}", encode(id))), &query, Some(body)).await?;
+        anyhow::ensure!(matches!(answer.status, 200 | 201 | 409), "status {}: {}", answer.status, answer.body);
+        Ok(())
+    }
+
+    /// The first page of all documents of some indices: hits with id, index, version and what Rowmill keeps in them.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn scroll_start(&self, indices: &str) -> anyhow::Result<Answer> {
+        let body = json!({ "size": 1000, "sort": ["_doc"], "version": true, "_source": ["_rowmill", "_rowmill.*", "table", "version"] });
+        let query = [("scroll", "5m"), ("ignore_unavailable", "true"), ("allow_no_indices", "true")];
+        self.json(Method::Post, &path(indices, "/_search"), &query, Some(&body)).await
+    }
+
+    /// The next page.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn scroll_next(&self, scroll_id: &str) -> anyhow::Result<Answer> {
+        self.json(Method::Post, "/_search/scroll", &[], Some(&json!({ "scroll": "5m", "scroll_id": scroll_id }))).await
+    }
+
+    /// Ends a scroll; what is wrong then does not matter.
+    pub async fn scroll_end(&self, scroll_id: &str) {
+        let _ = self.json(Method::Delete, "/_search/scroll", &[], Some(&json!({ "scroll_id": scroll_id }))).await;
+    }
+}
+
+/// An error of the client with all its causes on one line, and no backtrace.
+fn plain(error: elasticsearch::Error) -> anyhow::Error {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(next) = cause {
+        let message = next.to_string();
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
+        }
+        cause = next.source();
+    }
+    anyhow::anyhow!(text)
+}
+
+fn path(index: &str, rest: &str) -> String {
+    format!("/{}{rest}", index.split(',').map(|index| encode(index).replace("%2A", "*")).collect::<Vec<_>>().join(","))
+}
+
+/// A text as one segment of a path.
+fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => (byte as char).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}

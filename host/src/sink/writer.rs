@@ -1,0 +1,502 @@
+//! The writer: bulk requests out of what waits, and for every operation exactly one outcome.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rowmill_runtime::literal;
+use serde::Deserialize;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::client::{Answer, Client};
+use super::merge::SCRIPT_ID;
+use super::outcome::{self, Outcome, RequestOutcome};
+use super::pending::{Entry, OperationRef, Pending};
+use super::truncate::{self, Floors};
+use crate::config::BulkConfig;
+use crate::dead_letter::{DeadLetter, DeadLetters, Stage};
+use crate::indices::Indices;
+use crate::metrics::{Kind, Metrics};
+use crate::operation::{Action, IndexNumber, OperationBatch};
+
+/// The first wait before an operation is sent again; doubles with each attempt, and is drawn at random below that.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+/// The longest wait.
+const LAST_BACKOFF: Duration = Duration::from_secs(15);
+/// Documents that may wait beside those in flight; beyond it the writer takes in no more and the workers wait.
+const MAX_WAITING: usize = 50_000;
+/// How often truncates that other instances met are looked up.
+const FLOOR_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a writer needs.
+pub struct WriterSettings {
+    /// The cluster.
+    pub client: Client,
+    /// Batches and retries.
+    pub bulk: BulkConfig,
+    /// The indices.
+    pub indices: Arc<Indices>,
+    /// The figures.
+    pub metrics: Arc<Metrics>,
+    /// Where refused operations go.
+    pub dead_letters: DeadLetters,
+    /// Whether any route applies truncates.
+    pub applies_truncates: bool,
+}
+
+/// Writes operations to a cluster until its channel is closed and all is settled.
+pub struct Writer {
+    settings: WriterSettings,
+    pending: Pending,
+    /// Batches whose operations are not yet taken in: what stands behind a truncate waits for it.
+    inbox: VecDeque<(Arc<OperationBatch>, usize)>,
+    truncate: Option<OperationRef>,
+    floors: Floors,
+    requests: JoinSet<(Vec<Entry>, anyhow::Result<Answer>, Duration)>,
+    ready_indices: HashSet<IndexNumber>,
+    script_stored: bool,
+    /// The present limits of a request's bytes and of requests at a time: halved by a rejection, raised by success.
+    bytes_now: usize,
+    in_flight_now: f64,
+    closed: bool,
+    /// Set while there is no answer at all, so that it is said once and not at every attempt.
+    unreachable: bool,
+}
+
+#[derive(Deserialize)]
+struct BulkAnswer {
+    #[serde(default)]
+    items: Vec<HashMap<String, Item>>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    status: u16,
+    error: Option<ItemError>,
+    #[serde(default)]
+    result: String,
+}
+
+#[derive(Deserialize, Default)]
+struct ItemError {
+    #[serde(default, rename = "type")]
+    error_type: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    caused_by: Option<Box<ItemError>>,
+}
+
+impl ItemError {
+    fn told(&self) -> String {
+        match &self.caused_by {
+            Some(cause) if !cause.reason.is_empty() => format!("{}: {}", self.reason, cause.told()),
+            _ => self.reason.clone(),
+        }
+    }
+}
+
+impl Writer {
+    /// A writer that has nothing to write yet.
+    pub fn new(settings: WriterSettings) -> Self {
+        Self {
+            pending: Pending::new(),
+            inbox: VecDeque::new(),
+            truncate: None,
+            floors: Floors::default(),
+            requests: JoinSet::new(),
+            ready_indices: HashSet::new(),
+            script_stored: false,
+            bytes_now: settings.bulk.bytes,
+            in_flight_now: settings.bulk.in_flight as f64,
+            closed: false,
+            unreachable: false,
+            settings,
+        }
+    }
+
+    /// Writes what comes until the channel is closed and everything is settled.
+    ///
+    /// `abort` ends it at once: what is not settled then stays so, and is read again by the next run.
+    ///
+    /// # Errors
+    /// Elasticsearch gave an answer after which nothing can go on.
+    pub async fn run(mut self, mut batches: mpsc::Receiver<OperationBatch>, mut abort: watch::Receiver<bool>) -> anyhow::Result<()> {
+        if self.settings.applies_truncates {
+            self.load_floors().await;
+        }
+        let mut floor_timer = tokio::time::interval(FLOOR_INTERVAL);
+        loop {
+            self.take_in();
+            self.pending.wake(Instant::now());
+            while self.should_send() {
+                self.send().await?;
+            }
+            if self.truncate.is_some() && self.pending.is_empty() {
+                self.apply_truncate().await?;
+                continue;
+            }
+            if self.closed && self.inbox.is_empty() && self.pending.is_empty() {
+                return Ok(());
+            }
+            let takes = !self.closed && self.inbox.is_empty() && self.truncate.is_none() && self.pending.ready() < MAX_WAITING;
+            let wait = self.wait();
+            tokio::select! {
+                biased;
+                _ = abort.changed() => return Ok(()),
+                Some(done) = self.requests.join_next() => match done {
+                    Ok((entries, answer, time)) => self.settle(entries, answer, time)?,
+                    Err(error) => anyhow::bail!("a bulk request ended unexpectedly: {error}"),
+                },
+                batch = batches.recv(), if takes => match batch {
+                    Some(batch) => self.inbox.push_back((Arc::new(batch), 0)),
+                    None => self.closed = true,
+                },
+                () = tokio::time::sleep(wait) => {}
+                _ = floor_timer.tick(), if self.settings.applies_truncates => self.refresh_floors().await,
+            }
+        }
+    }
+
+    /// Takes operations in up to the next truncate.
+    fn take_in(&mut self) {
+        let now = Instant::now();
+        while self.truncate.is_none() {
+            let Some((batch, first)) = self.inbox.pop_front() else { break };
+            for number in first..batch.operations.len() {
+                let operation = OperationRef::new(&batch, number);
+                if operation.operation().action == Action::Truncate {
+                    self.floors.raise(operation.table(), operation.operation().version);
+                    self.truncate = Some(operation);
+                    self.inbox.push_front((batch.clone(), number + 1));
+                    break;
+                }
+                if self.floors.is_below(operation.table(), operation.operation().version) {
+                    // The row is older than a truncate of its table that came first.
+                    self.settings.metrics.stale.inc();
+                    batch.source.ticket.settle(1);
+                    continue;
+                }
+                self.pending.add(operation, now);
+            }
+        }
+        let folded = std::mem::take(&mut self.pending.n_folded);
+        self.settings.metrics.folded.inc_by(folded);
+    }
+
+    fn should_send(&self) -> bool {
+        let ready = self.pending.ready();
+        ready > 0
+            && self.requests.len() < self.in_flight_now.max(1.0) as usize
+            && (self.pending.ready_bytes() >= self.bytes_now
+                || ready >= self.settings.bulk.documents
+                || self.closed
+                || self.truncate.is_some()
+                || self.pending.oldest().is_some_and(|since| since.elapsed() >= self.settings.bulk.linger))
+    }
+
+    /// How long nothing can happen but what comes from outside.
+    fn wait(&self) -> Duration {
+        let due = self.pending.next_due().map(|due| due.saturating_duration_since(Instant::now()));
+        let linger = self.pending.oldest().map(|since| self.settings.bulk.linger.saturating_sub(since.elapsed()));
+        // A request limit that is reached ends with a request, not with time.
+        let linger = linger.filter(|_| self.requests.len() < self.in_flight_now.max(1.0) as usize);
+        due.into_iter().chain(linger).min().unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(1))
+    }
+
+    async fn send(&mut self) -> anyhow::Result<()> {
+        let entries = self.pending.take(self.bytes_now, self.settings.bulk.documents);
+        for entry in &entries {
+            let operation = entry.operations[0].operation();
+            if !self.ready_indices.contains(&operation.index) {
+                self.prepare_index(operation.index).await?;
+            }
+            if operation.action.is_merge() && !self.script_stored {
+                self.patiently("store the merge script", async |client| client.store_script().await).await?;
+                self.script_stored = true;
+            }
+        }
+        self.request(entries);
+        Ok(())
+    }
+
+    fn request(&mut self, entries: Vec<Entry>) {
+        let mut body = Vec::with_capacity(entries.iter().map(Entry::bytes).sum());
+        for entry in &entries {
+            write_item(&mut body, entry, &self.settings.indices);
+        }
+        let client = self.settings.client.clone();
+        self.settings.metrics.bulk_requests.inc();
+        self.requests.spawn(async move {
+            let begin = Instant::now();
+            let answer = client.bulk(Bytes::from(body)).await;
+            (entries, answer, begin.elapsed())
+        });
+        self.settings.metrics.bulk_in_flight.set(self.requests.len() as i64);
+    }
+
+    /// Waits until `request` succeeds. There is nothing else to do meanwhile: documents cannot be written before it.
+    async fn patiently<T>(&mut self, what: &str, request: impl AsyncFn(&Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        for attempt in 0.. {
+            match request(&self.settings.client).await {
+                Ok(value) => return Ok(value),
+                Err(error) => {
+                    let wait = backoff(attempt);
+                    tracing::warn!(%error, again_in_ms = wait.as_millis() as u64, "cannot {what}");
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+        anyhow::bail!("cannot {what}")
+    }
+
+    /// Makes sure that an index is there before the first document is written to it.
+    async fn prepare_index(&mut self, index: IndexNumber) -> anyhow::Result<()> {
+        let name = self.settings.indices.name(index);
+        let mapping = self.settings.indices.mapping(index);
+        if self.patiently("look for the index", async |client| client.has_index(&name).await).await? {
+            if !self.patiently("read the index' settings", async |client| client.raise_gc_deletes(&name).await).await? {
+                tracing::warn!(index = %name, "index.gc_deletes is shorter than an hour and cannot be raised: a write that is later than that can bring back what was deleted");
+            }
+        } else if self.settings.bulk.create_indices {
+            let answer = self.patiently("create the index", async |client| client.create_index(&name, mapping.as_deref()).await).await?;
+            match answer.status {
+                200 => tracing::info!(index = %name, "index created"),
+                400 if answer.body.contains("resource_already_exists_exception") => {}
+                status => anyhow::bail!("cannot create the index {name}: status {status}: {}", answer.body),
+            }
+        } else {
+            anyhow::bail!("the index {name} does not exist and sink.create_indices is false; create it, or let Rowmill create it");
+        }
+        self.ready_indices.insert(index);
+        Ok(())
+    }
+
+    /// Gives every operation of a request its outcome.
+    fn settle(&mut self, entries: Vec<Entry>, answer: anyhow::Result<Answer>, time: Duration) -> anyhow::Result<()> {
+        let metrics = self.settings.metrics.clone();
+        metrics.bulk_in_flight.set(self.requests.len() as i64);
+        metrics.bulk_seconds.observe(time.as_secs_f64());
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                if !self.unreachable {
+                    tracing::warn!(%error, "no answer from Elasticsearch; trying again until there is one");
+                    self.unreachable = true;
+                }
+                self.slow_down();
+                entries.into_iter().for_each(|entry| self.again(entry, "no answer"));
+                return Ok(());
+            }
+        };
+        if self.unreachable && answer.status == 200 {
+            tracing::info!("Elasticsearch answers again");
+            self.unreachable = false;
+        }
+        match outcome::of_request(answer.status, &answer.body) {
+            RequestOutcome::Items => self.settle_items(entries, &answer),
+            RequestOutcome::Again(reason) => {
+                self.slow_down();
+                entries.into_iter().for_each(|entry| self.again(entry, reason));
+                Ok(())
+            }
+            RequestOutcome::Split(reason) => {
+                let mut entries = entries;
+                match entries.len() {
+                    0 => {}
+                    1 => entries.into_iter().for_each(|entry| self.refuse(&entry, &reason)),
+                    n => {
+                        metrics.retries.get_or_create(&Kind { kind: "split".into() }).inc_by(n as u64);
+                        let rest = entries.split_off(n / 2);
+                        self.request(entries);
+                        self.request(rest);
+                    }
+                }
+                Ok(())
+            }
+            RequestOutcome::Stop(reason) => anyhow::bail!(reason),
+        }
+    }
+
+    fn settle_items(&mut self, entries: Vec<Entry>, answer: &Answer) -> anyhow::Result<()> {
+        let items: BulkAnswer = serde_json::from_str(&answer.body).map_err(|error| anyhow::anyhow!("the answer to a bulk request cannot be read: {error}"))?;
+        anyhow::ensure!(
+            items.items.len() == entries.len(),
+            "the answer to a bulk request of {} operations has {} items",
+            entries.len(),
+            items.items.len()
+        );
+        let metrics = self.settings.metrics.clone();
+        let mut written = [0_u64; 5];
+        let mut rejected = false;
+        for (entry, item) in entries.into_iter().zip(items.items) {
+            let item = item.into_values().next().unwrap_or(Item { status: 0, error: None, result: String::new() });
+            let operation = entry.operations[0].operation();
+            let error = item.error.unwrap_or_default();
+            match outcome::of_item(operation.action, item.status, &error.error_type, &error.told()) {
+                Outcome::Written if item.result == "noop" => {
+                    metrics.stale.inc_by(entry.operations.len() as u64);
+                    self.done(&entry);
+                }
+                Outcome::Written => {
+                    for operation in &entry.operations {
+                        written[operation.operation().action as usize] += 1;
+                    }
+                    self.done(&entry);
+                }
+                Outcome::Stale => {
+                    metrics.stale.inc();
+                    self.done(&entry);
+                }
+                Outcome::Again(reason) => {
+                    rejected |= reason == "rejected";
+                    self.again(entry, reason);
+                }
+                Outcome::DeadLetter(reason) => self.refuse(&entry, &reason),
+                Outcome::Stop(reason) => {
+                    let index = self.settings.indices.name(operation.index);
+                    anyhow::bail!("index {index}: {reason}");
+                }
+            }
+        }
+        for action in [Action::Index, Action::Delete, Action::Merge, Action::MergeRemove] {
+            if written[action as usize] > 0 {
+                metrics.written(action, written[action as usize]);
+            }
+        }
+        if rejected {
+            self.slow_down();
+        } else {
+            self.speed_up();
+        }
+        Ok(())
+    }
+
+    /// The entry and what was folded into it are settled.
+    fn done(&mut self, entry: &Entry) {
+        for operation in entry.operations.iter().chain(&entry.folded) {
+            operation.batch.source.ticket.settle(1);
+        }
+        self.pending.settled(entry);
+    }
+
+    fn again(&mut self, mut entry: Entry, reason: &str) {
+        self.settings.metrics.retries.get_or_create(&Kind { kind: reason.into() }).inc_by(entry.operations.len() as u64);
+        let wait = backoff(entry.attempts);
+        entry.attempts += 1;
+        self.pending.again(entry, Instant::now() + wait);
+    }
+
+    /// Elasticsearch will never take it: a dead letter for each of its operations.
+    fn refuse(&mut self, entry: &Entry, reason: &str) {
+        for operation in &entry.operations {
+            let batch = &operation.batch;
+            let mut letter = DeadLetter::new(&batch.source, operation.operation().record, Stage::Sink, reason.to_string());
+            letter.table = Some(operation.table().clone());
+            letter.producer = batch.producers.get(operation.operation().producer as usize).cloned();
+            letter.index = Some(self.settings.indices.name(operation.operation().index));
+            letter.id = Some(batch.text(operation.operation().id).to_string());
+            self.settings.dead_letters.send(letter);
+        }
+        self.done(entry);
+    }
+
+    fn slow_down(&mut self) {
+        self.bytes_now = (self.bytes_now / 2).max(64 << 10).min(self.settings.bulk.bytes);
+        self.in_flight_now = (self.in_flight_now / 2.0).max(1.0);
+    }
+
+    fn speed_up(&mut self) {
+        self.bytes_now = (self.bytes_now + self.settings.bulk.bytes / 20).min(self.settings.bulk.bytes);
+        self.in_flight_now = (self.in_flight_now + 0.1).min(self.settings.bulk.in_flight as f64);
+    }
+
+    async fn apply_truncate(&mut self) -> anyhow::Result<()> {
+        let Some(truncate) = self.truncate.take() else { return Ok(()) };
+        let table = truncate.table().clone();
+        let version = truncate.operation().version;
+        let index = self.settings.indices.name(truncate.operation().index);
+        let others: Vec<String> = serde_json::from_slice(truncate.body()).unwrap_or_default();
+        self.patiently("keep the truncate", async |client| truncate::keep(client, &table, version).await).await?;
+        let gone = self
+            .patiently("apply the truncate", async |client| truncate::apply(client, &table, &index, &others, version).await)
+            .await?;
+        tracing::info!(%table, %index, documents = gone, "truncate applied");
+        self.settings.metrics.written(Action::Truncate, 1);
+        truncate.batch.source.ticket.settle(1);
+        Ok(())
+    }
+
+    async fn load_floors(&mut self) {
+        loop {
+            match truncate::load(&self.settings.client).await {
+                Ok(floors) => {
+                    floors.into_iter().for_each(|(table, version)| self.floors.raise(&table, version));
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read which truncates were applied before");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+
+    /// Learns of truncates that other instances met. What they left to us is dropped from now on.
+    async fn refresh_floors(&mut self) {
+        if let Ok(floors) = truncate::load(&self.settings.client).await {
+            floors.into_iter().for_each(|(table, version)| self.floors.raise(&table, version));
+        }
+    }
+}
+
+/// A random wait below a bound that doubles with every attempt ("full jitter"), and at least a millisecond.
+fn backoff(attempts: u32) -> Duration {
+    let bound = FIRST_BACKOFF.saturating_mul(1 << attempts.min(16)).min(LAST_BACKOFF);
+    Duration::from_micros(fastrand::u64(1_000..=bound.as_micros() as u64))
+}
+
+/// Appends an entry's lines of a bulk request.
+fn write_item(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
+    let first = &entry.operations[0];
+    let operation = first.operation();
+    let verb: &[u8] = match operation.action {
+        Action::Index => b"{\"index\":{\"_index\":",
+        Action::Delete => b"{\"delete\":{\"_index\":",
+        Action::Merge | Action::MergeRemove | Action::Truncate => b"{\"update\":{\"_index\":",
+    };
+    out.extend_from_slice(verb);
+    literal::write_string(out, &indices.name(operation.index));
+    out.extend_from_slice(b",\"_id\":");
+    literal::write_string(out, first.batch.text(operation.id));
+    if let Some(routing) = operation.routing {
+        out.extend_from_slice(b",\"routing\":");
+        literal::write_string(out, first.batch.text(routing));
+    }
+    if operation.action.is_merge() {
+        out.extend_from_slice(b",\"retry_on_conflict\":5}}\n{\"scripted_upsert\":true,\"upsert\":{},\"script\":{\"id\":\"");
+        out.extend_from_slice(SCRIPT_ID.as_bytes());
+        out.extend_from_slice(b"\",\"params\":{\"parts\":[");
+        for (place, part) in entry.operations.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(b"{\"source\":");
+            literal::write_string(out, part.table());
+            out.extend_from_slice(format!(",\"version\":{},\"fields\":", part.operation().version).as_bytes());
+            out.extend_from_slice(if part.operation().action == Action::Merge { part.body() } else { b"{}" });
+            out.push(b'}');
+        }
+        out.extend_from_slice(b"]}}}\n");
+        return;
+    }
+    out.extend_from_slice(b",\"version\":");
+    out.extend_from_slice(operation.version.to_string().as_bytes());
+    out.extend_from_slice(b",\"version_type\":\"external\"}}\n");
+    if operation.action == Action::Index {
+        out.extend_from_slice(first.body());
+        out.push(b'\n');
+    }
+}

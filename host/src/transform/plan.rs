@@ -1,0 +1,157 @@
+//! What is decided once per table version and chain: where its rows go, how ids are made, which plugins see it.
+
+use std::sync::Arc;
+
+use rowmill_decode::TableVersion;
+use rowmill_runtime::ColumnNames;
+
+use super::chain::ChainPlugin;
+use super::mapping;
+use crate::config::{Config, Route};
+use crate::indices::Indices;
+use crate::operation::IndexNumber;
+use crate::version::VersionStrategy;
+
+/// The decisions for one table version.
+pub(super) struct TablePlan {
+    pub table: Arc<TableVersion>,
+    pub full_name: Arc<str>,
+    pub columns: ColumnNames,
+    pub route: Route,
+    pub index: IndexNumber,
+    /// How the usual id is made, or why it cannot be.
+    pub id: Result<Vec<IdPart>, String>,
+    pub version_column: Option<u32>,
+    /// The plugins of the chain that want this table, by their place in the chain.
+    pub chain: Vec<usize>,
+    /// Other indices in which the table's rows may have documents under their usual id: where a format tells no image
+    /// before an update, a document that no longer comes out of the row is deleted in all of them.
+    pub other_indices: Vec<IndexNumber>,
+}
+
+/// A part of an id.
+pub(super) enum IdPart {
+    Text(Box<str>),
+    Column(u32),
+}
+
+impl TablePlan {
+    pub fn new<'a>(table: &Arc<TableVersion>, config: &Config, plugins: impl Iterator<Item = (usize, &'a ChainPlugin)>, indices: &Indices) -> Self {
+        let route = config.route(&table.database, &table.name);
+        let chain: Vec<(usize, &ChainPlugin)> = plugins.filter(|(_, plugin)| plugin.wants(table)).collect();
+        let written: Vec<Option<&str>> = chain.iter().filter_map(|(_, plugin)| plugin.mapping_of_route_index()).collect();
+        let derived;
+        let mapping = match (&route.mapping, written.iter().flatten().next()) {
+            (Some(mapping), _) => Some(mapping.as_str()),
+            (None, Some(mapping)) => Some(*mapping),
+            // A plugin shapes what goes there and says nothing of its mapping: the columns' types would not fit.
+            (None, None) if !written.is_empty() => None,
+            (None, None) => {
+                derived = mapping::of_table(table);
+                Some(derived.as_str())
+            }
+        };
+        let name = route.index.clone().unwrap_or_else(|| index_name(&table.name));
+        let index = indices.number(&name, mapping);
+        let exact = chain.iter().flat_map(|(_, plugin)| plugin.indices.iter().filter(|pattern| pattern.is_exact()).map(move |pattern| (plugin, pattern)));
+        let other_indices = exact.map(|(plugin, pattern)| indices.number(pattern.as_str(), plugin.mapping_of(pattern.as_str()))).filter(|other| *other != index).collect();
+        Self {
+            full_name: table.full_name().into(),
+            columns: ColumnNames::new(table.columns.iter().map(|column| &*column.name)),
+            index,
+            id: id_parts(table, route.id.as_deref()),
+            version_column: match &route.version {
+                VersionStrategy::Column(name) => column(table, name),
+                _ => None,
+            },
+            chain: chain.iter().map(|(place, _)| *place).collect(),
+            other_indices,
+            route,
+            table: table.clone(),
+        }
+    }
+
+    /// Appends the usual id of an image to `out`.
+    ///
+    /// # Errors
+    /// The table has no key, or a column of the id is missing or NULL, or the id is too long.
+    pub fn write_id<'c>(&self, out: &mut Vec<u8>, cell: impl Fn(u32) -> &'c [u8]) -> Result<(), String> {
+        let start = out.len();
+        for part in self.id.as_ref().map_err(Clone::clone)? {
+            match part {
+                IdPart::Text(text) => out.extend_from_slice(text.as_bytes()),
+                IdPart::Column(column) => match cell(*column) {
+                    b"" | b"null" => {
+                        return Err(format!("the column {} of {}, which is part of the id, is missing or NULL", self.table.columns[*column as usize].name, self.full_name));
+                    }
+                    [b'"', inner @ .., b'"'] if memchr::memchr(b'\\', inner).is_none() => out.extend_from_slice(inner),
+                    value @ [b'"', ..] => {
+                        let text: String = serde_json::from_slice(value).map_err(|error| format!("an id that is not text: {error}"))?;
+                        out.extend_from_slice(text.as_bytes());
+                    }
+                    value => out.extend_from_slice(value),
+                },
+            }
+        }
+        match out.len() - start {
+            0 => Err(format!("the id of a row of {} is empty", self.full_name)),
+            len if len > 512 => Err(format!("the id of a row of {} has {len} bytes; Elasticsearch takes 512", self.full_name)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn column(table: &TableVersion, name: &str) -> Option<u32> {
+    table.columns.iter().position(|column| &*column.name == name).map(|place| place as u32)
+}
+
+fn id_parts(table: &TableVersion, template: Option<&str>) -> Result<Vec<IdPart>, String> {
+    let mut parts = Vec::new();
+    let Some(template) = template else {
+        if table.key.is_empty() {
+            return Err(format!("no primary key is known of {}; set `id` in its route, for example id = \"{{id}}\"", table.full_name()));
+        }
+        for (place, &column) in table.key.iter().enumerate() {
+            if place > 0 {
+                parts.push(IdPart::Text("|".into()));
+            }
+            parts.push(IdPart::Column(column));
+        }
+        return Ok(parts);
+    };
+    let mut rest = template;
+    while let Some(start) = rest.find('{') {
+        let end = rest[start..].find('}').map_or(rest.len(), |len| start + len);
+        if start > 0 {
+            parts.push(IdPart::Text(rest[..start].into()));
+        }
+        let name = &rest[start + 1..end];
+        match column(table, name) {
+            Some(column) => parts.push(IdPart::Column(column)),
+            None => return Err(format!("the route's id {template:?} names the column `{name}`, which {} does not have", table.full_name())),
+        }
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
+    if !rest.is_empty() {
+        parts.push(IdPart::Text(rest.into()));
+    }
+    Ok(parts)
+}
+
+/// A table's name as the name of an index: lower case, and `-` for what Elasticsearch does not take.
+fn index_name(table: &str) -> String {
+    let name: String = table.to_lowercase().chars().map(|c| if rowmill_runtime::is_index_name(&format!("x{c}")) { c } else { '-' }).collect();
+    if rowmill_runtime::is_index_name(&name) { name } else { format!("table-{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_names() {
+        assert_eq!(index_name("trade"), "trade");
+        assert_eq!(index_name("Order Items"), "order-items");
+        assert_eq!(index_name("_t"), "table-_t");
+    }
+}
