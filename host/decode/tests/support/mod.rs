@@ -1,5 +1,5 @@
 //! What the fixture tests share: the declared types of schema.sql and rows as owned values.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 
