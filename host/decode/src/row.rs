@@ -16,6 +16,9 @@ pub struct Cell {
 
 const IN_SCRATCH: u32 = 1 << 31;
 
+/// Arenas must be shorter, in bytes, for cells to point into them.
+pub(crate) const ARENA_LIMIT: usize = IN_SCRATCH as usize;
+
 impl Cell {
     /// The source did not send this column.
     pub const ABSENT: Self = Self { start: 0, len: 0 };
@@ -23,13 +26,30 @@ impl Cell {
     /// A value at `start..end` of the record batch's arena.
     pub fn in_records(start: usize, end: usize) -> Self {
         debug_assert!(end > start && end < IN_SCRATCH as usize);
-        Self { start: start as u32, len: (end - start) as u32 }
+        Self {
+            start: start as u32,
+            len: (end - start) as u32,
+        }
     }
 
     /// A value at `start..end` of the scratch arena.
     pub fn in_scratch(start: usize, end: usize) -> Self {
         debug_assert!(end > start && end < IN_SCRATCH as usize);
-        Self { start: start as u32 | IN_SCRATCH, len: (end - start) as u32 }
+        Self {
+            start: start as u32 | IN_SCRATCH,
+            len: (end - start) as u32,
+        }
+    }
+
+    /// Whether the value had to be spelled anew.
+    pub(crate) fn is_in_scratch(self) -> bool {
+        self.start & IN_SCRATCH != 0
+    }
+
+    /// Where a value of the record batch's arena begins and ends.
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        let start = (self.start & !IN_SCRATCH) as usize;
+        start..start + self.len as usize
     }
 
     /// Whether the source did not send this column.
@@ -40,7 +60,11 @@ impl Cell {
     /// The value's bytes, given both arenas; empty if absent.
     #[inline]
     pub fn bytes<'a>(self, records: &'a [u8], scratch: &'a [u8]) -> &'a [u8] {
-        let (arena, start) = if self.start & IN_SCRATCH == 0 { (records, self.start) } else { (scratch, self.start & !IN_SCRATCH) };
+        let (arena, start) = if self.start & IN_SCRATCH == 0 {
+            (records, self.start)
+        } else {
+            (scratch, self.start & !IN_SCRATCH)
+        };
         &arena[start as usize..start as usize + self.len as usize]
     }
 }
@@ -86,7 +110,11 @@ pub struct TableVersion {
 impl TableVersion {
     /// `database.table`, or the table alone.
     pub fn full_name(&self) -> String {
-        if self.database.is_empty() { self.name.to_string() } else { format!("{}.{}", self.database, self.name) }
+        if self.database.is_empty() {
+            self.name.to_string()
+        } else {
+            format!("{}.{}", self.database, self.name)
+        }
     }
 }
 
@@ -125,7 +153,7 @@ pub enum RowInEvent {
 /// One row change.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// The record that told it: an index into [`crate::record::RecordBatch::records`].
+    /// The record that told it: an index into [`crate::RecordBatch::records`].
     pub record: u32,
     /// Its table version: an index into the decoder's [`crate::Decoder::tables`].
     pub table: u32,
@@ -162,7 +190,7 @@ pub enum Ignored {
 /// A record that cannot be decoded, with a reason that a person can read.
 #[derive(Clone, Debug)]
 pub struct Undecodable {
-    /// Index into [`crate::record::RecordBatch::records`].
+    /// Index into [`crate::RecordBatch::records`].
     pub record: u32,
     /// Why.
     pub error: crate::DecodeError,

@@ -50,3 +50,294 @@ pub enum ColumnType {
     /// `JSON`: the value itself.
     Json,
 }
+
+impl ColumnType {
+    /// Reads a type as MySQL spells it: `bigint(20) unsigned`, `enum('a','b')`, `datetime(6)`, `decimal(18,2)`.
+    ///
+    /// `bool` and `boolean` are [`ColumnType::Boolean`], `tinyint(1)` is an integer. What may follow a type in
+    /// `CREATE TABLE` (`not null`, `character set …`, `zerofill`) is read over; letter case does not matter.
+    ///
+    /// # Errors
+    /// A message for a person if the text is not a type of MySQL's.
+    pub fn parse(mysql_type: &str) -> Result<Self, String> {
+        Declaration::parse(mysql_type).map(|d| d.column_type)
+    }
+}
+
+/// A declared type with what only decoding needs of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Declaration {
+    pub column_type: ColumnType,
+    /// Digits of a second's fraction: in which unit Debezium counts a `DATETIME`.
+    pub fraction: u32,
+    /// `BIGINT`: the one integer that can leave the range of `i64`.
+    pub is_bigint: bool,
+    /// `BINARY(n)`: n, to which the binlog's cut zero bytes are filled up again; else 0.
+    pub binary_length: u32,
+    /// A geometry: bytes in Canal, something of the tool's own in the others.
+    pub is_geometry: bool,
+}
+
+impl Declaration {
+    pub fn parse(mysql_type: &str) -> Result<Self, String> {
+        let wrong = |what: &str| Err(format!("column type `{mysql_type}`: {what}"));
+        let text = mysql_type.trim();
+        let name_end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let (name, rest) = text.split_at(name_end.unwrap_or(text.len()));
+        let name = name.to_ascii_lowercase();
+        let mut rest = rest.trim_start();
+        // Types of two words.
+        for (first, second) in [
+            ("double", "precision"),
+            ("national", "varchar"),
+            ("national", "char"),
+            ("character", "varying"),
+        ] {
+            if name == first && starts_with_word(rest, second) {
+                rest = rest[second.len()..].trim_start();
+            }
+        }
+        let arguments = match rest.strip_prefix('(') {
+            None => Vec::new(),
+            Some(inside) => match arguments(inside) {
+                Some((arguments, behind)) => {
+                    rest = behind;
+                    arguments
+                }
+                None => return wrong("expected `)`"),
+            },
+        };
+        let words = rest.to_ascii_lowercase();
+        let unsigned = match modifiers(&words) {
+            Ok(unsigned) => unsigned,
+            Err(word) => return wrong(&format!("`{word}` does not belong to a type")),
+        };
+        let number = |i: usize| match arguments.get(i) {
+            None => Ok(None),
+            Some(text) => match text.parse::<u32>() {
+                Ok(n) if n <= 100_000_000 => Ok(Some(n)),
+                _ => Err(format!(
+                    "column type `{mysql_type}`: expected a number in the parentheses"
+                )),
+            },
+        };
+        let mut declaration = Self {
+            column_type: ColumnType::Unknown,
+            fraction: 0,
+            is_bigint: matches!(name.as_str(), "bigint" | "int8" | "serial"),
+            binary_length: 0,
+            is_geometry: false,
+        };
+        declaration.column_type = match name.as_str() {
+            "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "int1"
+            | "int2" | "int3" | "int4" | "int8" | "middleint" => ColumnType::Integer { unsigned },
+            "serial" => ColumnType::Integer { unsigned: true },
+            "year" => ColumnType::Integer { unsigned: false },
+            "bool" | "boolean" => ColumnType::Boolean,
+            "bit" => ColumnType::Bit,
+            "float" | "float4" => match number(0)? {
+                // FLOAT(25) and up is a DOUBLE.
+                Some(bits) if bits > 24 && arguments.len() == 1 => ColumnType::Double,
+                _ => ColumnType::Float,
+            },
+            "double" | "real" | "float8" => ColumnType::Double,
+            "decimal" | "dec" | "numeric" | "fixed" => {
+                number(0)?;
+                match number(1)?.unwrap_or(0) {
+                    scale @ 0..=38 => ColumnType::Decimal { scale: Some(scale) },
+                    _ => return wrong("a scale is at most 38"),
+                }
+            }
+            "date" => ColumnType::Date,
+            "time" | "datetime" | "timestamp" => {
+                declaration.fraction = match number(0)?.unwrap_or(0) {
+                    digits @ 0..=6 => digits,
+                    _ => return wrong("a second has at most 6 digits after the point"),
+                };
+                match name.as_str() {
+                    "time" => ColumnType::Time,
+                    "datetime" => ColumnType::DateTime,
+                    _ => ColumnType::Timestamp,
+                }
+            }
+            "char" | "varchar" | "nchar" | "nvarchar" | "national" | "character" | "uuid"
+            | "inet4" | "inet6" => ColumnType::Text,
+            "tinytext" | "text" | "mediumtext" | "longtext" | "long" => ColumnType::LongText,
+            "binary" => {
+                declaration.binary_length = match number(0)?.unwrap_or(1) {
+                    length @ 0..=255 => length,
+                    _ => return wrong("BINARY has at most 255 bytes"),
+                };
+                ColumnType::Binary
+            }
+            "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" => {
+                ColumnType::Binary
+            }
+            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+            | "multipolygon" | "geometrycollection" | "geomcollection" => {
+                declaration.is_geometry = true;
+                ColumnType::Binary
+            }
+            "enum" if !arguments.is_empty() => ColumnType::Enum { labels: arguments },
+            "set" if (1..=64).contains(&arguments.len()) => ColumnType::Set { labels: arguments },
+            "enum" | "set" => {
+                return wrong("expected the labels in parentheses, as in enum('a','b')");
+            }
+            "json" => ColumnType::Json,
+            _ => {
+                return wrong(
+                    "expected a type of MySQL's, such as `bigint unsigned` or `datetime(6)`",
+                );
+            }
+        };
+        Ok(declaration)
+    }
+}
+
+/// Whether `text` begins with `word`, in any letter case.
+fn starts_with_word(text: &str, word: &str) -> bool {
+    text.get(..word.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
+/// What stands between parentheses, separated by commas, quotes taken off; and what follows the `)`.
+fn arguments(inside: &str) -> Option<(Vec<String>, &str)> {
+    let (mut arguments, mut argument, mut quoted) = (Vec::new(), String::new(), false);
+    let mut letters = inside.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '\'' if quoted && letters.next_if(|&(_, next)| next == '\'').is_some() => {
+                argument.push('\'')
+            }
+            '\'' => quoted = !quoted,
+            _ if quoted => argument.push(letter),
+            ',' => arguments.push(std::mem::take(&mut argument)),
+            ')' => {
+                arguments.push(argument);
+                return Some((arguments, &inside[at + 1..]));
+            }
+            _ if letter.is_whitespace() => {}
+            _ => argument.push(letter),
+        }
+    }
+    None
+}
+
+/// Reads what may follow a type; whether it says `unsigned`, or the word that does not belong there.
+fn modifiers(words: &str) -> Result<bool, &str> {
+    let mut unsigned = false;
+    let mut words = words.split_whitespace();
+    while let Some(word) = words.next() {
+        match word {
+            "unsigned" | "zerofill" => unsigned = true,
+            "signed" | "not" | "null" | "binary" | "auto_increment" | "ascii" | "unicode"
+            | "varying" => {}
+            "set" | "charset" | "collate" => {
+                words.next();
+            }
+            "character" => {}
+            // What follows may be any expression; the type has ended.
+            "default" | "comment" | "primary" | "unique" | "key" | "on" | "generated" | "check"
+            | "invisible" => break,
+            other => return Err(other),
+        }
+    }
+    Ok(unsigned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expect: ColumnType) {
+        assert_eq!(ColumnType::parse(text), Ok(expect), "{text}");
+    }
+
+    fn labels(labels: &[&str]) -> Vec<String> {
+        labels.iter().map(|&l| l.to_owned()).collect()
+    }
+
+    #[test]
+    fn types_of_mysql() {
+        check(
+            "bigint(20) unsigned",
+            ColumnType::Integer { unsigned: true },
+        );
+        check(
+            "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT",
+            ColumnType::Integer { unsigned: true },
+        );
+        check("tinyint(1)", ColumnType::Integer { unsigned: false });
+        check(
+            "int(10) unsigned zerofill",
+            ColumnType::Integer { unsigned: true },
+        );
+        check("year(4)", ColumnType::Integer { unsigned: false });
+        check("Boolean", ColumnType::Boolean);
+        check("bit(16)", ColumnType::Bit);
+        check("float(7,4)", ColumnType::Float);
+        check("float(53)", ColumnType::Double);
+        check("double precision", ColumnType::Double);
+        check("decimal", ColumnType::Decimal { scale: Some(0) });
+        check(
+            "decimal(18, 2) unsigned",
+            ColumnType::Decimal { scale: Some(2) },
+        );
+        check("datetime(6)", ColumnType::DateTime);
+        check(
+            "timestamp(3) not null default current_timestamp(3)",
+            ColumnType::Timestamp,
+        );
+        check(
+            "varchar(32) character set utf8mb4 collate utf8mb4_bin",
+            ColumnType::Text,
+        );
+        check("character varying(20)", ColumnType::Text);
+        check("national varchar(20)", ColumnType::Text);
+        check("longtext", ColumnType::LongText);
+        check("binary(16)", ColumnType::Binary);
+        check("point", ColumnType::Binary);
+        check(
+            "enum('NEW','it''s', 'a,b)')",
+            ColumnType::Enum {
+                labels: labels(&["NEW", "it's", "a,b)"]),
+            },
+        );
+        check(
+            "set('x','')",
+            ColumnType::Set {
+                labels: labels(&["x", ""]),
+            },
+        );
+        check("json", ColumnType::Json);
+    }
+
+    #[test]
+    fn what_is_no_type_is_refused_with_its_text() {
+        let texts = [
+            "",
+            "bigintt",
+            "bigint unsinged",
+            "enum",
+            "enum('a'",
+            "set()x",
+            "decimal(a,b)",
+            "decimal(65,39)",
+            "datetime(7)",
+            "binary(256)",
+            "varchar(",
+            "(",
+            "é",
+            "doublé",
+            "int(99999999999)x",
+        ];
+        for text in texts {
+            let message = ColumnType::parse(text).unwrap_err();
+            assert!(
+                message.starts_with(&format!("column type `{text}`: ")),
+                "{message}"
+            );
+        }
+    }
+}

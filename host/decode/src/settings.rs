@@ -1,0 +1,180 @@
+//! What a decoder is told: the format and declared column types.
+
+use std::fmt;
+
+use crate::types::Declaration;
+
+/// The tool whose messages are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Found out per topic, from its first telling record.
+    #[default]
+    Auto,
+    /// Canal flat messages.
+    Canal,
+    /// Debezium: with schema, without, or unwrapped (`ExtractNewRecordState`).
+    Debezium,
+    /// Maxwell.
+    Maxwell,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Canal => "Canal",
+            Self::Debezium => "Debezium",
+            Self::Maxwell => "Maxwell",
+        })
+    }
+}
+
+/// What a [`crate::Decoder`] is told.
+#[derive(Clone, Debug)]
+pub struct DecoderSettings {
+    /// Whose messages are read.
+    pub format: Format,
+    /// Column types that the configuration declares. They win over what a message tells.
+    pub declared: DeclaredTypes,
+    /// A longer record value is undecodable. In bytes.
+    pub max_message_bytes: usize,
+}
+
+impl Default for DecoderSettings {
+    fn default() -> Self {
+        Self {
+            format: Format::Auto,
+            declared: DeclaredTypes::default(),
+            // Kafka's own default is 1 MB; MySQL rows can be far larger and brokers are set accordingly.
+            max_message_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Declared column types by table.
+#[derive(Clone, Debug, Default)]
+pub struct DeclaredTypes {
+    tables: Vec<DeclaredTable>,
+}
+
+#[derive(Clone, Debug)]
+struct DeclaredTable {
+    pattern: String,
+    columns: Vec<(String, Declaration)>,
+}
+
+impl DeclaredTypes {
+    /// Declares a column's type by the text that MySQL has for it (`bigint unsigned`, `datetime(6)`).
+    ///
+    /// `table` is `database.table`, `table`, or a pattern of either in which `*` stands for any text. Where several
+    /// name a table, `database.table` wins over `table` over patterns in the order of their declaration.
+    ///
+    /// # Errors
+    /// A message for the reader of the configuration if the type is not one of MySQL's.
+    pub fn declare(&mut self, table: &str, column: &str, mysql_type: &str) -> Result<(), String> {
+        let declaration = Declaration::parse(mysql_type)?;
+        let at = match self.tables.iter().position(|t| t.pattern == table) {
+            Some(at) => at,
+            None => {
+                self.tables.push(DeclaredTable {
+                    pattern: table.to_owned(),
+                    columns: Vec::new(),
+                });
+                self.tables.len() - 1
+            }
+        };
+        let columns = &mut self.tables[at].columns;
+        match columns
+            .iter_mut()
+            .find(|(name, _)| name.eq_ignore_ascii_case(column))
+        {
+            Some((_, known)) => *known = declaration,
+            None => columns.push((column.to_owned(), declaration)),
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is declared.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// The declaration of a column. Column names do not care about case, as in MySQL.
+    pub(crate) fn of(&self, database: &str, table: &str, column: &str) -> Option<&Declaration> {
+        let full = if database.is_empty() {
+            table.to_owned()
+        } else {
+            format!("{database}.{table}")
+        };
+        let column_of = |t: &'_ DeclaredTable| {
+            t.columns
+                .iter()
+                .position(|(name, _)| name.eq_ignore_ascii_case(column))
+        };
+        let ranks: [&dyn Fn(&str) -> bool; 3] = [
+            &|pattern| pattern == full,
+            &|pattern| pattern == table,
+            &|pattern| {
+                pattern.contains('*') && (matches(pattern, &full) || matches(pattern, table))
+            },
+        ];
+        ranks.iter().find_map(|fits| {
+            self.tables
+                .iter()
+                .filter(|t| fits(&t.pattern))
+                .find_map(|t| column_of(t).map(|i| &t.columns[i].1))
+        })
+    }
+}
+
+/// Whether `text` fits `pattern`, in which `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let Some(last) = parts.next_back() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ColumnType;
+
+    #[test]
+    fn patterns() {
+        assert!(matches("shop.*", "shop.trade"));
+        assert!(matches("*", ""));
+        assert!(matches("sh*.tr*e", "shop.trade"));
+        assert!(matches("a*b*c", "abbc"));
+        assert!(!matches("a*bc", "ab"));
+        assert!(!matches("ab*b", "ab"));
+        assert!(!matches("shop", "shop.trade"));
+    }
+
+    #[test]
+    fn the_nearest_declaration_wins() {
+        let mut types = DeclaredTypes::default();
+        types.declare("*", "a", "int").unwrap();
+        types.declare("trade", "a", "json").unwrap();
+        types.declare("shop.trade", "a", "date").unwrap();
+        let of = |d, t, c| types.of(d, t, c).map(|d| d.column_type.clone());
+        assert_eq!(of("shop", "trade", "A"), Some(ColumnType::Date));
+        assert_eq!(of("other", "trade", "a"), Some(ColumnType::Json));
+        assert_eq!(
+            of("other", "x", "a"),
+            Some(ColumnType::Integer { unsigned: false })
+        );
+        assert_eq!(of("other", "x", "b"), None);
+        assert!(types.declare("x", "a", "bigint unsinged").is_err());
+    }
+}
