@@ -1,6 +1,7 @@
 //! The bindings that wit-bindgen generates from the contract, and their only use: moving records in and out.
 
 use crate::contract;
+use crate::log::Level;
 
 wit_bindgen::generate!({
     path: "../wit",
@@ -92,9 +93,8 @@ impl From<contract::Output> for wire::Output {
 }
 
 /// Hands a message to the host.
-#[cfg(target_arch = "wasm32")]
-pub(crate) fn log(level: crate::log::Level, message: &str) {
-    use crate::log::Level;
+pub(crate) fn log(level: Level, message: &str) {
+    use Level;
     use self::rowmill::plugin::log as host;
     let level = match level {
         Level::Debug => host::Level::Debug,

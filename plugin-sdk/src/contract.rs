@@ -81,10 +81,41 @@ impl Table {
         self.columns.iter().find(|c| c.name == name)
     }
 
+    /// Whether a pattern names this table: `database.table`, in which each `*` stands for any text. A pattern without a
+    /// point is matched against the table's name alone.
+    pub fn matches(&self, pattern: &str) -> bool {
+        if pattern.contains('.') {
+            glob(pattern.as_bytes(), self.full_name().as_bytes())
+        } else {
+            glob(pattern.as_bytes(), self.name.as_bytes())
+        }
+    }
+
     /// Whether the table has a column of this name.
     pub fn has(&self, name: &str) -> bool {
         self.column(name).is_some()
     }
+}
+
+/// Whether `text` is as `pattern` says, in which each `*` stands for any text.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where to go on after a mismatch: behind the last star, one byte of text later.
+    let mut retry = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            retry = Some((p + 1, t));
+            p += 1;
+        } else if pattern.get(p) == Some(&text[t]) {
+            (p, t) = (p + 1, t + 1);
+        } else if let Some((after_star, from)) = retry {
+            retry = Some((after_star, from + 1));
+            (p, t) = (after_star, from + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|&b| b == b'*')
 }
 
 /// What a plugin wants to see.
@@ -181,4 +212,30 @@ pub struct Output {
     pub names: Vec<u32>,
     /// The bytes of all ranges.
     pub bytes: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pattern: &str, expect: bool) {
+        let table = Table { database: "shop".into(), name: "trade_2026".into(), ..Table::default() };
+        assert_eq!(table.matches(pattern), expect, "{pattern}");
+    }
+
+    #[test]
+    fn patterns() {
+        check("shop.trade_2026", true);
+        check("trade_2026", true);
+        check("shop.trade", false);
+        check("trade_*", true);
+        check("*", true);
+        check("*.*", true);
+        check("s*.t*e_*6", true);
+        check("*.trade", false);
+        check("", false);
+        check("crm.*", false);
+        check("*2026*", true);
+    }
 }

@@ -93,6 +93,7 @@ mod table;
 mod time;
 mod value;
 
+#[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 #[allow(missing_docs, unused_qualifications, reason = "mostly generated")]
 pub mod bindings;

@@ -1,5 +1,7 @@
 //! The traits that a plugin implements.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -89,16 +91,20 @@ pub trait Drive: Sized + 'static {
 
 /// A [`Transform`] as the driver takes it.
 #[doc(hidden)]
-#[derive(Debug)]
 pub struct Images<T>(T);
 
 /// A [`ChangeTransform`] as the driver takes it.
 #[doc(hidden)]
-#[derive(Debug)]
 pub struct Changes<T>(T);
 
 macro_rules! drive {
     ($adapter:ident, $trait:ident, $mode:ident, |$plugin:ident, $images:ident, $out:ident| $one:expr) => {
+        impl<T: $trait> fmt::Debug for $adapter<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::NAME)
+            }
+        }
+
         impl<T: $trait> Drive for $adapter<T> {
             const NAME: &'static str = T::NAME;
             const VERSION: &'static str = T::VERSION;

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use crate::contract::ColumnKind;
 use crate::decimal::Decimal;
 use crate::fail::Fail;
 use crate::table::{ColumnRef, NONE, TableState};
@@ -32,6 +33,18 @@ impl<'b> Row<'b> {
     /// The table's name with its database.
     pub fn table(&self) -> &'b str {
         &self.table.full_name
+    }
+
+    /// The number that the plugin gave to this table version with [`Columns::tag`](crate::Columns::tag).
+    #[inline]
+    pub fn tag(&self) -> u32 {
+        self.table.tag
+    }
+
+    /// What the values of a column are, as far as the host knows.
+    #[inline]
+    pub fn kind(&self, column: impl ColumnRef) -> ColumnKind {
+        column.place(self.table).map_or(ColumnKind::Unknown, |place| place.kind)
     }
 
     /// The cell as it came: one JSON value; empty if the source did not send the column.

@@ -1,6 +1,6 @@
 //! Columns by name or handle: what a plugin asks for, and where that stands in each table version.
 
-use crate::contract::Table;
+use crate::contract::{ColumnKind, Table};
 
 /// A column by its place in the [`Columns`] that the plugin returned: found without a look-up.
 ///
@@ -23,6 +23,7 @@ impl Col {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     all: bool,
+    tag: u32,
     wanted: Vec<Wanted>,
 }
 
@@ -36,7 +37,7 @@ struct Wanted {
 impl Columns {
     /// All columns of the table are read.
     pub fn all() -> Self {
-        Self { all: true, wanted: Vec::new() }
+        Self { all: true, ..Self::default() }
     }
 
     /// No column is read; documents may still copy any column by name.
@@ -67,6 +68,13 @@ impl Columns {
     /// One more column that is only passed on, where the table has it.
     pub fn pass_optional(self, name: impl Into<String>) -> Self {
         self.add(name.into(), false, true)
+    }
+
+    /// A number of the plugin's own that every row of this table version then [carries](crate::Row::tag): which of its
+    /// rules apply, say.
+    pub fn tag(mut self, tag: u32) -> Self {
+        self.tag = tag;
+        self
     }
 
     fn add(mut self, name: String, read: bool, optional: bool) -> Self {
@@ -150,6 +158,7 @@ impl ColumnRef for &str {
 pub struct Place {
     pub(crate) number: u32,
     pub(crate) cell: u32,
+    pub(crate) kind: ColumnKind,
 }
 
 /// No such column, or no such cell.
@@ -161,6 +170,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub struct TableState {
     pub(crate) id: u32,
     pub(crate) full_name: String,
+    pub(crate) tag: u32,
     /// The columns that the host copies in, in the order of an image's cells.
     pub(crate) asked: Vec<u32>,
     /// The named columns by [`Col`].
@@ -181,7 +191,7 @@ impl TableState {
             .zip(&table.columns)
             .map(|(number, c)| {
                 let cell = if columns.all { number } else { NONE };
-                (c.name.clone(), Place { number, cell })
+                (c.name.clone(), Place { number, cell, kind: c.kind })
             })
             .collect();
         let mut asked: Vec<u32> = if columns.all { (0..n_columns).collect() } else { Vec::new() };
@@ -194,7 +204,8 @@ impl TableState {
                     if !wanted.optional {
                         missing.push(wanted.name.as_str());
                     }
-                    named.push((wanted.name.clone(), Place { number: NONE, cell: NONE }));
+                    let nowhere = Place { number: NONE, cell: NONE, kind: ColumnKind::Unknown };
+                    named.push((wanted.name.clone(), nowhere));
                     named.len() - 1
                 }
             };
@@ -212,6 +223,7 @@ impl TableState {
         Ok(Self {
             id: table.id,
             full_name,
+            tag: columns.tag,
             asked,
             slots: found.iter().map(|&at| named[at].1).collect(),
             slot_names: columns.wanted.iter().map(|w| w.name.clone()).collect(),
