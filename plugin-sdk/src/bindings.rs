@@ -26,7 +26,10 @@ impl From<contract::Description> for wire::Description {
             indices: d
                 .indices
                 .into_iter()
-                .map(|i| wire::Index { name: i.name, mapping: i.mapping })
+                .map(|i| wire::Index {
+                    name: i.name,
+                    mapping: i.mapping,
+                })
                 .collect(),
             settings_schema: d.settings_schema,
         }
@@ -42,7 +45,10 @@ impl From<wire::Table> for contract::Table {
             columns: t
                 .columns
                 .into_iter()
-                .map(|c| contract::Column { name: c.name, kind: c.kind.into() })
+                .map(|c| contract::Column {
+                    name: c.name,
+                    kind: c.kind.into(),
+                })
                 .collect(),
             key: t.key,
         }
@@ -88,14 +94,18 @@ impl From<wire::Batch> for contract::Batch {
 
 impl From<contract::Output> for wire::Output {
     fn from(o: contract::Output) -> Self {
-        Self { verdicts: o.verdicts, names: o.names, bytes: o.bytes }
+        Self {
+            verdicts: o.verdicts,
+            names: o.names,
+            bytes: o.bytes,
+        }
     }
 }
 
 /// Hands a message to the host.
 pub(crate) fn log(level: Level, message: &str) {
-    use Level;
     use self::rowmill::plugin::log as host;
+    use Level;
     let level = match level {
         Level::Debug => host::Level::Debug,
         Level::Info => host::Level::Info,

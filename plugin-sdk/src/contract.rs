@@ -166,7 +166,10 @@ impl Description {
 
     /// May write to the indices that this pattern names.
     pub fn index(mut self, name: impl Into<String>) -> Self {
-        self.indices.push(Index { name: name.into(), mapping: None });
+        self.indices.push(Index {
+            name: name.into(),
+            mapping: None,
+        });
         self
     }
 
@@ -177,7 +180,10 @@ impl Description {
         name: impl Into<String>,
         mapping: impl Into<String>,
     ) -> Self {
-        self.indices.push(Index { name: name.into(), mapping: Some(mapping.into()) });
+        self.indices.push(Index {
+            name: name.into(),
+            mapping: Some(mapping.into()),
+        });
         self
     }
 
@@ -220,7 +226,11 @@ mod tests {
 
     #[track_caller]
     fn check(pattern: &str, expect: bool) {
-        let table = Table { database: "shop".into(), name: "trade_2026".into(), ..Table::default() };
+        let table = Table {
+            database: "shop".into(),
+            name: "trade_2026".into(),
+            ..Table::default()
+        };
         assert_eq!(table.matches(pattern), expect, "{pattern}");
     }
 

@@ -88,12 +88,28 @@ impl<'t> Out<'t> {
     }
 
     pub(crate) fn finish(self, hint: &mut Hint) -> Output {
-        let Self { words, mut bytes, names, .. } = self;
+        let Self {
+            words,
+            mut bytes,
+            names,
+            ..
+        } = self;
         let base = bytes.len() as u32;
-        let ranges = names.ranges.iter().flat_map(|&(start, n)| [base + start, n]).collect();
+        let ranges = names
+            .ranges
+            .iter()
+            .flat_map(|&(start, n)| [base + start, n])
+            .collect();
         bytes.extend_from_slice(&names.bytes);
-        *hint = Hint { words: words.len() + words.len() / 8, bytes: bytes.len() + bytes.len() / 8 };
-        Output { verdicts: words, names: ranges, bytes }
+        *hint = Hint {
+            words: words.len() + words.len() / 8,
+            bytes: bytes.len() + bytes.len() / 8,
+        };
+        Output {
+            verdicts: words,
+            names: ranges,
+            bytes,
+        }
     }
 
     fn rewind(&mut self) {
@@ -251,9 +267,13 @@ impl Edit<'_, '_> {
 
     /// Begins the edit of a cell, in the place of an earlier one of the same cell.
     fn cell(&mut self, column: impl ColumnRef) -> bool {
-        let Some(number) = self.out.column(column) else { return false };
+        let Some(number) = self.out.column(column) else {
+            return false;
+        };
         let cells = self.out.first_word + 2;
-        let earlier = (cells..self.out.words.len()).step_by(3).find(|&at| self.out.words[at] == number);
+        let earlier = (cells..self.out.words.len())
+            .step_by(3)
+            .find(|&at| self.out.words[at] == number);
         match earlier {
             Some(at) => drop(self.out.words.drain(at..at + 3)),
             None => self.out.words[cells - 1] += 1,
@@ -304,7 +324,8 @@ impl Names {
 
     #[cold]
     fn add(&mut self, at: usize, name: &[u8]) -> u32 {
-        self.ranges.push((self.bytes.len() as u32, name.len() as u32));
+        self.ranges
+            .push((self.bytes.len() as u32, name.len() as u32));
         self.bytes.extend_from_slice(name);
         self.index[at] = self.ranges.len() as u32;
         self.ranges.len() as u32 - 1

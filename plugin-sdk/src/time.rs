@@ -58,7 +58,11 @@ impl Date {
         }
         let year = number(&b[..4])?;
         let (month, day) = (two(&b[5..7])?, two(&b[8..])?);
-        (month <= 12 && day <= 31).then_some(Self { year: year as i32, month, day })
+        (month <= 12 && day <= 31).then_some(Self {
+            year: year as i32,
+            month,
+            day,
+        })
     }
 
     /// The day that is this number of days after 1970-01-01.
@@ -100,7 +104,9 @@ impl Date {
 impl Time {
     /// Reads `-12:34:56.789`.
     pub fn parse(text: &str) -> Option<Self> {
-        let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+        let (negative, rest) = text
+            .strip_prefix('-')
+            .map_or((false, text), |rest| (true, rest));
         let (hours, rest) = rest.split_once(':')?;
         let b = rest.as_bytes();
         if hours.is_empty() || hours.len() > 4 || b.len() < 5 || b[2] != b':' {
@@ -132,7 +138,8 @@ impl Time {
 
     /// All of it in microseconds.
     pub fn to_microseconds(self) -> i64 {
-        let seconds = i64::from(self.hours) * 3_600 + i64::from(self.minutes) * 60 + i64::from(self.seconds);
+        let seconds =
+            i64::from(self.hours) * 3_600 + i64::from(self.minutes) * 60 + i64::from(self.seconds);
         let all = seconds * 1_000_000 + i64::from(self.microseconds);
         if self.negative { -all } else { all }
     }
@@ -144,7 +151,10 @@ impl DateTime {
         let b = text.as_bytes();
         let date = Date::from_bytes(b.get(..10)?)?;
         if b.len() == 10 {
-            return Some(Self { date, ..Self::default() });
+            return Some(Self {
+                date,
+                ..Self::default()
+            });
         }
         if b.len() < 19 || !matches!(b[10], b'T' | b' ') || b[13] != b':' || b[16] != b':' {
             return None;
@@ -186,7 +196,8 @@ impl DateTime {
 
     /// Microseconds since 1970-01-01T00:00:00.
     pub fn to_epoch_micros(self) -> i64 {
-        let of_day = i64::from(self.hour) * 3_600 + i64::from(self.minute) * 60 + i64::from(self.second);
+        let of_day =
+            i64::from(self.hour) * 3_600 + i64::from(self.minute) * 60 + i64::from(self.second);
         (self.date.to_epoch_days() * DAY + of_day) * 1_000_000 + i64::from(self.microsecond)
     }
 
@@ -235,8 +246,16 @@ impl fmt::Display for Date {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.negative { "-" } else { "" };
-        write!(f, "{sign}{:02}:{:02}:{:02}", self.hours, self.minutes, self.seconds)?;
-        if self.microseconds != 0 { write!(f, ".{:06}", self.microseconds) } else { Ok(()) }
+        write!(
+            f,
+            "{sign}{:02}:{:02}:{:02}",
+            self.hours, self.minutes, self.seconds
+        )?;
+        if self.microseconds != 0 {
+            write!(f, ".{:06}", self.microseconds)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -251,7 +270,9 @@ impl fmt::Display for DateTime {
 
 #[inline]
 fn number(b: &[u8]) -> Option<u32> {
-    b.iter().try_fold(0_u32, |sum, &d| d.is_ascii_digit().then(|| sum * 10 + u32::from(d - b'0')))
+    b.iter().try_fold(0_u32, |sum, &d| {
+        d.is_ascii_digit().then(|| sum * 10 + u32::from(d - b'0'))
+    })
 }
 
 #[inline]
@@ -262,7 +283,9 @@ fn two(b: &[u8]) -> Option<u8> {
 /// Reads `.123456` as millionths, and returns what follows it. Digits beyond the sixth are cut.
 #[inline]
 fn fraction(b: &[u8]) -> Option<(u32, &[u8])> {
-    let Some(rest) = b.strip_prefix(b".") else { return Some((0, b)) };
+    let Some(rest) = b.strip_prefix(b".") else {
+        return Some((0, b));
+    };
     let n = rest.iter().take_while(|d| d.is_ascii_digit()).count();
     let mut value = number(&rest[..n.min(6)])?;
     for _ in n.min(6)..6 {
@@ -289,7 +312,14 @@ mod tests {
         for days in (-800_000..3_000_000).step_by(37) {
             assert_eq!(Date::from_epoch_days(days).to_epoch_days(), days);
         }
-        assert_eq!(Date::from_epoch_days(0), Date { year: 1970, month: 1, day: 1 });
+        assert_eq!(
+            Date::from_epoch_days(0),
+            Date {
+                year: 1970,
+                month: 1,
+                day: 1
+            }
+        );
         assert_eq!(Date::parse("2024-02-29").unwrap().to_epoch_days(), 19_782);
         assert!(!Date::parse("2023-02-29").unwrap().is_valid());
         assert!(!Date::parse("0000-00-00").unwrap().is_valid());
@@ -299,7 +329,10 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expect: &str) {
-        assert_eq!(DateTime::parse(text).map(|d| d.to_string()).as_deref(), Some(expect));
+        assert_eq!(
+            DateTime::parse(text).map(|d| d.to_string()).as_deref(),
+            Some(expect)
+        );
     }
 
     #[test]
@@ -310,7 +343,13 @@ mod tests {
         check("2026-03-04T05:06:07.100000Z", "2026-03-04T05:06:07.100");
         check("2026-03-04", "2026-03-04T00:00:00");
         check("0000-00-00 00:00:00", "0000-00-00T00:00:00");
-        for text in ["", "2026-03-04T", "2026-03-04T05:06", "2026-03-04T25:06:07", "2026-03-04T05:06:07+01:00"] {
+        for text in [
+            "",
+            "2026-03-04T",
+            "2026-03-04T05:06",
+            "2026-03-04T25:06:07",
+            "2026-03-04T05:06:07+01:00",
+        ] {
             assert!(DateTime::parse(text).is_none(), "{text}");
         }
     }
@@ -319,11 +358,20 @@ mod tests {
     fn epochs_of_every_unit() {
         let expect = DateTime::parse("2026-03-01T00:00:00.000001").unwrap();
         assert_eq!(DateTime::from_epoch_guess(1_772_323_200_000_001), expect);
-        assert_eq!(DateTime::from_epoch_guess(1_772_323_200_000_001_000), expect);
-        assert_eq!(DateTime::from_epoch_guess(1_772_323_200_000).to_string(), "2026-03-01T00:00:00");
+        assert_eq!(
+            DateTime::from_epoch_guess(1_772_323_200_000_001_000),
+            expect
+        );
+        assert_eq!(
+            DateTime::from_epoch_guess(1_772_323_200_000).to_string(),
+            "2026-03-01T00:00:00"
+        );
         assert_eq!(expect.to_epoch_micros(), 1_772_323_200_000_001);
         assert_eq!(expect.to_epoch_millis(), 1_772_323_200_000);
-        assert_eq!(DateTime::from_epoch_micros(-1).to_string(), "1969-12-31T23:59:59.999999");
+        assert_eq!(
+            DateTime::from_epoch_micros(-1).to_string(),
+            "1969-12-31T23:59:59.999999"
+        );
     }
 
     #[test]

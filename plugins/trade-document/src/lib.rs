@@ -54,7 +54,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { currency: "CNY".to_owned(), index_detail: false }
+        Self {
+            currency: "CNY".to_owned(),
+            index_detail: false,
+        }
     }
 }
 
@@ -78,7 +81,9 @@ impl Transform for TradeDocument {
         if currency.len() == 3 && currency.bytes().all(|b| b.is_ascii_uppercase()) {
             Ok(Self { settings })
         } else {
-            Err(format!("settings: currency is '{currency}', expected three capital letters, as in 'CNY'"))
+            Err(format!(
+                "settings: currency is '{currency}', expected three capital letters, as in 'CNY'"
+            ))
         }
     }
 
@@ -110,7 +115,9 @@ impl Transform for TradeDocument {
         time(row, &mut doc, col::UPDATED_AT, "updatedAt")?;
         time(row, &mut doc, col::SHIP_TIME, "shippedAt")?;
         doc.object("buyer", |buyer| {
-            buyer.column_as(col::BUYER_ID, "id").column_as(col::BUYER_MEMO, "memo");
+            buyer
+                .column_as(col::BUYER_ID, "id")
+                .column_as(col::BUYER_MEMO, "memo");
         });
         doc.object("seller", |seller| {
             seller
@@ -122,7 +129,9 @@ impl Transform for TradeDocument {
             if let Some(name) = row.text(col::RECEIVER_NAME)? {
                 receiver.text("name", name.trim());
             }
-            receiver.column_as(col::RECEIVER_PHONE, "phone").column_as(col::RECEIVER_ADDR, "address");
+            receiver
+                .column_as(col::RECEIVER_PHONE, "phone")
+                .column_as(col::RECEIVER_ADDR, "address");
             Ok::<(), Fail>(())
         })?;
         doc.object("pay", |pay| self.pay(row, pay))
