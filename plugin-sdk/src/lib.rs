@@ -1,0 +1,157 @@
+//! The SDK for Rowmill plugins in Rust: filter rows and shape documents, compiled to one `.wasm` file.
+//!
+//! # A plugin
+//!
+//! A plugin is a function of one row: it keeps the row, drops it, changes it, or says which documents it is.
+//!
+//! ```
+//! use rowmill_sdk::{Description, Fail, NoSettings, Out, Row, Transform};
+//!
+//! struct Orders;
+//!
+//! impl Transform for Orders {
+//!     const NAME: &'static str = "orders";
+//!     type Settings = NoSettings;
+//!
+//!     fn describe() -> Description {
+//!         Description::default().tables(["shop.orders"])
+//!     }
+//!
+//!     fn new(_: NoSettings) -> Result<Self, String> {
+//!         Ok(Self)
+//!     }
+//!
+//!     fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
+//!         if row.text("state")?.as_deref() == Some("draft") {
+//!             out.drop();
+//!             return Ok(());
+//!         }
+//!         let mut doc = out.document();
+//!         doc.column("id").column_as("customer_no", "customer");
+//!         if let Some(total) = row.decimal("total")? {
+//!             let cents = total.to_cents().ok_or_else(|| row.wrong("total", "does not fit"))?;
+//!             doc.integer("totalCents", cents);
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! rowmill_sdk::export!(Orders);
+//! ```
+//!
+//! `Cargo.toml` needs `crate-type = ["cdylib", "rlib"]`; `cargo build --release --target wasm32-unknown-unknown` makes the
+//! file that goes into the gateway's plugin folder.
+//!
+//! The host asks with the row as it is and with the row as it was, and works out writes, moves and deletes from the two
+//! answers. So the answer must depend on the row and the settings alone, and a plugin never writes a delete. A plugin
+//! that needs the change itself implements [`ChangeTransform`].
+//!
+//! # Which columns
+//!
+//! [`Transform::columns`] names what the plugin reads; only that is copied into it. What documents merely pass on is
+//! copied by the host and may be any column. [`columns!`] makes handles that need no look-up, for plugins that every
+//! row of a large table goes through.
+//!
+//! # Settings
+//!
+//! [`Transform::Settings`] is any type that serde reads. What serde refuses becomes the error that the gateway shows.
+//!
+//! # Tests
+//!
+//! A plugin runs natively too. [`testing`] builds rows and reads documents:
+//!
+//! ```
+//! # use rowmill_sdk::{Fail, NoSettings, Out, Row, Transform};
+//! # struct Orders;
+//! # impl Transform for Orders {
+//! #     const NAME: &'static str = "orders";
+//! #     type Settings = NoSettings;
+//! #     fn new(_: NoSettings) -> Result<Self, String> { Ok(Self) }
+//! #     fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
+//! #         out.document().column("id").integer("totalCents", row.decimal("total")?.unwrap().to_cents().unwrap());
+//! #         Ok(())
+//! #     }
+//! # }
+//! use rowmill_sdk::testing::{Harness, table};
+//! use serde_json::json;
+//!
+//! let orders = table("shop.orders", [("id", "integer"), ("total", "decimal")]);
+//! let mut plugin = Harness::<Orders>::new(&json!({})).unwrap();
+//! let verdict = plugin.row(&orders, r#"{"id": 1, "total": "9.90"}"#).unwrap();
+//! assert_eq!(verdict.document(), json!({"id": 1, "totalCents": 990}));
+//! ```
+
+mod contract;
+mod decimal;
+mod document;
+mod encode;
+mod fail;
+mod out;
+mod plugin;
+mod row;
+mod table;
+mod time;
+mod value;
+
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+#[allow(missing_docs, unused_qualifications, reason = "mostly generated")]
+pub mod bindings;
+pub mod log;
+pub mod native;
+pub mod testing;
+
+pub use contract::{Batch, Column, ColumnKind, Description, Index, Mode, Output, Table};
+pub use decimal::Decimal;
+pub use document::Document;
+pub use fail::Fail;
+pub use out::{Edit, Out};
+pub use plugin::{ChangeTransform, NoSettings, Transform};
+pub use row::{Change, Labels, Operation, Row};
+pub use table::{Col, ColumnRef, Columns};
+pub use time::{Date, DateTime, Time};
+
+/// What [`export!`] needs; not for use by hand.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::native::Instance;
+    pub use crate::plugin::{Changes, Images};
+}
+
+/// Makes a type that implements [`Transform`] the plugin of this crate's `.wasm` file; `export!(change MyPlugin)` one
+/// that implements [`ChangeTransform`]. On other targets it does nothing.
+#[macro_export]
+macro_rules! export {
+    (change $plugin:ty) => { $crate::export!(@ $crate::__private::Changes<$plugin>); };
+    (@ $driven:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::bindings;
+            use bindings::exports::rowmill::plugin::guest;
+
+            type Instance = $crate::__private::Instance<$driven>;
+            ::std::thread_local! {
+                static INSTANCE: Instance = const { Instance::new() };
+            }
+            struct Exports;
+            impl guest::Guest for Exports {
+                fn describe() -> guest::Description {
+                    Instance::describe(::core::env!("CARGO_PKG_VERSION")).into()
+                }
+                fn configure(settings: ::std::string::String) -> ::core::result::Result<(), ::std::string::String> {
+                    INSTANCE.with(|i| i.configure(&settings))
+                }
+                fn define_table(
+                    table: guest::Table,
+                ) -> ::core::result::Result<::std::vec::Vec<u32>, ::std::string::String> {
+                    INSTANCE.with(|i| i.define_table(&table.into()))
+                }
+                fn transform(batch: guest::Batch) -> guest::Output {
+                    INSTANCE.with(|i| i.transform(&batch.into())).into()
+                }
+            }
+            bindings::export_guest!(Exports with_types_in bindings);
+        };
+    };
+    ($plugin:ty) => { $crate::export!(@ $crate::__private::Images<$plugin>); };
+}

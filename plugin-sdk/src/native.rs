@@ -1,0 +1,201 @@
+//! Driving a plugin: the four calls of the contract over plain structs, on any target.
+
+use std::cell::RefCell;
+
+use crate::contract::{Batch, Description, Mode, Output, Table};
+use crate::fail::Fail;
+use crate::out::{Hint, Out};
+use crate::plugin::{Changes, Drive, Images};
+use crate::row::{Change, Operation, Row};
+use crate::table::TableState;
+
+/// A [`Transform`](crate::Transform) that is called in this process instead of in the sandbox, by the same four calls.
+pub type Native<T> = Driver<Images<T>>;
+
+/// A [`ChangeTransform`](crate::ChangeTransform) that is called in this process.
+pub type NativeChange<T> = Driver<Changes<T>>;
+
+/// One instance of a plugin: what is behind the exports of the contract.
+#[derive(Debug)]
+pub struct Driver<D> {
+    plugin: Option<D>,
+    /// By ascending id.
+    tables: Vec<TableState>,
+    hint: Hint,
+}
+
+impl<D> Default for Driver<D> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<D> Driver<D> {
+    /// An instance that is not configured yet.
+    pub const fn new() -> Self {
+        Self {
+            plugin: None,
+            tables: Vec::new(),
+            hint: Hint::EMPTY,
+        }
+    }
+}
+
+impl<D: Drive> Driver<D> {
+    /// What the plugin says of itself.
+    pub fn describe() -> Description {
+        Description {
+            name: D::NAME.to_owned(),
+            version: D::VERSION.to_owned(),
+            mode: D::MODE,
+            ..D::describe()
+        }
+    }
+
+    /// Takes the settings, a JSON object. An error says what is wrong with them.
+    pub fn configure(&mut self, settings: &str) -> Result<(), String> {
+        let settings = serde_json::from_str(settings).map_err(|e| settings_error(&e))?;
+        self.plugin = Some(D::new(settings)?);
+        self.tables.clear();
+        Ok(())
+    }
+
+    /// Learns a table version, and returns the columns that the plugin reads. An error says why it cannot be handled.
+    pub fn define_table(&mut self, table: &Table) -> Result<Vec<u32>, String> {
+        let plugin = self.plugin.as_ref().ok_or("the plugin is not configured")?;
+        let state = TableState::new(table, &plugin.columns(table)?)?;
+        let asked = state.asked.clone();
+        match self.tables.binary_search_by_key(&table.id, |t| t.id) {
+            Ok(at) => self.tables[at] = state,
+            Err(at) => self.tables.insert(at, state),
+        }
+        Ok(asked)
+    }
+
+    /// One verdict for each image (change) of the batch. A batch that breaks the contract fails row by row.
+    pub fn transform(&mut self, batch: &Batch) -> Output {
+        let found = self.tables.binary_search_by_key(&batch.table, |t| t.id);
+        let (Some(plugin), Ok(at)) = (&self.plugin, found) else {
+            return refuse(batch, "the table version was not defined");
+        };
+        let table = &self.tables[at];
+        let changes = D::MODE == Mode::Change;
+        let width = table.asked.len();
+        let images = if changes { 2 } else { 1 };
+        let n = batch.count as usize;
+        if Some(batch.cells.len()) != n.checked_mul(images * width)
+            || batch.operations.len() != if changes { n } else { 0 }
+            || !batch.cells.is_sorted()
+            || batch
+                .cells
+                .last()
+                .is_some_and(|&end| end as usize > batch.bytes.len())
+        {
+            return refuse(
+                batch,
+                "the batch does not have the cells that the plugin asked for",
+            );
+        }
+        let mut out = Out::new(table, &self.hint);
+        for i in 0..n {
+            let image = |which: usize| Row {
+                table,
+                ends: &batch.cells,
+                first: (i * images + which) * width,
+                bytes: &batch.bytes,
+            };
+            let change = if changes {
+                let operation = match batch.operations[i] {
+                    0 => Operation::Insert,
+                    1 => Operation::Update,
+                    2 => Operation::Delete,
+                    _ => Operation::Snapshot,
+                };
+                Change {
+                    operation,
+                    before: matches!(operation, Operation::Update | Operation::Delete)
+                        .then(|| image(0)),
+                    after: (operation != Operation::Delete).then(|| image(1)),
+                }
+            } else {
+                Change {
+                    operation: Operation::Snapshot,
+                    before: None,
+                    after: Some(image(0)),
+                }
+            };
+            out.begin();
+            let result = plugin.one(&change, &mut out);
+            out.end(result);
+        }
+        out.finish(&mut self.hint)
+    }
+}
+
+#[cold]
+fn refuse(batch: &Batch, reason: &str) -> Output {
+    let state = TableState::default();
+    let mut out = Out::new(&state, &Hint::EMPTY);
+    for _ in 0..batch.count {
+        out.begin();
+        out.end(Err(Fail::new(reason)));
+    }
+    out.finish(&mut Hint::default())
+}
+
+/// serde's message without the place in the text, which a person who wrote TOML never saw.
+fn settings_error(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let message = message
+        .rfind(" at line ")
+        .map_or(message.as_str(), |at| &message[..at]);
+    format!("settings: {}", message.replace('`', "'"))
+}
+
+/// An instance as the exports hold it: guests have one thread and are never entered twice.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Instance<D>(RefCell<Driver<D>>);
+
+impl<D: Drive> Instance<D> {
+    /// See [`Driver::new`].
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Self {
+        Self(RefCell::new(Driver::new()))
+    }
+
+    /// The description, with the version of the plugin's crate where it names none.
+    pub fn describe(crate_version: &str) -> Description {
+        let mut description = Driver::<D>::describe();
+        if description.version.is_empty() {
+            description.version = crate_version.to_owned();
+        }
+        description
+    }
+
+    /// See [`Driver::configure`].
+    pub fn configure(&self, settings: &str) -> Result<(), String> {
+        tell_panics();
+        self.0.borrow_mut().configure(settings)
+    }
+
+    /// See [`Driver::define_table`].
+    pub fn define_table(&self, table: &Table) -> Result<Vec<u32>, String> {
+        self.0.borrow_mut().define_table(table)
+    }
+
+    /// See [`Driver::transform`].
+    pub fn transform(&self, batch: &Batch) -> Output {
+        self.0.borrow_mut().transform(batch)
+    }
+}
+
+/// Has a panic's place logged before the trap. Not its message, which may hold row values.
+fn tell_panics() {
+    #[cfg(target_arch = "wasm32")]
+    std::panic::set_hook(Box::new(|panic| {
+        if let Some(place) = panic.location() {
+            crate::log::error(&format!("panicked at {}:{}", place.file(), place.line()));
+        }
+    }));
+}

@@ -1,0 +1,357 @@
+//! What a plugin says of a row: verdicts, written straight into the words of the contract.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::contract::Output;
+use crate::document::Document;
+use crate::encode;
+use crate::fail::Fail;
+use crate::table::{ColumnRef, NONE, TableState, spread};
+
+/// The words of verdicts and pieces.
+pub(crate) mod word {
+    pub(crate) const KEEP: u32 = 0;
+    pub(crate) const DROP: u32 = 1;
+    pub(crate) const EDIT: u32 = 2;
+    pub(crate) const DOCUMENTS: u32 = 3;
+    pub(crate) const FAIL: u32 = 4;
+    pub(crate) const COLUMN: u32 = 0;
+    pub(crate) const COLUMN_AS: u32 = 1;
+    pub(crate) const VALUE: u32 = 2;
+    pub(crate) const ALL_EXCEPT: u32 = 3;
+    pub(crate) const BEGIN: u32 = 4;
+    pub(crate) const END: u32 = 5;
+}
+
+/// Takes what a plugin says of one row. Nothing said means keep; of contradicting words the last ones hold.
+///
+/// A mistake (a column that does not exist, an empty id) does not interrupt the plugin: it is kept, and the row fails
+/// with it when the plugin returns.
+#[derive(Debug)]
+pub struct Out<'t> {
+    pub(crate) table: &'t TableState,
+    pub(crate) words: Vec<u32>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) names: Names,
+    /// Where this row's words and bytes begin.
+    first_word: usize,
+    first_byte: usize,
+    said: Said,
+    pub(crate) mistake: Option<Fail>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Documents,
+    Done,
+}
+
+impl Hint {
+    pub(crate) const EMPTY: Self = Self { words: 0, bytes: 0 };
+}
+
+impl<'t> Out<'t> {
+    pub(crate) fn new(table: &'t TableState, hint: &Hint) -> Self {
+        Self {
+            table,
+            words: Vec::with_capacity(hint.words),
+            bytes: Vec::with_capacity(hint.bytes),
+            names: Names::default(),
+            first_word: 0,
+            first_byte: 0,
+            said: Said::Nothing,
+            mistake: None,
+        }
+    }
+
+    pub(crate) fn begin(&mut self) {
+        self.first_word = self.words.len();
+        self.first_byte = self.bytes.len();
+        self.said = Said::Nothing;
+    }
+
+    #[inline]
+    pub(crate) fn end(&mut self, result: Result<(), Fail>) {
+        let mistake = self.mistake.take();
+        if let Some(fail) = result.err().or(mistake) {
+            self.rewind();
+            self.words.push(word::FAIL);
+            self.bytes.extend_from_slice(fail.reason().as_bytes());
+            let n = self.bytes.len() - self.first_byte;
+            self.words.extend([self.first_byte as u32, n as u32]);
+        } else if self.said == Said::Nothing {
+            self.words.push(word::KEEP);
+        }
+    }
+
+    pub(crate) fn finish(self, hint: &mut Hint) -> Output {
+        let Self {
+            words,
+            mut bytes,
+            names,
+            ..
+        } = self;
+        let base = bytes.len() as u32;
+        let ranges = names
+            .ranges
+            .iter()
+            .flat_map(|&(start, n)| [base + start, n])
+            .collect();
+        bytes.extend_from_slice(&names.bytes);
+        *hint = Hint {
+            words: words.len() + words.len() / 8,
+            bytes: bytes.len() + bytes.len() / 8,
+        };
+        Output {
+            verdicts: words,
+            names: ranges,
+            bytes,
+        }
+    }
+
+    fn rewind(&mut self) {
+        self.words.truncate(self.first_word);
+        self.bytes.truncate(self.first_byte);
+    }
+
+    fn only(&mut self, verdict: u32) {
+        self.rewind();
+        self.words.push(verdict);
+        self.said = Said::Done;
+    }
+
+    /// The row goes on to the next plugin; after the last one it becomes a document of its own columns.
+    pub fn keep(&mut self) {
+        self.only(word::KEEP);
+    }
+
+    /// The row is filtered: it is no document.
+    pub fn drop(&mut self) {
+        self.only(word::DROP);
+    }
+
+    /// The row fails with this reason and becomes a dead letter. The same as returning a [`Fail`].
+    pub fn fail(&mut self, reason: impl Into<String>) {
+        self.mistake = Some(Fail::new(reason));
+    }
+
+    /// The row goes on to the next plugin with changed cells.
+    pub fn edit(&mut self) -> Edit<'_, 't> {
+        self.only(word::EDIT);
+        self.words.push(0);
+        Edit { out: self }
+    }
+
+    /// One more document of the row. The row is then settled: further plugins do not see it.
+    ///
+    /// The document is complete when the builder goes out of scope.
+    #[inline]
+    pub fn document(&mut self) -> Document<'_, 't> {
+        self.add_document();
+        Document::begin(self, 0)
+    }
+
+    /// One more document of the row, to be merged: the fields that this table's row gives to a document that rows of
+    /// several tables build. It needs an [`id`](Document::id) unless the configured one fits.
+    pub fn merge(&mut self) -> Document<'_, 't> {
+        self.add_document();
+        Document::begin(self, 1)
+    }
+
+    /// Deletes a document. Only for a [`ChangeTransform`](crate::ChangeTransform): of a plugin of row images the host
+    /// works out the deletes itself.
+    pub fn delete(&mut self) -> Document<'_, 't> {
+        self.add_document();
+        Document::begin(self, 2)
+    }
+
+    #[inline]
+    fn add_document(&mut self) {
+        if self.said != Said::Documents {
+            self.rewind();
+            self.words.extend([word::DOCUMENTS, 0]);
+            self.said = Said::Documents;
+        }
+        self.words[self.first_word + 1] += 1;
+    }
+
+    /// The number of a column in the table; `None` for an optional one that the table lacks. Notes a mistake.
+    #[inline]
+    pub(crate) fn column(&mut self, column: impl ColumnRef) -> Option<u32> {
+        match column.place(self.table) {
+            Some(place) => (place.number != NONE).then_some(place.number),
+            None => {
+                self.no_column(&column.label(self.table));
+                None
+            }
+        }
+    }
+
+    #[cold]
+    fn no_column(&mut self, name: &str) {
+        let reason = format!("table {} has no column '{name}'", self.table.full_name);
+        self.mistake.get_or_insert(Fail::new(reason));
+    }
+
+    #[cold]
+    pub(crate) fn note(&mut self, reason: String) {
+        self.mistake.get_or_insert(Fail::new(reason));
+    }
+
+    /// Writes bytes by `write` and pushes their range.
+    #[inline]
+    pub(crate) fn range(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        let end = self.bytes.len();
+        if end > u32::MAX as usize {
+            self.note("the documents of this batch exceed 4 GiB".to_owned());
+        }
+        self.words.extend([start as u32, (end - start) as u32]);
+    }
+
+    /// Pushes the range of a value that serde writes.
+    pub(crate) fn range_of(&mut self, what: &str, value: &(impl Serialize + ?Sized)) {
+        let start = self.bytes.len();
+        if let Err(error) = encode::value(&mut self.bytes, value) {
+            self.bytes.truncate(start);
+            self.note(format!("'{what}' cannot be written as JSON: {error}"));
+        }
+        let n = self.bytes.len() - start;
+        self.words.extend([start as u32, n as u32]);
+    }
+}
+
+/// Changes cells of a row that goes on to the next plugin. The last change of a cell holds.
+#[derive(Debug)]
+pub struct Edit<'o, 't> {
+    out: &'o mut Out<'t>,
+}
+
+impl Edit<'_, '_> {
+    /// Sets a column to any value that serde can write.
+    pub fn set(&mut self, column: impl ColumnRef, value: &(impl Serialize + ?Sized)) -> &mut Self {
+        if self.cell(column) {
+            let label = column.label(self.out.table);
+            self.out.range_of(&label, value);
+        }
+        self
+    }
+
+    /// Sets a column to a text.
+    pub fn text(&mut self, column: impl ColumnRef, text: &str) -> &mut Self {
+        if self.cell(column) {
+            self.out.range(|bytes| encode::text(bytes, text));
+        }
+        self
+    }
+
+    /// Sets a column to NULL.
+    pub fn null(&mut self, column: impl ColumnRef) -> &mut Self {
+        if self.cell(column) {
+            self.out.range(|bytes| bytes.extend_from_slice(b"null"));
+        }
+        self
+    }
+
+    /// Takes the column out of the row, as if the source had not sent it.
+    pub fn absent(&mut self, column: impl ColumnRef) -> &mut Self {
+        if self.cell(column) {
+            self.out.range(|_| {});
+        }
+        self
+    }
+
+    /// Begins the edit of a cell, in the place of an earlier one of the same cell.
+    fn cell(&mut self, column: impl ColumnRef) -> bool {
+        let Some(number) = self.out.column(column) else {
+            return false;
+        };
+        let cells = self.out.first_word + 2;
+        let earlier = (cells..self.out.words.len())
+            .step_by(3)
+            .find(|&at| self.out.words[at] == number);
+        match earlier {
+            Some(at) => drop(self.out.words.drain(at..at + 3)),
+            None => self.out.words[cells - 1] += 1,
+        }
+        self.out.words.push(number);
+        true
+    }
+}
+
+/// How large the output of the batch before was, so that the next one allocates once.
+#[derive(Debug, Default)]
+pub(crate) struct Hint {
+    words: usize,
+    bytes: usize,
+}
+
+/// The field names of a batch, each written once.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    bytes: Vec<u8>,
+    ranges: Vec<(u32, u32)>,
+    /// Numbers of `ranges`, from 1, found by [`spread`] and then by walking on; a power of two long.
+    index: Vec<u32>,
+}
+
+impl Names {
+    /// The number of a name.
+    #[inline]
+    pub(crate) fn number(&mut self, name: &str) -> u32 {
+        let name = name.as_bytes();
+        if self.index.len() < self.ranges.len() * 2 + 2 {
+            self.grow();
+        }
+        let mask = self.index.len() - 1;
+        let mut at = spread(name) as usize & mask;
+        loop {
+            let number = self.index[at];
+            if number == 0 {
+                return self.add(at, name);
+            }
+            let (start, n) = self.ranges[number as usize - 1];
+            if &self.bytes[start as usize..(start + n) as usize] == name {
+                return number - 1;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    #[cold]
+    fn add(&mut self, at: usize, name: &[u8]) -> u32 {
+        self.ranges
+            .push((self.bytes.len() as u32, name.len() as u32));
+        self.bytes.extend_from_slice(name);
+        self.index[at] = self.ranges.len() as u32;
+        self.ranges.len() as u32 - 1
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let mask = (self.index.len() * 2).max(128) - 1;
+        self.index = vec![0; mask + 1];
+        for (number, &(start, n)) in (1..).zip(&self.ranges) {
+            let name = &self.bytes[start as usize..(start + n) as usize];
+            let mut at = spread(name) as usize & mask;
+            while self.index[at] != 0 {
+                at = (at + 1) & mask;
+            }
+            self.index[at] = number;
+        }
+    }
+}
+
+/// Writes a displayed value as the bytes of a range.
+pub(crate) struct Plain<'a>(pub(crate) &'a mut Vec<u8>);
+
+impl fmt::Write for Plain<'_> {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        self.0.extend_from_slice(s.as_bytes());
+        Ok(())
+    }
+}

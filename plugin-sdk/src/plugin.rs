@@ -1,0 +1,142 @@
+//! The traits that a plugin implements.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::contract::{Description, Mode, Table};
+use crate::fail::Fail;
+use crate::out::Out;
+use crate::row::{Change, Row};
+use crate::table::Columns;
+
+/// A plugin that is a function of one row image: which documents such a row is.
+///
+/// The host asks with the row as it is and with the row as it was; it writes the documents of the one and deletes those
+/// that only the other gives. So [`row`](Transform::row) must depend on its arguments and the settings alone.
+pub trait Transform: Sized + 'static {
+    /// Short and unique in a gateway: letters, digits, `-`, `_`, `.`. Settings are found by it.
+    const NAME: &'static str;
+    /// The plugin's own version; the version of its crate where it is left empty.
+    const VERSION: &'static str = "";
+    /// The plugin's settings. [`NoSettings`] where it has none. Give it `#[serde(deny_unknown_fields)]`, so that a
+    /// misspelled key is refused.
+    type Settings: DeserializeOwned;
+
+    /// Tables, indices and settings schema. All tables and the configured index where it is left out.
+    fn describe() -> Description {
+        Description::default()
+    }
+
+    /// Takes the settings. An error says what is wrong and what to do; the plugin is then not used.
+    fn new(settings: Self::Settings) -> Result<Self, String>;
+
+    /// The columns of this table that the plugin works with; all where it is left out. An error says why rows of this
+    /// table cannot be handled; they become dead letters.
+    fn columns(&self, table: &Table) -> Result<Columns, String> {
+        let _ = table;
+        Ok(Columns::all())
+    }
+
+    /// Says what one row image is. An error makes the row a dead letter.
+    fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail>;
+}
+
+/// A plugin that sees whole changes, with their operation and both images, and answers for deletes itself: an audit
+/// trail, soft deletes. Exported by `rowmill_sdk::export!(change MyPlugin)`.
+pub trait ChangeTransform: Sized + 'static {
+    /// See [`Transform::NAME`].
+    const NAME: &'static str;
+    /// See [`Transform::VERSION`].
+    const VERSION: &'static str = "";
+    /// See [`Transform::Settings`].
+    type Settings: DeserializeOwned;
+
+    /// See [`Transform::describe`].
+    fn describe() -> Description {
+        Description::default()
+    }
+
+    /// See [`Transform::new`].
+    fn new(settings: Self::Settings) -> Result<Self, String>;
+
+    /// See [`Transform::columns`].
+    fn columns(&self, table: &Table) -> Result<Columns, String> {
+        let _ = table;
+        Ok(Columns::all())
+    }
+
+    /// Says what is to be done for one change.
+    fn change(&self, change: &Change<'_>, out: &mut Out<'_>) -> Result<(), Fail>;
+}
+
+/// The settings of a plugin that has none: any key is refused.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
+
+/// What the driver needs of a plugin, whichever trait it implements.
+#[doc(hidden)]
+pub trait Drive: Sized + 'static {
+    const NAME: &'static str;
+    const VERSION: &'static str;
+    const MODE: Mode;
+    type Settings: DeserializeOwned;
+    fn describe() -> Description;
+    fn new(settings: Self::Settings) -> Result<Self, String>;
+    fn columns(&self, table: &Table) -> Result<Columns, String>;
+    fn one(&self, images: &Change<'_>, out: &mut Out<'_>) -> Result<(), Fail>;
+}
+
+/// A [`Transform`] as the driver takes it.
+#[doc(hidden)]
+pub struct Images<T>(T);
+
+/// A [`ChangeTransform`] as the driver takes it.
+#[doc(hidden)]
+pub struct Changes<T>(T);
+
+macro_rules! drive {
+    ($adapter:ident, $trait:ident, $mode:ident, |$plugin:ident, $images:ident, $out:ident| $one:expr) => {
+        impl<T: $trait> fmt::Debug for $adapter<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(T::NAME)
+            }
+        }
+
+        impl<T: $trait> Drive for $adapter<T> {
+            const NAME: &'static str = T::NAME;
+            const VERSION: &'static str = T::VERSION;
+            const MODE: Mode = Mode::$mode;
+            type Settings = T::Settings;
+            fn describe() -> Description {
+                T::describe()
+            }
+            fn new(settings: T::Settings) -> Result<Self, String> {
+                T::new(settings).map(Self)
+            }
+            fn columns(&self, table: &Table) -> Result<Columns, String> {
+                self.0.columns(table)
+            }
+            #[inline]
+            fn one(&self, $images: &Change<'_>, $out: &mut Out<'_>) -> Result<(), Fail> {
+                let $plugin = &self.0;
+                $one
+            }
+        }
+    };
+}
+
+drive!(
+    Images,
+    Transform,
+    Image,
+    |plugin, images, out| match &images.after {
+        Some(row) => plugin.row(row, out),
+        None => Err(Fail::new("no image")),
+    }
+);
+drive!(Changes, ChangeTransform, Change, |plugin, images, out| {
+    plugin.change(images, out)
+});

@@ -1,0 +1,309 @@
+//! Reading rows: one image's cells by column, as the type that the plugin needs.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::contract::ColumnKind;
+use crate::decimal::Decimal;
+use crate::fail::Fail;
+use crate::table::{ColumnRef, NONE, TableState};
+use crate::time::{Date, DateTime, Time};
+use crate::value::{self, Shape, Wrong};
+
+/// One image of a row: how a row is, or how it was.
+///
+/// Every reader takes a column by name or by [`Col`](crate::Col), gives `None` for NULL and for a column that the source
+/// did not send ([`Row::is_null`] and [`Row::is_absent`] tell which), and fails where the column does not exist, was not
+/// asked for, or does not hold such a value. Since some sources do not type their values, numbers, booleans and times are
+/// also read from texts that spell them.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'b> {
+    pub(crate) table: &'b TableState,
+    /// The ends of all cells of the batch.
+    pub(crate) ends: &'b [u32],
+    /// The first cell of this image in `ends`.
+    pub(crate) first: usize,
+    pub(crate) bytes: &'b [u8],
+}
+
+impl<'b> Row<'b> {
+    /// The table's name with its database.
+    pub fn table(&self) -> &'b str {
+        &self.table.full_name
+    }
+
+    /// The number that the plugin gave to this table version with [`Columns::tag`](crate::Columns::tag).
+    #[inline]
+    pub fn tag(&self) -> u32 {
+        self.table.tag
+    }
+
+    /// What the values of a column are, as far as the host knows.
+    #[inline]
+    pub fn kind(&self, column: impl ColumnRef) -> ColumnKind {
+        column
+            .place(self.table)
+            .map_or(ColumnKind::Unknown, |place| place.kind)
+    }
+
+    /// The cell as it came: one JSON value; empty if the source did not send the column.
+    #[inline]
+    pub fn raw(&self, column: impl ColumnRef) -> Result<&'b [u8], Fail> {
+        match column.place(self.table) {
+            Some(place) if place.cell != NONE => Ok(self.cell(place.cell as usize)),
+            // Optional, and this table lacks it.
+            Some(place) if place.number == NONE => Ok(&[]),
+            place => Err(self.unreadable(column, place.is_some())),
+        }
+    }
+
+    #[inline]
+    fn cell(&self, number: usize) -> &'b [u8] {
+        let at = self.first + number;
+        let start = if at == 0 {
+            0
+        } else {
+            self.ends[at - 1] as usize
+        };
+        &self.bytes[start..self.ends[at] as usize]
+    }
+
+    /// Whether the value is SQL NULL.
+    pub fn is_null(&self, column: impl ColumnRef) -> Result<bool, Fail> {
+        Ok(value::shape(self.raw(column)?) == Shape::Null)
+    }
+
+    /// Whether the source did not send the column.
+    pub fn is_absent(&self, column: impl ColumnRef) -> Result<bool, Fail> {
+        Ok(self.raw(column)?.is_empty())
+    }
+
+    /// A text, enum, set or any other value that is spelled as a JSON string; borrowed where nothing is escaped.
+    pub fn text(&self, column: impl ColumnRef) -> Result<Option<Cow<'b, str>>, Fail> {
+        self.read(column, value::string)
+    }
+
+    /// The content of a string, or the spelling of a number or boolean: for values of columns of unknown type.
+    pub fn scalar(&self, column: impl ColumnRef) -> Result<Option<Cow<'b, str>>, Fail> {
+        self.read(column, |cell| match value::shape(cell) {
+            Shape::String => value::string(cell),
+            Shape::Tree => Err("expected a single value, got an object or an array"),
+            _ => value::token(cell).map(Cow::Borrowed),
+        })
+    }
+
+    /// An integer.
+    pub fn i64(&self, column: impl ColumnRef) -> Result<Option<i64>, Fail> {
+        self.read(column, |cell| {
+            value::integer(cell)?
+                .try_into()
+                .map_err(|_| "the integer does not fit into 64 bits with sign")
+        })
+    }
+
+    /// An integer from 0 on.
+    pub fn u64(&self, column: impl ColumnRef) -> Result<Option<u64>, Fail> {
+        self.read(column, |cell| {
+            value::integer(cell)?
+                .try_into()
+                .map_err(|_| "the integer does not fit into 64 bits without sign")
+        })
+    }
+
+    /// A floating-point number. Decimals lose digits: see [`Row::decimal`].
+    pub fn f64(&self, column: impl ColumnRef) -> Result<Option<f64>, Fail> {
+        self.read(column, value::float)
+    }
+
+    /// A boolean: `true`, `false`, or MySQL's 0 and 1.
+    pub fn bool(&self, column: impl ColumnRef) -> Result<Option<bool>, Fail> {
+        self.read(column, value::boolean)
+    }
+
+    /// Any number with all its digits.
+    pub fn decimal(&self, column: impl ColumnRef) -> Result<Option<Decimal<'b>>, Fail> {
+        self.read(column, |cell| {
+            Decimal::parse(value::token(cell)?).ok_or("expected a decimal number")
+        })
+    }
+
+    /// A day. A number is taken as days since 1970-01-01.
+    pub fn date(&self, column: impl ColumnRef) -> Result<Option<Date>, Fail> {
+        self.read(column, |cell| match value::shape(cell) {
+            Shape::Number => Ok(Date::from_epoch_days(small(cell, 1 << 40)?)),
+            _ => Date::parse(value::token(cell)?).ok_or("expected a date as 2026-03-04"),
+        })
+    }
+
+    /// A time of day or a length of time. A number is taken as microseconds.
+    pub fn time(&self, column: impl ColumnRef) -> Result<Option<Time>, Fail> {
+        self.read(column, |cell| match value::shape(cell) {
+            Shape::Number => Ok(Time::from_microseconds(small(cell, i64::MAX)?)),
+            _ => Time::parse(value::token(cell)?).ok_or("expected a time as 12:34:56"),
+        })
+    }
+
+    /// A DATETIME or TIMESTAMP. A number is taken as an epoch by [`DateTime::from_epoch_guess`].
+    #[inline]
+    pub fn datetime(&self, column: impl ColumnRef) -> Result<Option<DateTime>, Fail> {
+        self.read(column, |cell| match value::shape(cell) {
+            Shape::Number => Ok(DateTime::from_epoch_guess(small(cell, i64::MAX)?)),
+            _ => DateTime::parse(value::token(cell)?)
+                .ok_or("expected a date and time as 2026-03-04T05:06:07"),
+        })
+    }
+
+    /// The bytes of a binary column.
+    pub fn bytes(&self, column: impl ColumnRef) -> Result<Option<Vec<u8>>, Fail> {
+        self.read(column, base64_bytes)
+    }
+
+    /// The bits of a BIT column. A text is taken as base64 of little-endian bytes, as Debezium writes them untyped.
+    pub fn bit(&self, column: impl ColumnRef) -> Result<Option<u64>, Fail> {
+        self.read(column, |cell| match value::shape(cell) {
+            Shape::Boolean(set) => Ok(u64::from(set)),
+            Shape::String => {
+                let bytes = base64_bytes(cell)?;
+                let mut bits = [0; 8];
+                bits.get_mut(..bytes.len())
+                    .ok_or("more than 64 bits")?
+                    .copy_from_slice(&bytes);
+                Ok(u64::from_le_bytes(bits))
+            }
+            _ => value::integer(cell)?
+                .try_into()
+                .map_err(|_| "expected bits as a number"),
+        })
+    }
+
+    /// The label of an ENUM column; of a source without labels its number as text.
+    pub fn enumeration(&self, column: impl ColumnRef) -> Result<Option<Cow<'b, str>>, Fail> {
+        self.scalar(column)
+    }
+
+    /// The labels of a SET column, from `"vip,gift"` or from a JSON array of texts.
+    pub fn set(&self, column: impl ColumnRef) -> Result<Option<Labels<'b>>, Fail> {
+        self.read(column, |cell| match value::shape(cell) {
+            Shape::Tree => {
+                let labels: Vec<String> =
+                    serde_json::from_slice(cell).map_err(|_| "expected an array of texts")?;
+                Ok(Labels(Cow::Owned(labels.join(","))))
+            }
+            _ => value::string(cell).map(Labels),
+        })
+    }
+
+    /// The value as any type that serde can read: for JSON columns. `None` for NULL.
+    pub fn json<T: Deserialize<'b>>(&self, column: impl ColumnRef) -> Result<Option<T>, Fail> {
+        let cell = self.raw(column)?;
+        if matches!(value::shape(cell), Shape::Absent | Shape::Null) {
+            return Ok(None);
+        }
+        serde_json::from_slice(cell)
+            .map(Some)
+            .map_err(|e| self.wrong(column, &e.to_string()))
+    }
+
+    #[inline]
+    fn read<T>(
+        &self,
+        column: impl ColumnRef,
+        reader: impl FnOnce(&'b [u8]) -> Result<T, Wrong>,
+    ) -> Result<Option<T>, Fail> {
+        let cell = self.raw(column)?;
+        match value::shape(cell) {
+            Shape::Absent | Shape::Null => Ok(None),
+            _ => match reader(cell) {
+                Ok(value) => Ok(Some(value)),
+                Err(wrong) => Err(self.wrong(column, wrong)),
+            },
+        }
+    }
+
+    /// A failure of this column, for values that the plugin itself finds wrong.
+    #[cold]
+    pub fn wrong(&self, column: impl ColumnRef, what: &str) -> Fail {
+        Fail::new(format!(
+            "column '{}' of {}: {what}",
+            column.label(self.table),
+            self.table()
+        ))
+    }
+
+    #[cold]
+    fn unreadable(&self, column: impl ColumnRef, exists: bool) -> Fail {
+        if exists {
+            self.wrong(column, "the plugin did not ask to read this column")
+        } else {
+            Fail::new(format!(
+                "table {} has no column '{}'",
+                self.table(),
+                column.label(self.table)
+            ))
+        }
+    }
+}
+
+fn small(cell: &[u8], limit: i64) -> Result<i64, Wrong> {
+    i64::try_from(value::integer(cell)?)
+        .ok()
+        .filter(|n| n.unsigned_abs() <= limit.unsigned_abs())
+        .ok_or("the number is out of range")
+}
+
+fn base64_bytes(cell: &[u8]) -> Result<Vec<u8>, Wrong> {
+    let text = value::string(cell)?;
+    STANDARD
+        .decode(text.as_bytes())
+        .map_err(|_| "expected base64")
+}
+
+/// The labels of a SET value.
+#[derive(Clone, Debug)]
+pub struct Labels<'a>(Cow<'a, str>);
+
+impl Labels<'_> {
+    /// The labels in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split(',').filter(|label| !label.is_empty())
+    }
+
+    /// Whether this label is set.
+    pub fn contains(&self, label: &str) -> bool {
+        self.iter().any(|l| l == label)
+    }
+}
+
+/// What happened to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A new row.
+    Insert,
+    /// A changed row.
+    Update,
+    /// A removed row.
+    Delete,
+    /// A row as a backfill read it.
+    Snapshot,
+}
+
+/// One change of a row, with both images.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'b> {
+    /// What happened.
+    pub operation: Operation,
+    /// The row before the change; `None` for an insert and a snapshot.
+    pub before: Option<Row<'b>>,
+    /// The row after the change; `None` for a delete.
+    pub after: Option<Row<'b>>,
+}
+
+impl<'b> Change<'b> {
+    /// The row after the change, or for a delete the row before it.
+    pub fn row(&self) -> Option<&Row<'b>> {
+        self.after.as_ref().or(self.before.as_ref())
+    }
+}
