@@ -1,1 +1,69 @@
-//! placeholder
+//! Rowmill: a gateway between a MySQL binlog and Elasticsearch that runs every row through sandboxed plugins.
+//!
+//! # Bird's-eye view
+//!
+//! Change events come from Kafka as Canal, Debezium or Maxwell wrote them. Each is decoded to *rows*: a table version, an
+//! operation, an image before and an image after. The images go through a chain of *plugins*, WebAssembly in a sandbox,
+//! each of which says what *documents* an image is. The documents of the image after are written, those that only the
+//! image before gives are deleted, all with versions from the binlog's own order. What cannot be processed is a *dead
+//! letter*. What is settled moves the *watermark* that is committed.
+//!
+//! ```text
+//!          source ────▶ decode ─▶ plugins ─▶ documents ────▶ pending ─▶ _bulk ─▶ Elasticsearch
+//!        poll thread          transform workers                  writer task
+//!            ▲        16 batches a worker       64 batches          │
+//!            └───────────────── watermark ◀── tickets ◀─────────────┤
+//!                                                └── dead letters ◀─┘ 1024 letters
+//! ```
+//!
+//! # Code map
+//!
+//! - [`pipeline`]: the whole flow on one screen, and how it ends. The only place that knows all the others.
+//! - [`source`]: Kafka, files, the demo's broker. Batches by partition, pauses, commits watermarks.
+//! - [`rowmill_decode`]: records to rows. Knows the three tools' formats and nothing else.
+//! - [`transform`]: rows through the chain to document operations, in a worker thread that owns its plugin instances.
+//! - [`rowmill_runtime`]: the sandbox. Knows WebAssembly and the contract in `wit/`; no Kafka, no Elasticsearch.
+//! - [`version`]: a document's version out of a row's position. Pure.
+//! - [`sink`]: what waits, bulk requests, the retry table, merges, truncates.
+//! - [`checkpoint`]: tickets and watermarks. Pure.
+//! - [`dead_letter`]: records that cannot be processed, kept whole with the reason.
+//! - [`plugins`]: the folder: load, prove, publish. [`indices`]: names as numbers.
+//! - [`config`], [`command`], [`http`], [`metrics`]: what a person sees.
+//! - [`rowmill_store`]: the embedded store, an in-process server that answers as Elasticsearch does.
+//!
+//! Dependencies point one way: command → pipeline → {source, transform, sink, checkpoint, dead letters} → row and
+//! document types. Sources, transform and sink do not know each other.
+//!
+//! # Invariants
+//!
+//! - **Elasticsearch equals the plugins applied to the tables.** Everything is tested against this.
+//! - Every record ends as written, stale, filtered on purpose, or a dead letter that was acknowledged; only then is its
+//!   offset committed. Killing the process at any point loses nothing.
+//! - A document's versions come from the source, so any order of arrival ends in the same document.
+//! - A document is in at most one bulk request at a time; an item's outcome is matched by its place among *all* items.
+//! - A bulk request's lines are the host's alone: whatever a plugin computes is checked to be one JSON value on one line.
+//! - The poll thread never waits for work, so a rebalance is never missed: it pauses and polls on.
+//! - A batch is transformed by one published chain.
+//! - The data path makes no tree of a message and allocates nothing per row: cells are ranges of the records' bytes.
+//!
+//! Deliberately absent: the sandbox knows no Kafka, the decoder knows no configuration file, nothing in the data path is
+//! asynchronous before the writer, and no plugin can write a `_bulk` line.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod pipeline;
+
+pub mod source;
+pub mod transform;
+pub mod sink;
+
+pub mod checkpoint;
+pub mod dead_letter;
+pub mod indices;
+pub mod operation;
+pub mod plugins;
+pub mod version;
+
+pub mod command;
+pub mod config;
+pub mod http;
+pub mod metrics;

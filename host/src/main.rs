@@ -1,1 +1,5 @@
-fn main() {}
+//! The program `rowmill`.
+
+fn main() -> std::process::ExitCode {
+    rowmill::command::main()
+}

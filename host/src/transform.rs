@@ -231,7 +231,8 @@ impl Transformer {
         if row.operation == RowOperation::Truncate {
             let policy = match plan.route.truncate {
                 TruncatePolicy::Apply => {
-                    writer.push(Action::Truncate, plan.index, Span::default(), None, Span::default(), None);
+                    let body = writer.append(plan.other_patterns.as_bytes());
+                    writer.push(Action::Truncate, plan.index, Span::default(), None, body, None);
                     "applied"
                 }
                 TruncatePolicy::Ignore => {

@@ -318,10 +318,13 @@ fn sink(raw: &RawSink) -> Result<SinkConfig> {
     }
     let kinds = [("elasticsearch", 0), ("embedded", 1), ("null", 2)];
     match one_of("sink.kind", raw.kind.as_deref(), &kinds)? {
-        1 => Ok(SinkConfig::Embedded {
-            listen: address("sink.listen", raw.listen.as_deref().unwrap_or("127.0.0.1:0"))?,
-            bulk,
-        }),
+        1 => {
+            let listen = address("sink.listen", raw.listen.as_deref().unwrap_or("127.0.0.1:0"))?;
+            if listen.ip() != std::net::Ipv4Addr::LOCALHOST {
+                return error("sink.listen: the embedded store has no access control and listens on 127.0.0.1 only");
+            }
+            Ok(SinkConfig::Embedded { listen, bulk })
+        }
         2 => Ok(SinkConfig::Null),
         _ => {
             if raw.urls.is_empty() {

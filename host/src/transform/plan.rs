@@ -27,6 +27,8 @@ pub(super) struct TablePlan {
     /// Other indices in which the table's rows may have documents under their usual id: where a format tells no image
     /// before an update, a document that no longer comes out of the row is deleted in all of them.
     pub other_indices: Vec<IndexNumber>,
+    /// The patterns of all other indices that the chain may write, a JSON list: where a truncate looks.
+    pub other_patterns: String,
 }
 
 /// A part of an id.
@@ -55,7 +57,9 @@ impl TablePlan {
         let index = indices.number(&name, mapping);
         let exact = chain.iter().flat_map(|(_, plugin)| plugin.indices.iter().filter(|pattern| pattern.is_exact()).map(move |pattern| (plugin, pattern)));
         let other_indices = exact.map(|(plugin, pattern)| indices.number(pattern.as_str(), plugin.mapping_of(pattern.as_str()))).filter(|other| *other != index).collect();
+        let patterns: Vec<&str> = chain.iter().flat_map(|(_, plugin)| plugin.indices.iter().map(|pattern| pattern.as_str())).filter(|pattern| *pattern != name).collect();
         Self {
+            other_patterns: serde_json::Value::from(patterns).to_string(),
             full_name: table.full_name().into(),
             columns: ColumnNames::new(table.columns.iter().map(|column| &*column.name)),
             index,

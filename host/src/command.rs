@@ -1,0 +1,135 @@
+//! The commands, as a person types them.
+
+mod check;
+mod demo;
+mod progress;
+mod run;
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Overrides};
+
+/// A gateway between a MySQL binlog and Elasticsearch that runs every row through sandboxed WebAssembly plugins.
+#[derive(Parser)]
+#[command(name = "rowmill", version, about, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What is logged: `info`, `debug`, or a filter like `rowmill=debug,rdkafka=warn` [env: ROWMILL_LOG]
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
+    /// Logs as JSON, one object a line
+    #[arg(long, global = true)]
+    log_json: bool,
+}
+
+const EXIT_CODES: &str = "Exit codes:
+  0  ended in order: caught up, or asked to end and everything was settled
+  1  stopped by an error; what was not settled is not committed and is read again
+  2  the command line or the configuration is wrong
+  3  `check` found something that would not work
+  130  ended at once by a second Ctrl-C";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the gateway
+    #[command(after_help = "Examples:
+  rowmill run -c rowmill.toml
+  rowmill run -c rowmill.toml --until-caught-up
+  rowmill run -c rowmill.toml --plugins ./my-plugins --set sink.kind=null")]
+    Run(RunArgs),
+    /// Shows the whole way with a captured stream, without anything installed
+    #[command(after_help = "Examples:
+  rowmill demo
+  rowmill demo --once --plugins plugins/dist")]
+    Demo(DemoArgs),
+    /// Checks configuration, plugins, Kafka and Elasticsearch, and says what to do
+    #[command(after_help = "Example:
+  rowmill check -c rowmill.toml")]
+    Check(ConfigArgs),
+}
+
+#[derive(Args)]
+struct ConfigArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = "rowmill.toml")]
+    config: PathBuf,
+    /// The folder of plugins, in place of the configuration's
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// Sets a key of the configuration, for example sink.in_flight=4; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Ends once everything that was there at the start is settled, and prints one line of JSON
+    #[arg(long)]
+    until_caught_up: bool,
+}
+
+#[derive(Args)]
+struct DemoArgs {
+    /// Ends when the captured stream is settled
+    #[arg(long)]
+    once: bool,
+    /// The folder of plugins
+    #[arg(long, value_name = "DIR", default_value = "plugins/dist")]
+    plugins: PathBuf,
+    /// The port of the embedded store; 0 for any
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+}
+
+/// Something is wrong with the command line or the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+impl ConfigArgs {
+    fn read(&self) -> anyhow::Result<Config> {
+        let overrides = Overrides { plugins: self.plugins.clone(), set: self.set.clone() };
+        crate::config::read(&self.config, &overrides).map_err(|error| Usage(error.to_string()).into())
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli);
+    let result = match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::demo(args),
+        Command::Check(args) => check::check(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("rowmill: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn start_log(cli: &Cli) {
+    let quiet = matches!(cli.command, Command::Demo(_) | Command::Check(_));
+    let default = if quiet { "warn" } else { "info" };
+    let filter = cli.log.clone().or_else(|| std::env::var("ROWMILL_LOG").ok()).unwrap_or_else(|| default.into());
+    let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|error| {
+        eprintln!("rowmill: --log {filter:?}: {error}; logging at {default}");
+        tracing_subscriber::EnvFilter::new(default)
+    });
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(progress::LogWriter::new).with_target(false);
+    if cli.log_json {
+        log.json().init();
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).compact().init();
+    }
+}

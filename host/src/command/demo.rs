@@ -1,0 +1,121 @@
+//! `rowmill demo`: the whole way on a captured stream, with nothing installed.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::run::{end_on_signals, print_line};
+use super::{DemoArgs, Usage};
+use crate::config::{Config, Overrides, read_text};
+use crate::metrics::Metrics;
+use crate::pipeline::Pipeline;
+use crate::sink::client::Client;
+
+pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    if !args.plugins.is_dir() {
+        return Err(Usage(format!("there is no folder {}; build the bundled plugins with `make plugins`, or name a folder with --plugins", args.plugins.display())).into());
+    }
+    let letters = std::env::temp_dir().join(format!("rowmill-demo-{}.ndjson", std::process::id()));
+    let text = format!(
+        "[source]\nkind = \"demo\"\n[sink]\nkind = \"embedded\"\nlinger = \"50ms\"\nlisten = \"127.0.0.1:{}\"\n[[routes]]\ntable = \"*\"\ntruncate = \"apply\"\n[pipeline]\nworkers = 2\n[dead_letter]\npath = {:?}\n",
+        args.port,
+        letters.display().to_string()
+    );
+    let config: Config = read_text(&text, "demo", &Overrides { plugins: Some(args.plugins.clone()), set: Vec::new() })?;
+    let pipeline = Pipeline::new(config)?;
+    end_on_signals(&pipeline);
+    let metrics = pipeline.metrics();
+    let client = pipeline.client().context("the embedded store")?;
+    let chain = pipeline.chain();
+    let url = pipeline.store().map(|store| store.url()).unwrap_or_default();
+
+    print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process.\n");
+    print_line("  source    a Kafka-protocol broker with what Canal wrote of a shop's four tables");
+    let names: Vec<String> = chain.load().plugins.iter().map(|plugin| plugin.name.to_string()).collect();
+    print_line(&format!("  plugins   {} (from {})", if names.is_empty() { "none".to_string() } else { names.join(" → ") }, args.plugins.display()));
+    print_line(&format!("  store     {url}\n"));
+
+    let handle = pipeline.handle();
+    let once = args.once;
+    let plugins = args.plugins.display().to_string();
+    let narrator = std::thread::Builder::new().name("narrator".into()).spawn(move || narrate(&client, &metrics, &url, &plugins, once, &chain))?;
+    let result = pipeline.run(once);
+    handle.stop();
+    let _ = narrator.join();
+    let _ = std::fs::remove_file(&letters);
+    let (summary, _) = result?;
+    if once {
+        print_line(&serde_json::to_string(&summary)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tells what happens: the documents once the captured stream is there, then what changes.
+fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, once: bool, chain: &arc_swap::ArcSwap<crate::transform::chain::Chain>) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let settled = wait_until(Duration::from_secs(20), || metrics.events.get() >= 240 && metrics.bytes_in_flight.get() == 0 && metrics.written_total() > 0);
+    if !settled {
+        return;
+    }
+    runtime.block_on(async {
+        for index in ["trade", "orders", "order_items", "customers"] {
+            let _ = client.refresh(index).await;
+            if let Ok(Some(count)) = client.count(index).await {
+                print_line(&format!("  index {index:12} {count:3} documents"));
+            }
+        }
+        if let Ok(Some(document)) = client.document("trade", "4").await {
+            print_line("\nThe row 4 of shop.trade has 41 columns, as Canal wrote it (beginning):");
+            print_line("  {\"id\":\"4\",\"trade_no\":\"T20260000000004\",\"buyer_id\":\"1004\",…,\"status\":\"4\",\"tags\":\"0\",\"amount\":\"399.64\",…}");
+            print_line("It became this document:");
+            print_line(&format!("  {}\n", shorten(&document, 900)));
+        }
+    });
+    if once {
+        return;
+    }
+    print_line(&format!("Look around:      curl -s '{url}/trade/_search?size=1'"));
+    print_line(&format!("Replace a plugin: change its source, `make plugins`; or remove it: mv {plugins}/20-trade-document.wasm /tmp"));
+    print_line("                  (rows of trade keep changing, so the documents follow within a second)");
+    print_line("End:              Ctrl-C\n");
+    let mut known = chain.load().number;
+    let mut last = String::new();
+    loop {
+        let changed = wait_until(Duration::from_secs(3), || chain.load().number != known);
+        if changed {
+            let now = chain.load();
+            known = now.number;
+            let names: Vec<String> = now.plugins.iter().map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation)).collect();
+            print_line(&format!("  plugins are now: {}", if names.is_empty() { "none".to_string() } else { names.join(" → ") }));
+        }
+        let Ok(document) = runtime.block_on(client.document("trade", "4")) else { return };
+        let document = document.unwrap_or_default();
+        let line = format!("  {} events · {} written · {} stale · {} dead letters", metrics.events.get(), metrics.written_total(), metrics.stale.get(), metrics.dead_letters_total());
+        print_line(&line);
+        // The version moves with every change; the document is shown again when its shape does.
+        let shape: String = document.chars().filter(|c| !c.is_ascii_digit()).collect();
+        if shape != last && !last.is_empty() {
+            print_line(&format!("  trade/4 is now: {}", shorten(&document, 400)));
+        }
+        last = shape;
+    }
+}
+
+fn wait_until(patience: Duration, condition: impl Fn() -> bool) -> bool {
+    let end = std::time::Instant::now() + patience;
+    while std::time::Instant::now() < end {
+        if condition() {
+            return true;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    condition()
+}
+
+fn shorten(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
+    }
+}

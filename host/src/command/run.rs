@@ -1,0 +1,53 @@
+//! `rowmill run`.
+
+use std::process::ExitCode;
+
+use super::RunArgs;
+use super::progress::Progress;
+use crate::pipeline::{Ended, Handle, Pipeline};
+
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let config = args.config.read()?;
+    let pipeline = Pipeline::new(config)?;
+    end_on_signals(&pipeline);
+    let progress = Progress::start(pipeline.metrics());
+    let result = pipeline.run(args.until_caught_up);
+    drop(progress);
+    let (summary, ended) = result?;
+    if ended == Ended::CaughtUp {
+        print_line(&serde_json::to_string(&summary)?);
+    } else {
+        tracing::info!(events = summary.events, dead_letters = summary.dead_letters, "ended as asked; everything taken in is settled");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The one thing that goes to standard output.
+#[allow(clippy::print_stdout, reason = "the summary is the command's result")]
+pub(super) fn print_line(line: &str) {
+    println!("{line}");
+}
+
+/// The first Ctrl-C (or SIGTERM) ends in order, the second at once.
+pub(super) fn end_on_signals(pipeline: &Pipeline) {
+    let handle: Handle = pipeline.handle();
+    pipeline.runtime().spawn(async move {
+        signal().await;
+        tracing::info!("ending: what is under way is written and committed; once more to end at once");
+        handle.stop();
+        signal().await;
+        std::process::exit(130);
+    });
+}
+
+async fn signal() {
+    #[cfg(unix)]
+    if let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        return;
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

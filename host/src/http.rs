@@ -1,0 +1,54 @@
+//! `/metrics`, `/healthz` and `/readyz`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::metrics::Metrics;
+
+/// Whether the pipeline is ready, as `/readyz` tells it.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(Arc<AtomicBool>);
+
+impl Ready {
+    /// Says so.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Serves until the runtime ends. Returns the address, of which the port may have been left to the system.
+///
+/// # Errors
+/// The address cannot be listened on.
+pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, ready: Ready) -> anyhow::Result<SocketAddr> {
+    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (http.listen)"))?;
+    let address = listener.local_addr()?;
+    let router = Router::new()
+        .route("/metrics", get(|State((metrics, _)): State<(Arc<Metrics>, Ready)>| async move {
+            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.text())
+        }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(|State((_, ready)): State<(Arc<Metrics>, Ready)>| async move {
+            if ready.is_set() { (StatusCode::OK, "ready\n").into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response() }
+        }))
+        .with_state((metrics, ready));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the HTTP side ended");
+        }
+    });
+    Ok(address)
+}

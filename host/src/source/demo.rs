@@ -1,0 +1,108 @@
+//! The demo's source: the captured Canal stream, from a broker in this process that speaks Kafka's protocol.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rdkafka::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rowmill_decode::capture::{CapturedRecord, Captures};
+
+use super::{Intake, Stop, kafka};
+use crate::config::{KafkaConfig, Start};
+
+/// What Canal wrote of the shop's tables while they were worked with.
+const STREAM: &[u8] = include_bytes!("../../demo/canal.ndjson");
+
+/// Partitions of each topic of the stream.
+const PARTITIONS: i32 = 3;
+
+/// How often the living demo changes the rows of the table `trade` again.
+const PULSE: Duration = Duration::from_millis(500);
+
+/// Runs the demo's source: the captured stream, and unless it is to run until caught up then changes for ever.
+///
+/// # Errors
+/// The broker cannot be made.
+pub fn run(intake: Intake) -> anyhow::Result<()> {
+    let records = Captures::new(STREAM, "demo").collect::<Result<Vec<_>, _>>().context("the captured stream")?;
+    let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).context("cannot start the broker of the demo")?;
+    let mut topics: Vec<&str> = records.iter().map(|record| record.topic.as_str()).collect();
+    topics.sort_unstable();
+    topics.dedup();
+    for topic in &topics {
+        cluster.create_topic(topic, PARTITIONS, 1)?;
+    }
+    let config = KafkaConfig {
+        brokers: cluster.bootstrap_servers(),
+        topics: topics.iter().map(ToString::to_string).collect(),
+        group: "rowmill-demo".into(),
+        start: Start::Earliest,
+        properties: Default::default(),
+    };
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &config.brokers).set("linger.ms", "1").create()?;
+    for record in &records {
+        produce(&producer, record)?;
+    }
+    producer.flush(Duration::from_secs(10))?;
+    if intake.until_caught_up {
+        return kafka::run(&config, intake);
+    }
+    let stop = intake.stop.clone();
+    std::thread::scope(|scope| {
+        let pulse = scope.spawn(|| keep_changing(&producer, &records, &stop));
+        let result = kafka::run(&config, intake);
+        stop.request();
+        let _ = pulse.join();
+        result
+    })
+}
+
+/// Sends the last updates of the table `trade` again and again, as a shop would: with the time of now, so that they are
+/// newer than what is there.
+fn keep_changing(producer: &BaseProducer, records: &[CapturedRecord], stop: &Stop) -> anyhow::Result<()> {
+    let mut rows: Vec<(i32, serde_json::Value)> = Vec::new();
+    for record in records.iter().filter(|record| record.topic == "shop_trade") {
+        let value: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default())?;
+        if value["type"] == "UPDATE" && value["old"][0]["id"].is_null() {
+            rows.retain(|(_, known)| known["data"][0]["id"] != value["data"][0]["id"]);
+            rows.push((record.partition, value));
+        }
+    }
+    // What a later record deletes or moves must not come back.
+    rows.retain(|(_, value)| !matches!(value["data"][0]["id"].as_str(), Some("5" | "6" | "200" | "310" | "311") | None));
+    let mut last = Instant::now();
+    let mut next = 0;
+    while !stop.is_requested() && !rows.is_empty() {
+        if last.elapsed() < PULSE {
+            producer.poll(Duration::from_millis(20));
+            continue;
+        }
+        last = Instant::now();
+        let place = next % rows.len();
+        let (partition, value) = &mut rows[place];
+        next += 1;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64;
+        value["es"] = (now / 1000 * 1000).into();
+        value["ts"] = now.into();
+        let old = value["data"][0]["version"].clone();
+        let version = old.as_str().and_then(|version| version.parse::<u32>().ok()).unwrap_or(0) + 1;
+        value["data"][0]["version"] = version.to_string().into();
+        value["old"] = serde_json::json!([{ "version": old }]);
+        let payload = value.to_string();
+        let _ = producer.send(BaseRecord::<(), _>::to("shop_trade").partition(*partition).payload(payload.as_bytes()));
+    }
+    Ok(())
+}
+
+fn produce(producer: &BaseProducer, record: &CapturedRecord) -> anyhow::Result<()> {
+    let mut message = BaseRecord::<[u8], [u8]>::to(&record.topic).partition(record.partition).timestamp(record.timestamp);
+    if let Some(key) = &record.key {
+        message = message.key(key);
+    }
+    if let Some(value) = &record.value {
+        message = message.payload(value);
+    }
+    producer.send(message).map_err(|(error, _)| error)?;
+    Ok(())
+}
