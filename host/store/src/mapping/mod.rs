@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-pub(crate) use self::date::{default_date_format, parse_date};
+pub(crate) use self::date::parse_date;
 pub(crate) use self::document::{Addition, DocumentContext, check_document};
 pub(crate) use self::field::{FieldMapper, FieldType};
 use crate::error::EsError;
