@@ -65,17 +65,17 @@ impl<'a> Decimal<'a> {
     }
 
     /// The number as the source spelled it.
-    pub fn as_str(&self) -> &'a str {
+    pub fn as_str(self) -> &'a str {
         self.text
     }
 
     /// Whether it is 0.
-    pub fn is_zero(&self) -> bool {
+    pub fn is_zero(self) -> bool {
         self.digits().all(|d| d == 0)
     }
 
     /// The number times 10^`scale`, if that is an integer that fits: `"99.90"` scaled by 2 is 9990.
-    pub fn to_scaled(&self, scale: u32) -> Option<i128> {
+    pub fn to_scaled(self, scale: u32) -> Option<i128> {
         if let Some(quick) = self.to_scaled_quickly(scale) {
             return Some(quick);
         }
@@ -103,7 +103,7 @@ impl<'a> Decimal<'a> {
 
     /// [`Decimal::to_scaled`] of numbers up to 18 digits in 64 bits: nearly all there are.
     #[inline]
-    fn to_scaled_quickly(&self, scale: u32) -> Option<i128> {
+    fn to_scaled_quickly(self, scale: u32) -> Option<i128> {
         let zeros = (scale as usize).checked_sub(self.fraction.len())?;
         if self.exponent != 0 || self.whole.len() + self.fraction.len() + zeros > 18 {
             return None;
@@ -114,16 +114,16 @@ impl<'a> Decimal<'a> {
     }
 
     /// The amount in hundredths, if that is an integer that fits: `"99.90"` is 9990.
-    pub fn to_cents(&self) -> Option<i64> {
+    pub fn to_cents(self) -> Option<i64> {
         self.to_scaled(2).and_then(|cents| cents.try_into().ok())
     }
 
     /// The nearest double.
-    pub fn to_f64(&self) -> f64 {
+    pub fn to_f64(self) -> f64 {
         self.text.parse().unwrap_or(f64::NAN)
     }
 
-    fn digits(&self) -> impl Iterator<Item = u8> + 'a {
+    fn digits(self) -> impl Iterator<Item = u8> + 'a {
         self.whole
             .bytes()
             .chain(self.fraction.bytes())
@@ -150,7 +150,7 @@ impl<'a> Decimal<'a> {
     }
 
     /// The exponent of the first digit that is not 0.
-    fn leading(&self) -> i64 {
+    fn leading(self) -> i64 {
         let zeros = self.digits().take_while(|&d| d == 0).count();
         i64::from(self.exponent) + self.whole.len() as i64 - zeros as i64
     }

@@ -197,7 +197,7 @@ mod tests {
             for start in 0..26 {
                 for end in start + 1..start + 20 {
                     let number = TEXT[start..end].number(&mut names);
-                    assert_eq!(names.name(number), TEXT[start..end].as_bytes());
+                    assert_eq!(names.name(number), &TEXT.as_bytes()[start..end]);
                 }
             }
         }

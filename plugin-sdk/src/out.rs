@@ -125,6 +125,7 @@ impl<'t> Out<'t> {
     }
 
     /// The row is filtered: it is no document.
+    #[allow(clippy::should_implement_trait, reason = "the contract's word")]
     pub fn drop(&mut self) {
         self.only(word::DROP);
     }

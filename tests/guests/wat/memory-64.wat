@@ -1,8 +1,8 @@
 ;; Declares memory with 64-bit addresses.
 (module
   (import "rowmill:plugin/log@1.0.0" "log" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 16)
   (memory i64 1)
-  (memory $m (export "memory") 16)
   (global $heap (mut i32) (i32.const 262144))
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
     (local $at i32)
