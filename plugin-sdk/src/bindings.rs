@@ -4,7 +4,7 @@ use crate::contract;
 use crate::log::Level;
 
 wit_bindgen::generate!({
-    path: "../wit",
+    path: "wit",
     world: "transform",
     pub_export_macro: true,
     export_macro_name: "export_guest",

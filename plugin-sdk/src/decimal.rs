@@ -18,42 +18,67 @@ pub struct Decimal<'a> {
 impl<'a> Decimal<'a> {
     /// Reads `-12.50`, `7`, `1.5e-7`.
     pub fn parse(text: &'a str) -> Option<Self> {
-        let negative = text.starts_with('-');
-        let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
-        let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
-            None => (unsigned, 0),
-            Some(at) => (&unsigned[..at], unsigned[at + 1..].parse().ok()?),
+        let bytes = text.as_bytes();
+        let negative = bytes.first() == Some(&b'-');
+        let start = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
+        let digits = |from: usize| {
+            from + bytes[from..]
+                .iter()
+                .position(|b| !b.is_ascii_digit())
+                .unwrap_or(bytes.len() - from)
         };
-        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
-        if whole.len() + fraction.len() == 0
-            || !digits(whole)
-            || !digits(fraction)
-            || i32::unsigned_abs(exponent) > 1_000_000
-        {
+        let point = digits(start);
+        let (fraction, end) = match bytes.get(point) {
+            Some(b'.') => (point + 1, digits(point + 1)),
+            _ => (point, point),
+        };
+        if (point - start) + (end - fraction) == 0 {
             return None;
         }
+        let exponent = match bytes.get(end) {
+            None => 0,
+            Some(b'e' | b'E') => text[end + 1..]
+                .parse::<i32>()
+                .ok()
+                .filter(|e| e.unsigned_abs() <= 1_000_000)?,
+            Some(_) => return None,
+        };
+        let is_zero = |b: &u8| *b == b'0';
+        let whole = start
+            + bytes[start..point]
+                .iter()
+                .take_while(|b| is_zero(b))
+                .count();
+        let last = end
+            - bytes[fraction..end]
+                .iter()
+                .rev()
+                .take_while(|b| is_zero(b))
+                .count();
         Some(Self {
             text,
             negative,
-            whole: whole.trim_start_matches('0'),
-            fraction: fraction.trim_end_matches('0'),
+            whole: &text[whole..point],
+            fraction: &text[fraction..last],
             exponent,
         })
     }
 
     /// The number as the source spelled it.
-    pub fn as_str(&self) -> &'a str {
+    pub fn as_str(self) -> &'a str {
         self.text
     }
 
     /// Whether it is 0.
-    pub fn is_zero(&self) -> bool {
+    pub fn is_zero(self) -> bool {
         self.digits().all(|d| d == 0)
     }
 
     /// The number times 10^`scale`, if that is an integer that fits: `"99.90"` scaled by 2 is 9990.
-    pub fn to_scaled(&self, scale: u32) -> Option<i128> {
+    pub fn to_scaled(self, scale: u32) -> Option<i128> {
+        if let Some(quick) = self.to_scaled_quickly(scale) {
+            return Some(quick);
+        }
         if self.is_zero() {
             return Some(0);
         }
@@ -76,17 +101,29 @@ impl<'a> Decimal<'a> {
         Some(if self.negative { -value } else { value })
     }
 
+    /// [`Decimal::to_scaled`] of numbers up to 18 digits in 64 bits: nearly all there are.
+    #[inline]
+    fn to_scaled_quickly(self, scale: u32) -> Option<i128> {
+        let zeros = (scale as usize).checked_sub(self.fraction.len())?;
+        if self.exponent != 0 || self.whole.len() + self.fraction.len() + zeros > 18 {
+            return None;
+        }
+        let value = self.digits().fold(0_i64, |sum, d| sum * 10 + i64::from(d));
+        let value = (0..zeros).fold(value, |value, _| value * 10);
+        Some(i128::from(if self.negative { -value } else { value }))
+    }
+
     /// The amount in hundredths, if that is an integer that fits: `"99.90"` is 9990.
-    pub fn to_cents(&self) -> Option<i64> {
+    pub fn to_cents(self) -> Option<i64> {
         self.to_scaled(2).and_then(|cents| cents.try_into().ok())
     }
 
     /// The nearest double.
-    pub fn to_f64(&self) -> f64 {
+    pub fn to_f64(self) -> f64 {
         self.text.parse().unwrap_or(f64::NAN)
     }
 
-    fn digits(&self) -> impl Iterator<Item = u8> + 'a {
+    fn digits(self) -> impl Iterator<Item = u8> + 'a {
         self.whole
             .bytes()
             .chain(self.fraction.bytes())
@@ -113,7 +150,7 @@ impl<'a> Decimal<'a> {
     }
 
     /// The exponent of the first digit that is not 0.
-    fn leading(&self) -> i64 {
+    fn leading(self) -> i64 {
         let zeros = self.digits().take_while(|&d| d == 0).count();
         i64::from(self.exponent) + self.whole.len() as i64 - zeros as i64
     }

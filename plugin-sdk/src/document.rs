@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::decimal::Decimal;
 use crate::encode;
+use crate::names::FieldName;
 use crate::out::{Out, Plain, word};
 use crate::table::ColumnRef;
 use crate::time::DateTime;
@@ -93,9 +94,9 @@ impl<'o, 't> Document<'o, 't> {
 
     /// A column under another name.
     #[inline]
-    pub fn column_as(&mut self, column: impl ColumnRef, name: &str) -> &mut Self {
+    pub fn column_as(&mut self, column: impl ColumnRef, name: impl FieldName) -> &mut Self {
         if let Some(number) = self.out.column(column) {
-            let name = self.out.names.number(name);
+            let name = name.number(&mut self.out.names);
             self.piece([word::COLUMN_AS, name, number]);
         }
         self
@@ -120,20 +121,24 @@ impl<'o, 't> Document<'o, 't> {
     }
 
     /// Any value that serde can write.
-    pub fn set(&mut self, name: &str, value: &(impl Serialize + ?Sized)) -> &mut Self {
+    pub fn set(&mut self, name: impl FieldName, value: &(impl Serialize + ?Sized)) -> &mut Self {
         self.named(name);
-        self.out.range_of(name, value);
+        self.out.range_of(name.as_str(), value);
         self
     }
 
     /// A text.
     #[inline]
-    pub fn text(&mut self, name: &str, text: &str) -> &mut Self {
+    pub fn text(&mut self, name: impl FieldName, text: &str) -> &mut Self {
         self.value(name, |bytes| encode::text(bytes, text))
     }
 
     /// An array of texts.
-    pub fn texts<'s>(&mut self, name: &str, texts: impl IntoIterator<Item = &'s str>) -> &mut Self {
+    pub fn texts<'s>(
+        &mut self,
+        name: impl FieldName,
+        texts: impl IntoIterator<Item = &'s str>,
+    ) -> &mut Self {
         self.value(name, |bytes| {
             bytes.push(b'[');
             for (i, text) in texts.into_iter().enumerate() {
@@ -148,40 +153,40 @@ impl<'o, 't> Document<'o, 't> {
 
     /// An integer.
     #[inline]
-    pub fn integer(&mut self, name: &str, value: impl Into<i128>) -> &mut Self {
+    pub fn integer(&mut self, name: impl FieldName, value: impl Into<i128>) -> &mut Self {
         let value = value.into();
         self.value(name, |bytes| encode::integer(bytes, value))
     }
 
     /// `true` or `false`.
-    pub fn boolean(&mut self, name: &str, value: bool) -> &mut Self {
+    pub fn boolean(&mut self, name: impl FieldName, value: bool) -> &mut Self {
         self.value(name, |bytes| {
             bytes.extend_from_slice(if value { b"true" } else { b"false" })
         })
     }
 
     /// `null`.
-    pub fn null(&mut self, name: &str) -> &mut Self {
+    pub fn null(&mut self, name: impl FieldName) -> &mut Self {
         self.value(name, |bytes| bytes.extend_from_slice(b"null"))
     }
 
     /// A decimal with all its digits, as a text.
-    pub fn decimal(&mut self, name: &str, value: &Decimal<'_>) -> &mut Self {
+    pub fn decimal(&mut self, name: impl FieldName, value: &Decimal<'_>) -> &mut Self {
         self.text(name, value.as_str())
     }
 
     /// A date and time as ISO-8601 without a zone.
-    pub fn datetime(&mut self, name: &str, value: DateTime) -> &mut Self {
+    pub fn datetime(&mut self, name: impl FieldName, value: DateTime) -> &mut Self {
         self.time(name, value, b"\"")
     }
 
     /// A date and time that is in UTC: ISO-8601 with a `Z`.
-    pub fn datetime_utc(&mut self, name: &str, value: DateTime) -> &mut Self {
+    pub fn datetime_utc(&mut self, name: impl FieldName, value: DateTime) -> &mut Self {
         self.time(name, value, b"Z\"")
     }
 
     #[inline]
-    fn time(&mut self, name: &str, value: DateTime, end: &[u8]) -> &mut Self {
+    fn time(&mut self, name: impl FieldName, value: DateTime, end: &[u8]) -> &mut Self {
         let mut buffer = [0; 32];
         let n = value.spell(&mut buffer);
         self.value(name, |bytes| {
@@ -192,7 +197,7 @@ impl<'o, 't> Document<'o, 't> {
     }
 
     /// One JSON value that is spelled already. The host checks that it is one.
-    pub fn raw(&mut self, name: &str, json: &[u8]) -> &mut Self {
+    pub fn raw(&mut self, name: impl FieldName, json: &[u8]) -> &mut Self {
         self.value(name, |bytes| {
             let start = bytes.len();
             bytes.extend_from_slice(json);
@@ -202,8 +207,8 @@ impl<'o, 't> Document<'o, 't> {
 
     /// An object under a name, with the fields that `build` gives it.
     #[inline]
-    pub fn object<R>(&mut self, name: &str, build: impl FnOnce(&mut Self) -> R) -> R {
-        let name = self.out.names.number(name);
+    pub fn object<R>(&mut self, name: impl FieldName, build: impl FnOnce(&mut Self) -> R) -> R {
+        let name = name.number(&mut self.out.names);
         self.piece([word::BEGIN, name]);
         let result = build(self);
         self.piece([word::END]);
@@ -211,13 +216,13 @@ impl<'o, 't> Document<'o, 't> {
     }
 
     #[inline]
-    fn named(&mut self, name: &str) {
-        let name = self.out.names.number(name);
+    fn named(&mut self, name: impl FieldName) {
+        let name = name.number(&mut self.out.names);
         self.piece([word::VALUE, name]);
     }
 
     #[inline]
-    fn value(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
+    fn value(&mut self, name: impl FieldName, write: impl FnOnce(&mut Vec<u8>)) -> &mut Self {
         self.named(name);
         self.out.range(write);
         self

@@ -86,6 +86,7 @@ mod decimal;
 mod document;
 mod encode;
 mod fail;
+mod names;
 mod out;
 mod plugin;
 mod row;
@@ -105,6 +106,7 @@ pub use contract::{Batch, Column, ColumnKind, Description, Index, Mode, Output, 
 pub use decimal::Decimal;
 pub use document::Document;
 pub use fail::Fail;
+pub use names::FieldName;
 pub use out::{Edit, Out};
 pub use plugin::{ChangeTransform, NoSettings, Transform};
 pub use row::{Change, Labels, Operation, Row};

@@ -8,7 +8,8 @@ use crate::contract::Output;
 use crate::document::Document;
 use crate::encode;
 use crate::fail::Fail;
-use crate::table::{ColumnRef, NONE, TableState, spread};
+use crate::names::Names;
+use crate::table::{ColumnRef, NONE, TableState};
 
 /// The words of verdicts and pieces.
 pub(crate) mod word {
@@ -95,12 +96,7 @@ impl<'t> Out<'t> {
             ..
         } = self;
         let base = bytes.len() as u32;
-        let ranges = names
-            .ranges
-            .iter()
-            .flat_map(|&(start, n)| [base + start, n])
-            .collect();
-        bytes.extend_from_slice(&names.bytes);
+        let ranges = names.append_to(&mut bytes, base);
         *hint = Hint {
             words: words.len() + words.len() / 8,
             bytes: bytes.len() + bytes.len() / 8,
@@ -129,6 +125,7 @@ impl<'t> Out<'t> {
     }
 
     /// The row is filtered: it is no document.
+    #[allow(clippy::should_implement_trait, reason = "the contract's word")]
     pub fn drop(&mut self) {
         self.only(word::DROP);
     }
@@ -288,62 +285,6 @@ impl Edit<'_, '_> {
 pub(crate) struct Hint {
     words: usize,
     bytes: usize,
-}
-
-/// The field names of a batch, each written once.
-#[derive(Debug, Default)]
-pub(crate) struct Names {
-    bytes: Vec<u8>,
-    ranges: Vec<(u32, u32)>,
-    /// Numbers of `ranges`, from 1, found by [`spread`] and then by walking on; a power of two long.
-    index: Vec<u32>,
-}
-
-impl Names {
-    /// The number of a name.
-    #[inline]
-    pub(crate) fn number(&mut self, name: &str) -> u32 {
-        let name = name.as_bytes();
-        if self.index.len() < self.ranges.len() * 2 + 2 {
-            self.grow();
-        }
-        let mask = self.index.len() - 1;
-        let mut at = spread(name) as usize & mask;
-        loop {
-            let number = self.index[at];
-            if number == 0 {
-                return self.add(at, name);
-            }
-            let (start, n) = self.ranges[number as usize - 1];
-            if &self.bytes[start as usize..(start + n) as usize] == name {
-                return number - 1;
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    #[cold]
-    fn add(&mut self, at: usize, name: &[u8]) -> u32 {
-        self.ranges
-            .push((self.bytes.len() as u32, name.len() as u32));
-        self.bytes.extend_from_slice(name);
-        self.index[at] = self.ranges.len() as u32;
-        self.ranges.len() as u32 - 1
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let mask = (self.index.len() * 2).max(128) - 1;
-        self.index = vec![0; mask + 1];
-        for (number, &(start, n)) in (1..).zip(&self.ranges) {
-            let name = &self.bytes[start as usize..(start + n) as usize];
-            let mut at = spread(name) as usize & mask;
-            while self.index[at] != 0 {
-                at = (at + 1) & mask;
-            }
-            self.index[at] = number;
-        }
-    }
 }
 
 /// Writes a displayed value as the bytes of a range.

@@ -151,7 +151,7 @@ impl<'b> Row<'b> {
     pub fn datetime(&self, column: impl ColumnRef) -> Result<Option<DateTime>, Fail> {
         self.read(column, |cell| match value::shape(cell) {
             Shape::Number => Ok(DateTime::from_epoch_guess(small(cell, i64::MAX)?)),
-            _ => DateTime::parse(value::token(cell)?)
+            _ => DateTime::from_bytes(value::inside(cell).unwrap_or(cell))
                 .ok_or("expected a date and time as 2026-03-04T05:06:07"),
         })
     }

@@ -94,10 +94,14 @@ impl Date {
 
     /// Whether the calendar has such a day; MySQL's zero dates are none.
     pub fn is_valid(self) -> bool {
-        (0..=9_999).contains(&self.year)
-            && self.month != 0
-            && self.day != 0
-            && Self::from_epoch_days(self.to_epoch_days()) == self
+        let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+        let days = match self.month {
+            1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+            4 | 6 | 9 | 11 => 30,
+            2 => 28 + u8::from(leap),
+            _ => 0,
+        };
+        (0..=9_999).contains(&self.year) && self.day != 0 && self.day <= days
     }
 }
 
@@ -148,7 +152,11 @@ impl Time {
 impl DateTime {
     /// Reads `2026-03-04T05:06:07.123456`, with a space for the `T` and with or without a `Z` at the end.
     pub fn parse(text: &str) -> Option<Self> {
-        let b = text.as_bytes();
+        Self::from_bytes(text.as_bytes())
+    }
+
+    #[inline]
+    pub(crate) fn from_bytes(b: &[u8]) -> Option<Self> {
         let date = Date::from_bytes(b.get(..10)?)?;
         if b.len() == 10 {
             return Some(Self {

@@ -48,8 +48,9 @@ pub(crate) fn token(cell: &[u8]) -> Result<&str, Wrong> {
     plain(inside(cell).unwrap_or(cell))
 }
 
+/// What is between the quotes of a JSON string.
 #[inline]
-fn inside(cell: &[u8]) -> Option<&[u8]> {
+pub(crate) fn inside(cell: &[u8]) -> Option<&[u8]> {
     cell.strip_prefix(b"\"")?.strip_suffix(b"\"")
 }
 

@@ -173,7 +173,12 @@ fn readable_status(status: &str) -> &str {
 }
 
 /// A time in ISO-8601 with a `Z`; nothing for NULL, and for MySQL's zero dates, which no date field takes.
-fn time(row: &Row<'_>, doc: &mut Document<'_, '_>, column: Col, name: &str) -> Result<(), Fail> {
+fn time(
+    row: &Row<'_>,
+    doc: &mut Document<'_, '_>,
+    column: Col,
+    name: &'static str,
+) -> Result<(), Fail> {
     if let Some(time) = row.datetime(column)?
         && time.is_valid()
     {

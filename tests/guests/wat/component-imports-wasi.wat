@@ -1,0 +1,4 @@
+;; A component that imports a clock of WASI 0.2.
+(component
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance
+    (export "now" (func (result u64))))))
