@@ -27,6 +27,8 @@ pub(crate) struct Topic {
     pub format: Format,
     /// The shape that the topic's last row had.
     pub shape: Option<u32>,
+    /// Canal's `sqlType` in the topic's last message: nothing is read of it.
+    pub sql_type: Vec<u8>,
     pub debezium: TopicMemory,
 }
 
@@ -36,6 +38,7 @@ impl Topic {
             name,
             format,
             shape: None,
+            sql_type: Vec::new(),
             debezium: TopicMemory::default(),
         }
     }
