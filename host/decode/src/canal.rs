@@ -261,10 +261,9 @@ fn shape(
 #[cold]
 fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, DecodeError> {
     let (database, table) = (envelope.database, envelope.table);
-    let key_columns = pk_names(envelope.pk_names)?;
     if !envelope.mysql_type.starts_with(b"{") {
         // Without types the names are all that is known.
-        work.buffers.key = key_columns.join(&0);
+        work.buffers.key = pk_names(envelope.pk_names)?.join(&0);
         let shape = work.shape_of_names(
             Dialect::Canal,
             database,
@@ -302,7 +301,7 @@ fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, Decode
                 database,
                 table,
                 columns,
-                key_columns,
+                key_columns: pk_names(envelope.pk_names)?,
                 key: envelope.pk_names,
                 types: envelope.mysql_type,
             };

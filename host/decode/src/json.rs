@@ -220,10 +220,10 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Goes on inside an object whose beginning was recognised by its bytes, so that [`Walk::close`] finds it open.
-    pub fn enter_wrapper(&mut self) -> Result<()> {
+    /// Goes on inside an object whose beginning was recognised by its bytes.
+    pub fn go_into(&mut self, at: usize) {
+        self.at = at;
         self.depth += 1;
-        Ok(())
     }
 
     /// Leaves the container that is open, whose last byte is ahead.
