@@ -199,6 +199,18 @@ fn canal_without_rows() {
 }
 
 #[test]
+fn canal_rows_stand_and_fall_together() {
+    canal(
+        r#"{"data":[{"a":"1"},{"a":"x"}],"database":"shop","isDdl":false,"mysqlType":{"a":"int"},"pkNames":null,"table":"t",
+            "type":"INSERT"}"#,
+        &[
+            "error table shop.t: column a does not hold an integer in its type's range: correct the declared type or the \
+           source",
+        ],
+    );
+}
+
+#[test]
 fn canal_names() {
     canal(
         r#"{"data":[{"`id`":"1","源":"x"}],"database":"`shop`","isDdl":false,"mysqlType":{"`id`":"int","源":"text"},
