@@ -160,15 +160,23 @@ fn envelope<'a>(
             }
             // The same in all messages of a table version, mostly.
             b"mysqlType" => {
-                let known = expected.map(|s| &work.tables.shapes[s as usize].types[..]);
+                let known = expected.map_or(&[][..], |s| &work.tables.shapes[s as usize].types);
                 envelope.mysql_type_at = walk.at();
-                if let Some(known) = known.filter(|k| !k.is_empty())
-                    && walk.take(known)
-                {
-                    envelope.mysql_type = &bytes[envelope.mysql_type_at..walk.at()];
-                } else {
+                if known.is_empty() || !walk.take(known) {
+                    walk.value()?;
+                }
+                envelope.mysql_type = &bytes[envelope.mysql_type_at..walk.at()];
+                continue;
+            }
+            b"sqlType" => {
+                let known = &mut work.topic.sql_type;
+                if known.is_empty() || !walk.take(known) {
                     let (from, to) = walk.value()?;
-                    envelope.mysql_type = &bytes[from..to];
+                    known.clear();
+                    // Only of an object it is certain where it ends.
+                    if bytes[from] == b'{' {
+                        known.extend_from_slice(&bytes[from..to]);
+                    }
                 }
                 continue;
             }
@@ -253,10 +261,9 @@ fn shape(
 #[cold]
 fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, DecodeError> {
     let (database, table) = (envelope.database, envelope.table);
-    let key_columns = pk_names(envelope.pk_names)?;
     if !envelope.mysql_type.starts_with(b"{") {
         // Without types the names are all that is known.
-        work.buffers.key = key_columns.join(&0);
+        work.buffers.key = pk_names(envelope.pk_names)?.join(&0);
         let shape = work.shape_of_names(
             Dialect::Canal,
             database,
@@ -294,7 +301,7 @@ fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, Decode
                 database,
                 table,
                 columns,
-                key_columns,
+                key_columns: pk_names(envelope.pk_names)?,
                 key: envelope.pk_names,
                 types: envelope.mysql_type,
             };

@@ -88,10 +88,7 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
         return Ok(outcome);
     };
     let mut walk = work.walk.clone();
-    walk.go_to(wrapped.payload);
-    if !wrapped.is_checked {
-        walk.enter_wrapper()?;
-    }
+    walk.go_into(wrapped.payload);
     let outcome = body(work, &mut walk, wrapped.schema, out)?;
     if !wrapped.is_checked {
         walk.rest_of_object(false)?;

@@ -41,7 +41,8 @@ pub struct Decoder {
     max_message_bytes: usize,
     tables: Tables,
     schemas: debezium::Schemas,
-    topics: HashMap<Arc<str>, Topic>,
+    topics: Vec<Topic>,
+    topic_numbers: HashMap<Arc<str>, usize>,
     buffers: Buffers,
 }
 
@@ -53,7 +54,8 @@ impl Decoder {
             max_message_bytes: settings.max_message_bytes,
             tables: Tables::new(settings.declared),
             schemas: debezium::Schemas::default(),
-            topics: HashMap::new(),
+            topics: Vec::new(),
+            topic_numbers: HashMap::new(),
             buffers: Buffers::default(),
         }
     }
@@ -66,15 +68,11 @@ impl Decoder {
     /// Decodes all records in their order. `out` is emptied first; its cells point into `records` and into itself.
     pub fn decode(&mut self, records: &RecordBatch, out: &mut RowBatch) {
         out.clear();
-        let name = &records.partition.topic;
-        if !self.topics.contains_key(name) {
-            self.topics
-                .insert(name.clone(), Topic::new(name.clone(), self.format));
-        }
+        let topic = self.topic(&records.partition.topic);
         for (number, record) in records.records.iter().enumerate() {
             let number = number as u32;
             let (n_rows, n_cells, n_scratch) = (out.rows.len(), out.cells.len(), out.scratch.len());
-            match self.record(records, number, record, out) {
+            match self.record(records, topic, number, record, out) {
                 Ok(Outcome::Rows) => {}
                 Ok(Outcome::Ignored(kind)) => out.ignored.push((number, kind)),
                 Err(error) => {
@@ -90,9 +88,21 @@ impl Decoder {
         }
     }
 
+    /// The number of a topic in `topics`.
+    fn topic(&mut self, name: &Arc<str>) -> usize {
+        if let Some(&known) = self.topic_numbers.get(name) {
+            return known;
+        }
+        self.topics.push(Topic::new(name.clone(), self.format));
+        self.topic_numbers
+            .insert(name.clone(), self.topics.len() - 1);
+        self.topics.len() - 1
+    }
+
     fn record(
         &mut self,
         records: &RecordBatch,
+        topic: usize,
         number: u32,
         record: &Record,
         out: &mut RowBatch,
@@ -112,16 +122,12 @@ impl Decoder {
         let text = Text::check(value.of(&records.bytes)).ok_or(DecodeError::NotText)?;
         let start = value.start as usize;
         let walk = Walk::new(&records.bytes[..value.end as usize], start, text);
-        // The topic was put in before the first record of the batch.
-        let Some(topic) = self.topics.get_mut(&records.partition.topic) else {
-            return Err(DecodeError::UnknownFormat);
-        };
         let work = Work {
             arena: &records.bytes,
             record: number,
             key: record.key.map(|k| k.of(&records.bytes)),
             walk,
-            topic,
+            topic: &mut self.topics[topic],
             tables: &mut self.tables,
             schemas: &mut self.schemas,
             buffers: &mut self.buffers,

@@ -121,7 +121,7 @@ impl<'a> Walk<'a> {
     /// Steps over `literal` if it is ahead.
     #[inline(always)]
     pub fn take(&mut self, literal: &[u8]) -> bool {
-        let found = self.bytes[self.at..].starts_with(literal);
+        let found = begins_with(&self.bytes[self.at..], literal);
         if found {
             self.at += literal.len();
         }
@@ -131,7 +131,7 @@ impl<'a> Walk<'a> {
     /// Steps over a comma, which is ahead, and `literal` if that follows.
     #[inline(always)]
     pub fn take_behind_comma(&mut self, literal: &[u8]) -> bool {
-        let found = self.bytes[self.at + 1..].starts_with(literal);
+        let found = begins_with(&self.bytes[self.at + 1..], literal);
         if found {
             self.at += 1 + literal.len();
         }
@@ -220,10 +220,10 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Goes on inside an object whose beginning was recognised by its bytes, so that [`Walk::close`] finds it open.
-    pub fn enter_wrapper(&mut self) -> Result<()> {
+    /// Goes on inside an object whose beginning was recognised by its bytes.
+    pub fn go_into(&mut self, at: usize) {
+        self.at = at;
         self.depth += 1;
-        Ok(())
     }
 
     /// Leaves the container that is open, whose last byte is ahead.
@@ -296,12 +296,17 @@ impl<'a> Walk<'a> {
         let start = self.at + 1;
         let mut from = start;
         loop {
-            match memchr2(b'"', b'\\', &self.bytes[from..]) {
-                Some(n) if self.bytes[from + n] == b'"' => {
-                    self.at = from + n + 1;
+            match quote_or_backslash(self.bytes, from) {
+                Some(at) if self.bytes[at] == b'"' => {
+                    self.at = at + 1;
                     break;
                 }
-                Some(n) => from = self.escape(from + n)?,
+                Some(at) => {
+                    from = match self.bytes.get(at + 1) {
+                        Some(b'n' | b'"' | b'\\') => at + 2,
+                        _ => self.escape(at)?,
+                    }
+                }
                 None => {
                     self.at = self.bytes.len();
                     return self.fail("the end of a string");
@@ -404,6 +409,47 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+    }
+}
+
+/// The next quote or backslash. Names and most values are short, and text with escapes comes in short pieces: some
+/// words are searched here before a call of `memchr2` pays.
+#[inline(always)]
+fn quote_or_backslash(bytes: &[u8], from: usize) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+    const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
+    // The lowest bit that is set marks the first byte that is zero; bits above may be wrong.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let mut at = from;
+    for _ in 0..4 {
+        let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) else {
+            break;
+        };
+        let word = u64::from_le_bytes(*chunk);
+        let found = zeros(word ^ QUOTES) | zeros(word ^ BACKSLASHES);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    memchr2(b'"', b'\\', &bytes[at..]).map(|n| at + n)
+}
+
+/// Whether `bytes` begins with `literal`, without a call for the short literals that names are.
+#[inline(always)]
+fn begins_with(bytes: &[u8], literal: &[u8]) -> bool {
+    let Some(bytes) = bytes.get(..literal.len()) else {
+        return false;
+    };
+    match (bytes.first_chunk::<8>(), literal.first_chunk::<8>()) {
+        (Some(a), Some(b)) if literal.len() <= 16 => {
+            let last = |bytes: &[u8]| bytes.last_chunk::<8>().copied();
+            a == b && last(bytes) == last(literal)
+        }
+        (Some(_), _) => bytes == literal,
+        _ => bytes.iter().zip(literal).all(|(a, b)| a == b),
     }
 }
 

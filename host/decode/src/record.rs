@@ -69,7 +69,7 @@ pub type Header = (Span, Option<Span>);
 pub struct RecordBatch {
     /// Where the records come from.
     pub partition: TopicPartition,
-    /// The bytes of keys, values and headers.
+    /// The bytes of keys, values and headers; less than 2 GiB.
     pub bytes: Vec<u8>,
     /// The records, by ascending offset.
     pub records: Vec<Record>,

@@ -27,6 +27,8 @@ pub(crate) struct Topic {
     pub format: Format,
     /// The shape that the topic's last row had.
     pub shape: Option<u32>,
+    /// Canal's `sqlType` in the topic's last message: nothing is read of it.
+    pub sql_type: Vec<u8>,
     pub debezium: TopicMemory,
 }
 
@@ -36,6 +38,7 @@ impl Topic {
             name,
             format,
             shape: None,
+            sql_type: Vec::new(),
             debezium: TopicMemory::default(),
         }
     }
@@ -134,12 +137,15 @@ impl<'a> Work<'a> {
         start: usize,
         skip: fn(&[u8]) -> bool,
     ) -> Result<u32, DecodeError> {
-        let mut walk = self.walk.clone();
-        walk.go_to(start);
-        let mut columns = Vec::new();
-        let mut first = true;
+        let object = {
+            let mut walk = self.walk.clone();
+            walk.go_to(start);
+            walk
+        };
         let signature = &mut self.buffers.signature;
         begin_signature(signature, dialect, database, table, &self.buffers.key);
+        let mut walk = object.clone();
+        let mut first = true;
         walk.enter_object()?;
         while let Some((from, to)) = walk.member(&mut first)? {
             walk.value()?;
@@ -147,6 +153,19 @@ impl<'a> Work<'a> {
             if !skip(name) {
                 signature.extend_from_slice(name);
                 signature.push(0);
+            }
+        }
+        if let Some(known) = self.tables.find(signature) {
+            return Ok(known);
+        }
+        let mut columns = Vec::new();
+        let mut walk = object;
+        let mut first = true;
+        walk.enter_object()?;
+        while let Some((from, to)) = walk.member(&mut first)? {
+            walk.value()?;
+            let name = &walk.bytes()[from..to];
+            if !skip(name) {
                 columns.push((name.to_vec(), None));
             }
         }
@@ -159,11 +178,7 @@ impl<'a> Work<'a> {
             key: &self.buffers.key,
             types: b"",
         };
-        match self
-            .tables
-            .find(&self.buffers.signature)
-            .or_else(|| self.tables.find_wider(&new))
-        {
+        match self.tables.find_wider(&new) {
             Some(shape) => Ok(shape),
             None => self.tables.add(&self.buffers.signature, new),
         }

@@ -12,6 +12,25 @@ const LATIN1: Misfit = Misfit::Not("bytes as Latin-1 text");
 const ENUM: Misfit = Misfit::Not("a label, or the number of a label, of the ENUM");
 const SET: Misfit = Misfit::Not("labels, or a bit mask of labels, of the SET");
 
+const NO_BASE64: u8 = 1;
+const URL_BASE64: u8 = 2;
+
+/// What each byte is to base64: nothing special, of the URL alphabet, or none of it.
+const BASE64_KINDS: [u8; 256] = {
+    let mut kinds = [NO_BASE64; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let letter = byte as u8;
+        if letter.is_ascii_alphanumeric() || matches!(letter, b'+' | b'/') {
+            kinds[byte] = 0;
+        } else if matches!(letter, b'-' | b'_') {
+            kinds[byte] = URL_BASE64;
+        }
+        byte += 1;
+    }
+    kinds
+};
+
 pub(super) fn string(raw: &[u8], expected: &'static str) -> Result<Spelled> {
     if raw[0] == b'"' {
         Ok(Spelled::Same)
@@ -25,13 +44,15 @@ pub(super) fn base64(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Spell
     let text = unquoted(raw).ok_or(BASE64)?;
     let digits = text.iter().rposition(|&b| b != b'=').map_or(0, |n| n + 1);
     let padding = text.len() - digits;
-    let is_digit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'-' | b'_');
-    if padding > 2 || digits % 4 == 1 || !text[..digits].iter().all(is_digit) {
+    let kinds = text[..digits]
+        .iter()
+        .fold(0, |kinds, &b| kinds | BASE64_KINDS[b as usize]);
+    let is_cut = padding > 0 && !text.len().is_multiple_of(4);
+    if is_cut || padding > 2 || digits % 4 == 1 || kinds & NO_BASE64 != 0 {
         return Err(BASE64);
     }
     let is_short = digits * 3 / 4 < length as usize;
-    let is_standard =
-        text.len().is_multiple_of(4) && !text.iter().any(|b| matches!(b, b'-' | b'_'));
+    let is_standard = text.len().is_multiple_of(4) && kinds & URL_BASE64 == 0;
     if is_standard && !is_short {
         return Ok(Spelled::Same);
     }
