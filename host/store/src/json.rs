@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::{Number, Value};
+
 /// One token of a JSON text.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event<'a> {
@@ -166,6 +168,26 @@ pub(crate) fn java_double(number: f64) -> String {
         Some((mantissa, exponent)) if mantissa.contains('.') => format!("{mantissa}E{exponent}"),
         Some((mantissa, exponent)) => format!("{mantissa}.0E{exponent}"),
         None => scientific,
+    }
+}
+
+/// Turns a value into what is left of it once Elasticsearch has had it in a map, as updates and filters of the source
+/// do: whole numbers keep all digits, decimals become doubles.
+pub(crate) fn as_java_holds_it(value: &mut Value) {
+    match value {
+        Value::Object(object) => object.values_mut().for_each(as_java_holds_it),
+        Value::Array(array) => array.iter_mut().for_each(as_java_holds_it),
+        Value::Number(number) => {
+            let text = number.to_string();
+            if text.contains(['.', 'e', 'E'])
+                && let Ok(double) = text.parse::<f64>()
+                && double.is_finite()
+                && let Ok(double) = java_double(double).parse::<Number>()
+            {
+                *number = double;
+            }
+        }
+        _ => {}
     }
 }
 

@@ -12,6 +12,7 @@ use crate::cluster::Cluster;
 use crate::error::EsError;
 use crate::filter::{SourceFilter, filter};
 use crate::index::{Document, PRIMARY_TERM};
+use crate::json::as_java_holds_it;
 use crate::mapping::{FieldMapper, FieldType, Mapping};
 use crate::query::{Query, SortValue, sort_value, values_at};
 
@@ -194,8 +195,7 @@ impl Search {
                  the [index.max_result_window] index level setting."
             ),
         };
-        let cause = EsError::illegal_argument(reason);
-        shards_failed(&view.name, cause.clone()).rooted_in(cause)
+        shard_refused(&view.name, EsError::illegal_argument(reason))
     }
 
     fn compare(&self, one: &[Value], other: &[Value]) -> Ordering {
@@ -255,17 +255,23 @@ pub(crate) fn shown_source(document: &Document, wanted: &SourceFilter) -> Option
     if wanted.is_all() {
         return Some(document.source.clone());
     }
-    let filtered = filter(document.tree().clone(), &wanted.include, &wanted.exclude);
+    let mut filtered = filter(document.tree().clone(), &wanted.include, &wanted.exclude);
+    as_java_holds_it(&mut filtered);
     serde_json::value::to_raw_value(&filtered).ok()
 }
 
 /// `search_phase_execution_exception` in which the shard of `index` failed for this reason.
-pub(crate) fn shards_failed(index: &str, reason: EsError) -> EsError {
+fn shards_failed(index: &str, reason: &EsError) -> EsError {
     let failed = json!([{ "shard": 0, "index": index, "node": "embedded", "reason": reason.to_item() }]);
     EsError::new(reason.status, "search_phase_execution_exception", "all shards failed")
         .with("phase", "query")
         .with("grouped", true)
         .with("failed_shards", failed)
+}
+
+/// The same for a reason that Elasticsearch wraps in itself.
+fn shard_refused(index: &str, reason: EsError) -> EsError {
+    shards_failed(index, &reason).with_root(reason.clone()).caused_by(reason.clone().caused_by(reason))
 }
 
 fn not_negative(name: &str, value: &Value) -> Result<u64, EsError> {
@@ -313,7 +319,7 @@ impl SortKey {
             )
             .with("index_uuid", view.uuid.as_str())
             .with("index", &*view.name);
-            return Err(shards_failed(&view.name, cause.clone()).rooted_in(cause));
+            return Err(shards_failed(&view.name, &cause).with_root(cause));
         };
         if *field.field_type() == FieldType::Text {
             let cause = EsError::illegal_argument(format!(
@@ -323,7 +329,7 @@ impl SortKey {
                  data by uninverting the inverted index. Note that this can use significant memory.",
                 self.field, view.name
             ));
-            return Err(shards_failed(&view.name, cause.clone()).rooted_in(cause));
+            return Err(shard_refused(&view.name, cause));
         }
         Ok(ResolvedKey { field: Some((field, path)), key: self })
     }

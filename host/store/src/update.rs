@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use crate::error::EsError;
 use crate::index::{Guard, Index, PRIMARY_TERM, Write, WriteKind, Written};
-use crate::json::{Cursor, Event, java_double, token_name};
+use crate::json::{Cursor, Event, as_java_holds_it, token_name};
 use crate::script::{ScriptContext, ScriptOp, Scripts};
 
 /// The body of an update.
@@ -252,23 +252,4 @@ fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) -> bool {
         }
     }
     changed
-}
-
-/// An updated document went through a map of Java's: whole numbers keep all digits, decimals become doubles.
-fn as_java_holds_it(value: &mut Value) {
-    match value {
-        Value::Object(object) => object.values_mut().for_each(as_java_holds_it),
-        Value::Array(array) => array.iter_mut().for_each(as_java_holds_it),
-        Value::Number(number) => {
-            let text = number.to_string();
-            if text.contains(['.', 'e', 'E'])
-                && let Ok(double) = text.parse::<f64>()
-                && double.is_finite()
-                && let Ok(double) = java_double(double).parse::<Number>()
-            {
-                *number = double;
-            }
-        }
-        _ => {}
-    }
 }

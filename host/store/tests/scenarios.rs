@@ -11,7 +11,7 @@
 //! body lines, to the blank line
 //! ```
 //!
-//! Other words: `@only status` or paths (compare nothing else), `@unordered` (hits in any order), `@bytes` (the body as it
+//! Other words: `@only status` or paths (compare nothing else), `@unordered` (hits and templates in any order), `@bytes` (the body as it
 //! is), `@raw` (`\n` and `\r` in the body are meant, nothing is added), `@gzip`, `@save name=field`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
@@ -197,10 +197,12 @@ fn compared(step: &Step, answer: &Answer) -> Value {
         Ok(body) => body,
         Err(_) => Value::String(answer.text()),
     };
-    if step.word("@unordered").is_some()
-        && let Some(hits) = body.pointer_mut("/hits/hits").and_then(Value::as_array_mut)
-    {
-        hits.sort_by_key(|hit| (hit["_index"].to_string(), hit["_id"].to_string()));
+    if step.word("@unordered").is_some() {
+        for list in ["/hits/hits", "/index_templates"] {
+            if let Some(items) = body.pointer_mut(list).and_then(Value::as_array_mut) {
+                items.sort_by_key(|item| [&item["_index"], &item["_id"], &item["name"]].map(Value::to_string));
+            }
+        }
     }
     let only = step.paths("@only");
     if !only.is_empty() {
@@ -228,7 +230,6 @@ fn remove(value: &mut Value, path: &str) {
     let (first, rest) = path.split_once('.').unwrap_or((path, ""));
     match value {
         Value::Array(items) if first == "*" => items.iter_mut().for_each(|item| remove(item, rest)),
-        Value::Array(items) => items.iter_mut().for_each(|item| remove(item, path)),
         Value::Object(object) if rest.is_empty() => drop(object.remove(first)),
         Value::Object(object) if first == "*" => object.values_mut().for_each(|value| remove(value, rest)),
         Value::Object(object) => {
@@ -237,19 +238,6 @@ fn remove(value: &mut Value, path: &str) {
             }
         }
         _ => {}
-    }
-    if let Value::Object(object) = value
-        && rest.is_empty()
-        && first != "*"
-    {
-        object.remove(first);
-    } else if let Value::Object(object) = value {
-        // Bulk items lie one name deeper than their place in the list.
-        object.values_mut().for_each(|value| {
-            if path.starts_with("_id") || path.starts_with("error.") {
-                remove(value, path);
-            }
-        });
     }
 }
 

@@ -334,7 +334,7 @@ impl<'a> Walk<'a> {
                 return FieldMapper::dynamic(FieldType::Float, None);
             }
         }
-        if self.mapping.date_detection.unwrap_or(true) && text.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) {
+        if self.mapping.date_detection.unwrap_or(true) && looks_like_date(text) {
             for (pattern, format) in DATE_DETECTION {
                 if parse_date(pattern, text).is_ok() {
                     return FieldMapper::dynamic(FieldType::Date, format);
@@ -473,6 +473,12 @@ impl<'a> Walk<'a> {
                     ));
                 }
                 self.total_fields = Some(total);
+                // An object that clashes with a field is called so only once it has a field itself.
+                if let (Some(_), Some((parent, _))) = (&self.conflict, path.rsplit_once('.'))
+                    && matches!(self.added(parent), Some(Mapper::Field(_)))
+                {
+                    self.conflict = Some(object_conflict(parent));
+                }
                 self.additions.push(Addition { path: path.into(), mapper: mapper.clone() });
                 None
             }
@@ -502,6 +508,11 @@ impl<'a> Walk<'a> {
             .caused_by(EsError::new(400, "stream_constraints_exception", reason));
         Err(failed(self.cursor.token_place(), cause))
     }
+}
+
+/// Plain numbers are too often no dates: without one of these signs nothing is tried.
+fn looks_like_date(text: &str) -> bool {
+    text.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) && text.contains([':', '-', '/'])
 }
 
 /// The keys of one object so far; most objects are small.
