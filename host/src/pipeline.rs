@@ -163,9 +163,9 @@ impl Pipeline {
         self.client.clone()
     }
 
-    /// The embedded store, if it is the sink.
-    pub fn store(&self) -> Option<&StoreHandle> {
-        self.store.as_ref()
+    /// Takes the embedded store, if it is the sink, so that it outlives the run.
+    pub fn take_store(&mut self) -> Option<StoreHandle> {
+        self.store.take()
     }
 
     /// What runs the pipeline's tasks.
@@ -209,12 +209,13 @@ impl Pipeline {
                     applies_truncates: config.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply),
                 });
                 let (abort, handle) = (handle.abort.subscribe(), handle.clone());
-                let task = runtime.spawn(async move {
-                    if let Err(error) = writer.run(batches, abort).await {
+                let runtime = runtime.handle().clone();
+                let thread = std::thread::Builder::new().name("writer".into()).spawn(move || {
+                    if let Err(error) = runtime.block_on(writer.run(batches, abort)) {
                         handle.fail(error);
                     }
-                });
-                (sink, Some(task))
+                })?;
+                (sink, Some(thread))
             }
         };
         let shared = Shared { config: config.clone(), chain, indices, metrics: metrics.clone(), dead_letters };
@@ -255,13 +256,10 @@ impl Pipeline {
         }
         let stopped = handle.stop.is_requested();
         ready.set(false);
-        for worker in workers {
-            if worker.join().is_err() {
-                handle.fail(anyhow::anyhow!("a transform worker ended by a bug in Rowmill; its last message is above. What was not settled will be read again"));
+        for thread in workers.into_iter().chain(writer) {
+            if thread.join().is_err() {
+                handle.fail(anyhow::anyhow!("a thread ended by a bug in Rowmill; its last message is above. What was not settled will be read again"));
             }
-        }
-        if let Some(writer) = writer {
-            runtime.block_on(writer)?;
         }
         drop((watching, store));
         runtime.shutdown_background();

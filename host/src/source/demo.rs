@@ -6,6 +6,7 @@ use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rowmill_decode::TopicPartition;
 use rowmill_decode::capture::{CapturedRecord, Captures};
 
 use super::{Intake, Stop, kafka};
@@ -39,6 +40,7 @@ pub fn run(intake: Intake) -> anyhow::Result<()> {
         group: "rowmill-demo".into(),
         start: Start::Earliest,
         properties: Default::default(),
+        partitions: Some(topics.iter().flat_map(|topic| (0..PARTITIONS).map(|partition| TopicPartition { topic: (*topic).into(), partition })).collect()),
     };
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &config.brokers).set("linger.ms", "1").create()?;
     for record in &records {

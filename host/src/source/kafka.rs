@@ -63,6 +63,8 @@ struct Open {
 
 struct Rebalancer {
     start: Start,
+    /// Whether the partitions come from the group; else they are given.
+    member: bool,
     assignment: Mutex<Assignment>,
 }
 
@@ -103,7 +105,10 @@ impl Rebalancer {
             let clock_seconds = element.metadata().strip_prefix(CLOCK).and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
             assigned.push(Assigned { partition, clock_seconds, start, end });
         }
-        consumer.incremental_assign(&starts)?;
+        match self.member {
+            true => consumer.incremental_assign(&starts)?,
+            false => consumer.assign(&starts)?,
+        }
         self.lock().assigned.extend(assigned);
         Ok(())
     }
@@ -155,6 +160,10 @@ impl Rebalancer {
 
 impl ClientContext for Rebalancer {
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is reported as an error; it is none.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         tracing::warn!(%error, reason, "Kafka");
     }
 }
@@ -227,10 +236,19 @@ pub fn check(config: &KafkaConfig, timeout: Duration) -> anyhow::Result<Vec<(Str
 /// # Errors
 /// The client cannot be made, or Kafka refuses it for good.
 pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
-    let context = Rebalancer { start: config.start, assignment: Mutex::default() };
+    let context = Rebalancer { start: config.start, member: config.partitions.is_none(), assignment: Mutex::default() };
     let consumer: BaseConsumer<Rebalancer> = client(config).create_with_context(context).context("cannot make the Kafka consumer; check source.properties")?;
     let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {topics:?}"))?;
+    match &config.partitions {
+        None => consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {topics:?}"))?,
+        Some(partitions) => {
+            let mut list = TopicPartitionList::new();
+            for partition in partitions {
+                list.add_partition(&partition.topic, partition.partition);
+            }
+            consumer.context().assign(&consumer, &list).context("cannot assign the partitions")?;
+        }
+    }
     let commit_interval = intake.config.commit_interval;
     let until_caught_up = intake.until_caught_up;
     let mut lanes = Lanes::new(intake);
