@@ -20,12 +20,24 @@ const DEEPEST_DOCUMENT: usize = 1000;
 /// What dynamic mapping tries on strings that may be dates, and the format that it gives such a field.
 const DATE_DETECTION: [(&str, Option<&str>); 2] = [
     ("strict_date_optional_time", None),
-    ("yyyy/MM/dd HH:mm:ss||yyyy/MM/dd", Some("yyyy/MM/dd HH:mm:ss||yyyy/MM/dd||epoch_millis")),
+    (
+        "yyyy/MM/dd HH:mm:ss||yyyy/MM/dd",
+        Some("yyyy/MM/dd HH:mm:ss||yyyy/MM/dd||epoch_millis"),
+    ),
 ];
 
 /// Fields of a document's frame, which no document may bring along.
 const METADATA: [&str; 10] = [
-    "_id", "_index", "_source", "_routing", "_version", "_seq_no", "_field_names", "_ignored", "_nested_path", "_tier",
+    "_id",
+    "_index",
+    "_source",
+    "_routing",
+    "_version",
+    "_seq_no",
+    "_field_names",
+    "_ignored",
+    "_nested_path",
+    "_tier",
 ];
 
 /// A field that a document introduces.
@@ -47,11 +59,26 @@ pub(crate) struct DocumentContext<'a> {
 }
 
 /// Checks `source`, which has to be valid JSON, and returns what it adds to the mapping.
-pub(crate) fn check_document(mapping: &Mapping, source: &str, context: DocumentContext<'_>) -> Result<Vec<Addition>, EsError> {
-    let mut walk =
-        Walk { mapping, context, cursor: Cursor::new(source), additions: Vec::new(), total_fields: None, conflict: None, depth: 1 };
+pub(crate) fn check_document(
+    mapping: &Mapping,
+    source: &str,
+    context: DocumentContext<'_>,
+) -> Result<Vec<Addition>, EsError> {
+    let mut walk = Walk {
+        mapping,
+        context,
+        cursor: Cursor::new(source),
+        additions: Vec::new(),
+        total_fields: None,
+        conflict: None,
+        depth: 1,
+    };
     if walk.cursor.next() != Event::ObjectStart {
-        return Err(EsError::new(400, "document_parsing_exception", "Malformed content, must start with an object"));
+        return Err(EsError::new(
+            400,
+            "document_parsing_exception",
+            "Malformed content, must start with an object",
+        ));
     }
     if mapping.root.enabled {
         let dynamic = mapping.root.dynamic.unwrap_or(Dynamic::True);
@@ -65,7 +92,11 @@ pub(crate) fn check_document(mapping: &Mapping, source: &str, context: DocumentC
 
 /// `document_parsing_exception` with this reason behind the place.
 fn parsing(place: Place, reason: &str) -> EsError {
-    EsError::new(400, "document_parsing_exception", format!("[{}:{}] {reason}", place.0, place.1))
+    EsError::new(
+        400,
+        "document_parsing_exception",
+        format!("[{}:{}] {reason}", place.0, place.1),
+    )
 }
 
 /// The same, for what went wrong below the document.
@@ -94,7 +125,12 @@ enum Known<'a> {
 
 impl<'a> Walk<'a> {
     /// The members of an object whose start has been read.
-    fn object(&mut self, base: Option<&'a ObjectMapper>, path: &mut String, dynamic: Dynamic) -> Result<(), EsError> {
+    fn object(
+        &mut self,
+        base: Option<&'a ObjectMapper>,
+        path: &mut String,
+        dynamic: Dynamic,
+    ) -> Result<(), EsError> {
         self.enter()?;
         let mut seen: Keys<'a> = Keys::default();
         let mut value_place = self.cursor.token_place();
@@ -104,12 +140,14 @@ impl<'a> Walk<'a> {
                     let place = self.cursor.token_place();
                     if !seen.insert(&name) {
                         let behind = self.cursor.place_behind();
-                        let reason = format!("[{}:{}] Duplicate field '{name}'", behind.0, behind.1);
-                        let cause = EsError::new(400, "x_content_parse_exception", reason).caused_by(EsError::new(
-                            400,
-                            "json_parse_exception",
-                            format!("Duplicate field '{name}'"),
-                        ));
+                        let reason =
+                            format!("[{}:{}] Duplicate field '{name}'", behind.0, behind.1);
+                        let cause = EsError::new(400, "x_content_parse_exception", reason)
+                            .caused_by(EsError::new(
+                                400,
+                                "json_parse_exception",
+                                format!("Duplicate field '{name}'"),
+                            ));
                         return Err(failed(value_place, cause));
                     }
                     self.named(base, path, &name, dynamic, place)?;
@@ -136,7 +174,10 @@ impl<'a> Walk<'a> {
             return illegal("field name cannot be an empty string".into());
         }
         if name.trim().is_empty() {
-            return Err(parsing(place, &format!("Field name cannot contain only whitespace: [{name}]")));
+            return Err(parsing(
+                place,
+                &format!("Field name cannot contain only whitespace: [{name}]"),
+            ));
         }
         if path.is_empty() && METADATA.contains(&name) {
             return Err(self.metadata(name));
@@ -151,9 +192,9 @@ impl<'a> Walk<'a> {
         }
         match parts.split_first() {
             None => illegal("field name cannot contain only dots".into()),
-            Some(_) if parts.iter().any(|part| part.trim().is_empty()) => {
-                illegal(format!("field name cannot contain only whitespace: ['{name}']"))
-            }
+            Some(_) if parts.iter().any(|part| part.trim().is_empty()) => illegal(format!(
+                "field name cannot contain only whitespace: ['{name}']"
+            )),
             Some((first, rest)) => self.member(base, path, first, rest, dynamic),
         }
     }
@@ -166,7 +207,8 @@ impl<'a> Walk<'a> {
             Event::ObjectStart => self.cursor.token_place(),
             _ => inner_place,
         };
-        let preview = serde_json::from_str::<Value>(text).map_or_else(|_| text.into(), |value| java_value(&value));
+        let preview = serde_json::from_str::<Value>(text)
+            .map_or_else(|_| text.into(), |value| java_value(&value));
         parsing(
             place,
             &format!(
@@ -241,7 +283,9 @@ impl<'a> Walk<'a> {
     ) -> Result<(), EsError> {
         match self.known(base, name, dynamic) {
             Known::Field(field) => self.leaf(&field, path, event),
-            Known::Object(object, dynamic) => self.object_value(object, path, name, dynamic, event, Some(name)),
+            Known::Object(object, dynamic) => {
+                self.object_value(object, path, name, dynamic, event, Some(name))
+            }
             Known::Disabled => {
                 self.cursor.skip(&event);
                 Ok(())
@@ -314,7 +358,9 @@ impl<'a> Walk<'a> {
                 self.depth -= 1;
                 return Ok(());
             }
-            Event::Number(text) if text.contains(['.', 'e', 'E']) => FieldMapper::dynamic(FieldType::Float, None),
+            Event::Number(text) if text.contains(['.', 'e', 'E']) => {
+                FieldMapper::dynamic(FieldType::Float, None)
+            }
             Event::Number(_) => FieldMapper::dynamic(FieldType::Long, None),
             Event::Bool(_) => FieldMapper::dynamic(FieldType::Boolean, None),
             Event::Text(text) => self.detect(text),
@@ -370,7 +416,8 @@ impl<'a> Walk<'a> {
         let preview = match &event {
             Event::ObjectStart => {
                 let text = self.cursor.value_text(&event);
-                serde_json::from_str::<Value>(text).map_or_else(|_| text.into(), |value| java_value(&value))
+                serde_json::from_str::<Value>(text)
+                    .map_or_else(|_| text.into(), |value| java_value(&value))
             }
             // Numbers that do not fit and are ignored leave no trace.
             _ if field.ignores_malformed(self.context.ignore_malformed) => return Ok(()),
@@ -379,15 +426,24 @@ impl<'a> Walk<'a> {
         Err(self.refused(field, path, &preview, cause))
     }
 
-    fn leaf_in_dots(&mut self, field: &FieldMapper, path: &str, below: &str) -> Result<(), EsError> {
-        if matches!(field.field_type(), FieldType::Other(_) | FieldType::Flattened) {
+    fn leaf_in_dots(
+        &mut self,
+        field: &FieldMapper,
+        path: &str,
+        below: &str,
+    ) -> Result<(), EsError> {
+        if matches!(
+            field.field_type(),
+            FieldType::Other(_) | FieldType::Flattened
+        ) {
             self.skip_value();
             return Ok(());
         }
         let at = self.cursor.token_place();
         let event = self.cursor.next();
         let text = self.cursor.value_text(&event);
-        let value = serde_json::from_str::<Value>(text).map_or_else(|_| text.into(), |value| java_value(&value));
+        let value = serde_json::from_str::<Value>(text)
+            .map_or_else(|_| text.into(), |value| java_value(&value));
         let kind = match field.field_type() {
             FieldType::Text | FieldType::Keyword | FieldType::Date | FieldType::Ip => EsError::new(
                 400,
@@ -427,7 +483,9 @@ impl<'a> Walk<'a> {
     fn known(&self, base: Option<&'a ObjectMapper>, name: &str, dynamic: Dynamic) -> Known<'a> {
         match base.and_then(|base| base.properties.get(name)) {
             Some(Mapper::Object(object)) if !object.enabled => Known::Disabled,
-            Some(Mapper::Object(object)) => Known::Object(Some(object), object.dynamic.unwrap_or(dynamic)),
+            Some(Mapper::Object(object)) => {
+                Known::Object(Some(object), object.dynamic.unwrap_or(dynamic))
+            }
             Some(Mapper::Field(field)) => Known::Field(Arc::clone(field)),
             // What this very document introduced counts as unknown still: see `introduce`.
             None => Known::Nothing,
@@ -435,18 +493,29 @@ impl<'a> Walk<'a> {
     }
 
     fn added(&self, path: &str) -> Option<&Mapper> {
-        self.additions.iter().find(|addition| addition.path == path).map(|addition| &addition.mapper)
+        self.additions
+            .iter()
+            .find(|addition| addition.path == path)
+            .map(|addition| &addition.mapper)
     }
 
     /// Notes a new field. The same path may come again in the document and then has to be of the same type.
     fn introduce(&mut self, path: &str, mapper: Mapper) -> Result<(), EsError> {
         let conflict = match (self.added(path), &mapper) {
-            (Some(Mapper::Field(existing)), Mapper::Field(field)) if existing.field_type() != field.field_type() => {
-                Some(type_change(path, existing.field_type().name(), field.field_type().name()))
+            (Some(Mapper::Field(existing)), Mapper::Field(field))
+                if existing.field_type() != field.field_type() =>
+            {
+                Some(type_change(
+                    path,
+                    existing.field_type().name(),
+                    field.field_type().name(),
+                ))
             }
-            (Some(Mapper::Field(existing)), Mapper::Object(_)) => {
-                Some(type_change(path, existing.field_type().name(), "ObjectMapper"))
-            }
+            (Some(Mapper::Field(existing)), Mapper::Object(_)) => Some(type_change(
+                path,
+                existing.field_type().name(),
+                "ObjectMapper",
+            )),
             (Some(Mapper::Object(_)), Mapper::Field(_)) => Some(object_conflict(path)),
             (Some(_), _) => None,
             (None, mapper) => {
@@ -454,7 +523,8 @@ impl<'a> Walk<'a> {
                     Mapper::Object(_) => 1,
                     Mapper::Field(field) => field.weight(),
                 };
-                if path.split('.').count() >= DEEPEST_MAPPING && matches!(mapper, Mapper::Object(_)) {
+                if path.split('.').count() >= DEEPEST_MAPPING && matches!(mapper, Mapper::Object(_))
+                {
                     return Err(failed(
                         self.cursor.token_place(),
                         EsError::illegal_argument(format!(
@@ -462,7 +532,10 @@ impl<'a> Walk<'a> {
                         )),
                     ));
                 }
-                let total = self.total_fields.unwrap_or_else(|| self.mapping.total_fields()) + weight;
+                let total = self
+                    .total_fields
+                    .unwrap_or_else(|| self.mapping.total_fields())
+                    + weight;
                 if total > self.context.field_limit {
                     return Err(failed(
                         self.cursor.token_place(),
@@ -479,7 +552,10 @@ impl<'a> Walk<'a> {
                 {
                     self.conflict = Some(object_conflict(parent));
                 }
-                self.additions.push(Addition { path: path.into(), mapper: mapper.clone() });
+                self.additions.push(Addition {
+                    path: path.into(),
+                    mapper: mapper.clone(),
+                });
                 None
             }
         };
@@ -512,7 +588,10 @@ impl<'a> Walk<'a> {
 
 /// Plain numbers are too often no dates: without one of these signs nothing is tried.
 fn looks_like_date(text: &str) -> bool {
-    text.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) && text.contains([':', '-', '/'])
+    text.bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_digit())
+        && text.contains([':', '-', '/'])
 }
 
 /// The keys of one object so far; most objects are small.
