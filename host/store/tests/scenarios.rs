@@ -325,7 +325,6 @@ const VOLATILE: [&str; 12] = [
     "cluster_name",
     "_scroll_id",
     "node",
-    "version_created",
     "line",
     "col",
     "created",

@@ -10,8 +10,9 @@ use crate::cluster::{Cluster, Missing};
 use crate::error::EsError;
 use crate::filter::SourceFilter;
 use crate::query::Query;
-use crate::search::{Search, SearchAnswer, count, parse_sort, views};
+use crate::search::{Search, SearchAnswer, count, views};
 use crate::settings::parse_duration;
+use crate::sort::parse_sort;
 use crate::store::Shared;
 
 const PARAMETERS: [&str; 24] = [

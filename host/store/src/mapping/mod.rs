@@ -1,7 +1,9 @@
 //! The mapping of an index: which fields it has, of which types, and how it grows.
 
+mod check;
 mod date;
 mod document;
+mod dynamic;
 mod field;
 mod parse;
 
