@@ -248,6 +248,8 @@ fn clear(url: &str) {
     for script in ["s-merge", "s-fail", "s-bad"] {
         send(url, "DELETE", &format!("/_scripts/{script}"), &[], b"").unwrap();
     }
+    let settings = br#"{"persistent":{"action.auto_create_index":null}}"#;
+    send(url, "PUT", "/_cluster/settings", &[], settings).unwrap();
 }
 
 fn compared(step: &Step, answer: &Answer) -> Value {
