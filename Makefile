@@ -53,7 +53,7 @@ test-quick: plugins ## the tests that need no servers
 
 .PHONY: bench
 bench: plugins ## rows a second through the whole pipeline
-	@cargo bench -p rowmill --bench pipeline $(if $(ARGS),-- $(ARGS))
+	@cargo bench --workspace --bench pipeline $(if $(ARGS),-- $(ARGS))
 
 .PHONY: check
 check: ## format, lints, documentation, licences and advisories
