@@ -11,6 +11,7 @@ use crate::contract::{CONTRACT_VERSION, CallError, Description};
 use crate::engine::Sandbox;
 use crate::instance::{HostState, Instance};
 use crate::pattern::Pattern;
+use crate::reason::readable;
 
 /// Why a file is not used as a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,8 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(step: &'static str, reason: impl Into<String>) -> Self {
-        Self { step, reason: reason.into() }
+        // Names of a file's imports or the words of a plugin may be in it.
+        Self { step, reason: readable(&reason.into()) }
     }
 }
 
