@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rowmill_decode::{DecoderSettings, Format};
+use rowmill_decode::{DecoderSettings, Format, TopicPartition};
 use rowmill_runtime::{Limits, Pattern};
 
 use crate::version::VersionStrategy;
@@ -66,6 +66,9 @@ pub struct KafkaConfig {
     pub start: Start,
     /// Further properties of librdkafka.
     pub properties: BTreeMap<String, String>,
+    /// These partitions, without joining the group; `None` for those that the group gives us. The demo's broker lets a
+    /// group wait for seconds.
+    pub partitions: Option<Vec<TopicPartition>>,
 }
 
 /// Where to begin without a committed offset.

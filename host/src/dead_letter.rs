@@ -10,7 +10,7 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 use rowmill_decode::RecordBatch;
 use serde_json::{Map, Value, json};
 

@@ -163,9 +163,9 @@ impl Pipeline {
         self.client.clone()
     }
 
-    /// The embedded store, if it is the sink.
-    pub fn store(&self) -> Option<&StoreHandle> {
-        self.store.as_ref()
+    /// Takes the embedded store, if it is the sink, so that it outlives the run.
+    pub fn take_store(&mut self) -> Option<StoreHandle> {
+        self.store.take()
     }
 
     /// What runs the pipeline's tasks.
@@ -200,21 +200,23 @@ impl Pipeline {
             None => (Sink::Null(metrics.clone()), None),
             Some(client) => {
                 let (sink, batches) = Sink::channel();
-                let writer = Writer::new(WriterSettings {
+                let settings = WriterSettings {
                     client,
                     bulk: bulk(&config),
                     indices: indices.clone(),
                     metrics: metrics.clone(),
                     dead_letters: dead_letters.clone(),
                     applies_truncates: config.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply),
-                });
-                let (abort, handle) = (handle.abort.subscribe(), handle.clone());
-                let task = runtime.spawn(async move {
-                    if let Err(error) = writer.run(batches, abort).await {
+                };
+                let writer = Writer::new(settings, handle.abort.subscribe());
+                let handle = handle.clone();
+                let runtime = runtime.handle().clone();
+                let thread = std::thread::Builder::new().name("writer".into()).spawn(move || {
+                    if let Err(error) = runtime.block_on(writer.run(batches)) {
                         handle.fail(error);
                     }
-                });
-                (sink, Some(task))
+                })?;
+                (sink, Some(thread))
             }
         };
         let shared = Shared { config: config.clone(), chain, indices, metrics: metrics.clone(), dead_letters };
@@ -255,13 +257,19 @@ impl Pipeline {
         }
         let stopped = handle.stop.is_requested();
         ready.set(false);
-        for worker in workers {
-            if worker.join().is_err() {
-                handle.fail(anyhow::anyhow!("a transform worker ended by a bug in Rowmill; its last message is above. What was not settled will be read again"));
-            }
+        if stopped {
+            // The end has a deadline: what is not settled by then is read again by the next run.
+            let handle = handle.clone();
+            let deadline = config.pipeline.shutdown_timeout;
+            runtime.spawn(async move {
+                tokio::time::sleep(deadline).await;
+                handle.abort();
+            });
         }
-        if let Some(writer) = writer {
-            runtime.block_on(writer)?;
+        for thread in workers.into_iter().chain(writer) {
+            if thread.join().is_err() {
+                handle.fail(anyhow::anyhow!("a thread ended by a bug in Rowmill; its last message is above. What was not settled will be read again"));
+            }
         }
         drop((watching, store));
         runtime.shutdown_background();

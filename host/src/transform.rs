@@ -360,7 +360,8 @@ impl<'a> Writer<'a> {
                 self.admit(index, Action::Index, None)?;
                 let id = self.usual_id(cells)?;
                 let start = self.out.bytes.len() as u32;
-                self.plan.columns.write_body(&mut self.out.bytes, self.cell(cells));
+                let cell = self.cell(cells);
+                        self.plan.columns.write_body(&mut self.out.bytes, cell);
                 let body = self.end_body(start, index, false);
                 keys.push((Action::Index, index, id));
                 self.push(Action::Index, index, id, None, body, None);
@@ -381,7 +382,8 @@ impl<'a> Writer<'a> {
                     DeletePolicy::Hard => None,
                     DeletePolicy::Soft => {
                         let start = self.out.bytes.len() as u32;
-                        self.plan.columns.write_body(&mut self.out.bytes, self.cell(cells));
+                        let cell = self.cell(cells);
+                        self.plan.columns.write_body(&mut self.out.bytes, cell);
                         Some(self.end_body(start, self.plan.index, true))
                     }
                 };
@@ -449,7 +451,8 @@ impl<'a> Writer<'a> {
                 (Purpose::Delete, _) if !soft => None,
                 _ => {
                     let start = self.out.bytes.len() as u32;
-                    document.write_body(&mut self.out.bytes, &self.plan.columns, self.cell(cells));
+                    let cell = self.cell(cells);
+                    document.write_body(&mut self.out.bytes, &self.plan.columns, cell);
                     Some(if action == Action::Merge {
                         Span { start, end: self.out.bytes.len() as u32 }
                     } else {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use arc_swap::ArcSwap;
 
 use super::run::{end_on_signals, print_line};
 use super::{DemoArgs, Usage};
@@ -11,6 +12,8 @@ use crate::config::{Config, Overrides, read_text};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::sink::client::Client;
+use crate::source::{Stop, demo::captured_trade};
+use crate::transform::chain::Chain;
 
 pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if !args.plugins.is_dir() {
@@ -23,12 +26,13 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         letters.display().to_string()
     );
     let config: Config = read_text(&text, "demo", &Overrides { plugins: Some(args.plugins.clone()), set: Vec::new() })?;
-    let pipeline = Pipeline::new(config)?;
+    let mut pipeline = Pipeline::new(config)?;
     end_on_signals(&pipeline);
     let metrics = pipeline.metrics();
     let client = pipeline.client().context("the embedded store")?;
     let chain = pipeline.chain();
-    let url = pipeline.store().map(|store| store.url()).unwrap_or_default();
+    let store = pipeline.take_store().context("the embedded store")?;
+    let url = store.url();
 
     print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process.\n");
     print_line("  source    a Kafka-protocol broker with what Canal wrote of a shop's four tables");
@@ -36,28 +40,31 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     print_line(&format!("  plugins   {} (from {})", if names.is_empty() { "none".to_string() } else { names.join(" → ") }, args.plugins.display()));
     print_line(&format!("  store     {url}\n"));
 
-    let handle = pipeline.handle();
-    let once = args.once;
     let plugins = args.plugins.display().to_string();
-    let narrator = std::thread::Builder::new().name("narrator".into()).spawn(move || narrate(&client, &metrics, &url, &plugins, once, &chain))?;
-    let result = pipeline.run(once);
-    handle.stop();
+    if args.once {
+        let result = pipeline.run(true);
+        let _ = std::fs::remove_file(&letters);
+        show_documents(&client);
+        print_line(&serde_json::to_string(&result?.0)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stop = Stop::default();
+    let narrator = {
+        let stop = stop.clone();
+        std::thread::Builder::new().name("narrator".into()).spawn(move || narrate(&client, &metrics, &url, &plugins, &chain, &stop))?
+    };
+    let result = pipeline.run(false);
+    stop.request();
     let _ = narrator.join();
     let _ = std::fs::remove_file(&letters);
     let (summary, _) = result?;
-    if once {
-        print_line(&serde_json::to_string(&summary)?);
-    }
+    print_line(&format!("Ended in order: {} events, {} documents written, {} dead letters.", summary.events, summary.documents.index, summary.dead_letters));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells what happens: the documents once the captured stream is there, then what changes.
-fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, once: bool, chain: &arc_swap::ArcSwap<crate::transform::chain::Chain>) {
+/// Shows how many documents there are, and one before and after.
+fn show_documents(client: &Client) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    let settled = wait_until(Duration::from_secs(20), || metrics.events.get() >= 240 && metrics.bytes_in_flight.get() == 0 && metrics.written_total() > 0);
-    if !settled {
-        return;
-    }
     runtime.block_on(async {
         for index in ["trade", "orders", "order_items", "customers"] {
             let _ = client.refresh(index).await;
@@ -66,15 +73,22 @@ fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, once: b
             }
         }
         if let Ok(Some(document)) = client.document("trade", "4").await {
-            print_line("\nThe row 4 of shop.trade has 41 columns, as Canal wrote it (beginning):");
-            print_line("  {\"id\":\"4\",\"trade_no\":\"T20260000000004\",\"buyer_id\":\"1004\",…,\"status\":\"4\",\"tags\":\"0\",\"amount\":\"399.64\",…}");
-            print_line("It became this document:");
+            print_line("\nRow 4 of shop.trade, 41 columns, as Canal wrote it:");
+            print_line(&format!("  {}", shorten(&captured_trade("4").unwrap_or_default(), 900)));
+            print_line("Its document is");
             print_line(&format!("  {}\n", shorten(&document, 900)));
         }
     });
-    if once {
+}
+
+/// Tells what happens: the documents once the captured stream is there, then what changes, until it is stopped.
+fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, chain: &ArcSwap<Chain>, stop: &Stop) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    wait_until(Duration::from_secs(20), || stop.is_requested() || metrics.events.get() >= 244 && metrics.written_total() >= 80);
+    if stop.is_requested() {
         return;
     }
+    show_documents(client);
     print_line(&format!("Look around:      curl -s '{url}/trade/_search?size=1'"));
     print_line(&format!("Replace a plugin: change its source, `make plugins`; or remove it: mv {plugins}/20-trade-document.wasm /tmp"));
     print_line("                  (rows of trade keep changing, so the documents follow within a second)");
@@ -82,8 +96,11 @@ fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, once: b
     let mut known = chain.load().number;
     let mut last = String::new();
     loop {
-        let changed = wait_until(Duration::from_secs(3), || chain.load().number != known);
-        if changed {
+        wait_until(Duration::from_secs(3), || stop.is_requested() || chain.load().number != known);
+        if stop.is_requested() {
+            return;
+        }
+        if chain.load().number != known {
             let now = chain.load();
             known = now.number;
             let names: Vec<String> = now.plugins.iter().map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation)).collect();

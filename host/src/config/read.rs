@@ -240,6 +240,7 @@ fn source(raw: &RawSource) -> Result<SourceConfig> {
                     },
                 },
                 properties: raw.properties.clone(),
+                partitions: None,
             }))
         }
     }

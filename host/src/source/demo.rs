@@ -6,6 +6,7 @@ use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
+use rowmill_decode::TopicPartition;
 use rowmill_decode::capture::{CapturedRecord, Captures};
 
 use super::{Intake, Stop, kafka};
@@ -39,6 +40,7 @@ pub fn run(intake: Intake) -> anyhow::Result<()> {
         group: "rowmill-demo".into(),
         start: Start::Earliest,
         properties: Default::default(),
+        partitions: Some(topics.iter().flat_map(|topic| (0..PARTITIONS).map(|partition| TopicPartition { topic: (*topic).into(), partition })).collect()),
     };
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &config.brokers).set("linger.ms", "1").create()?;
     for record in &records {
@@ -93,6 +95,17 @@ fn keep_changing(producer: &BaseProducer, records: &[CapturedRecord], stop: &Sto
         let _ = producer.send(BaseRecord::<(), _>::to("shop_trade").partition(*partition).payload(payload.as_bytes()));
     }
     Ok(())
+}
+
+/// The last row with this id that the captured stream has of the table `trade`, as Canal wrote it.
+pub fn captured_trade(id: &str) -> Option<String> {
+    let mut found = None;
+    for record in Captures::new(STREAM, "demo").flatten().filter(|record| record.topic == "shop_trade") {
+        let message: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default()).ok()?;
+        let rows = message["data"].as_array().into_iter().flatten();
+        found = rows.filter(|row| row["id"] == id).map(ToString::to_string).last().or(found);
+    }
+    found
 }
 
 fn produce(producer: &BaseProducer, record: &CapturedRecord) -> anyhow::Result<()> {

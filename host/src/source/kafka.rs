@@ -63,6 +63,8 @@ struct Open {
 
 struct Rebalancer {
     start: Start,
+    /// Whether the partitions come from the group; else they are given.
+    member: bool,
     assignment: Mutex<Assignment>,
 }
 
@@ -103,7 +105,10 @@ impl Rebalancer {
             let clock_seconds = element.metadata().strip_prefix(CLOCK).and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
             assigned.push(Assigned { partition, clock_seconds, start, end });
         }
-        consumer.incremental_assign(&starts)?;
+        match self.member {
+            true => consumer.incremental_assign(&starts)?,
+            false => consumer.assign(&starts)?,
+        }
         self.lock().assigned.extend(assigned);
         Ok(())
     }
@@ -155,6 +160,10 @@ impl Rebalancer {
 
 impl ClientContext for Rebalancer {
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is reported as an error; it is none.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         tracing::warn!(%error, reason, "Kafka");
     }
 }
@@ -179,8 +188,16 @@ impl ConsumerContext for Rebalancer {
         }
     }
 
-    fn commit_callback(&self, result: Result<(), KafkaError>, _offsets: &TopicPartitionList) {
+    fn commit_callback(&self, result: Result<(), KafkaError>, offsets: &TopicPartitionList) {
         if let Err(error) = result {
+            let mut assignment = self.lock();
+            for element in offsets.elements() {
+                let partition = TopicPartition { topic: element.topic().into(), partition: element.partition() };
+                if let Some(open) = assignment.open.get_mut(&partition) {
+                    open.committed = None;
+                }
+            }
+            drop(assignment);
             if !matches!(error, KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) {
                 tracing::warn!(%error, "offsets could not be committed; they are tried again");
             }
@@ -227,10 +244,19 @@ pub fn check(config: &KafkaConfig, timeout: Duration) -> anyhow::Result<Vec<(Str
 /// # Errors
 /// The client cannot be made, or Kafka refuses it for good.
 pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
-    let context = Rebalancer { start: config.start, assignment: Mutex::default() };
+    let context = Rebalancer { start: config.start, member: config.partitions.is_none(), assignment: Mutex::default() };
     let consumer: BaseConsumer<Rebalancer> = client(config).create_with_context(context).context("cannot make the Kafka consumer; check source.properties")?;
     let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-    consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {topics:?}"))?;
+    match &config.partitions {
+        None => consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {topics:?}"))?,
+        Some(partitions) => {
+            let mut list = TopicPartitionList::new();
+            for partition in partitions {
+                list.add_partition(&partition.topic, partition.partition);
+            }
+            consumer.context().assign(&consumer, &list).context("cannot assign the partitions")?;
+        }
+    }
     let commit_interval = intake.config.commit_interval;
     let until_caught_up = intake.until_caught_up;
     let mut lanes = Lanes::new(intake);
@@ -244,7 +270,7 @@ pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
             None => lanes.flush(),
             Some(Ok(message)) => {
                 last_record = Instant::now();
-                take_assignment(&consumer, &mut lanes);
+                paused &= !take_assignment(&consumer, &mut lanes);
                 if let Some(lane) = lanes.lane(message.topic(), message.partition()) {
                     let timestamp = message.timestamp().to_millis().unwrap_or(-1);
                     match message.headers() {
@@ -271,7 +297,7 @@ pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
             continue;
         }
         looked = Instant::now();
-        take_assignment(&consumer, &mut lanes);
+        paused &= !take_assignment(&consumer, &mut lanes);
         ever_assigned |= !consumer.context().lock().open.is_empty();
         lanes.retry_held();
         if lanes.is_full() && !paused {
@@ -308,22 +334,26 @@ pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
 }
 
 /// Opens and closes lanes as the rebalance callback said.
-fn take_assignment(consumer: &BaseConsumer<Rebalancer>, lanes: &mut Lanes) {
+///
+/// Returns whether there are new partitions: they are not paused, whatever the others are.
+fn take_assignment(consumer: &BaseConsumer<Rebalancer>, lanes: &mut Lanes) -> bool {
     let (assigned, revoked) = {
         let mut assignment = consumer.context().lock();
         if assignment.assigned.is_empty() && assignment.revoked.is_empty() {
-            return;
+            return false;
         }
         (std::mem::take(&mut assignment.assigned), std::mem::take(&mut assignment.revoked))
     };
     for partition in revoked {
         lanes.close(&partition);
     }
+    let new = !assigned.is_empty();
     let mut assignment = consumer.context().lock();
     for Assigned { partition, clock_seconds, start, end } in assigned {
         let progress = lanes.open(partition.clone(), clock_seconds);
         assignment.open.insert(partition, Open { progress, committed: None, end_at_start: end, start });
     }
+    new
 }
 
 /// Whether each partition's end at start-up is read and settled. The last offsets of a partition can hold no record

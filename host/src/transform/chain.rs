@@ -127,16 +127,20 @@ impl Running {
         columns
     }
 
-    /// The instance, and a way to make a new one that knows this table version.
-    pub fn guest(&mut self, number: u32, table: &TableVersion) -> Option<(&mut Box<dyn Guest>, impl FnMut() -> Result<Box<dyn Guest>, String>)> {
+    /// The instance; `None` while none could be made.
+    pub fn guest(&mut self) -> Option<&mut Box<dyn Guest>> {
+        self.guest.as_mut().ok()
+    }
+
+    /// A way to make a new instance that knows this table version.
+    pub fn renewal(&self, number: u32, table: &TableVersion) -> impl FnMut() -> Result<Box<dyn Guest>, String> + use<> {
         let plugin = self.plugin.clone();
         let definition = contract_table(number, table);
-        let renew = move || {
+        move || {
             let mut guest = plugin.instantiate()?;
             guest.define_table(&definition).map_err(|error| error.to_string())?;
             Ok(guest)
-        };
-        Some((self.guest.as_mut().ok()?, renew))
+        }
     }
 
     /// To be called after a trap: the new instance knows only this table version.

@@ -197,7 +197,8 @@ impl Images {
         };
         let cells_per_image = columns.len() * if change { 2 } else { 1 };
         let begin = Instant::now();
-        let Some((guest, mut renew)) = running.guest(number, &plan.table) else { return };
+        let mut renew = running.renewal(number, &plan.table);
+        let Some(guest) = running.guest() else { return };
         let mut answers = std::mem::take(&mut self.answers);
         let faults = isolate::transform(guest, &self.batch, cells_per_image, expect, &mut renew, &mut answers);
         shared.metrics.plugin(&plugin.name, plugin.generation, called.len() as u64, begin.elapsed(), faults);

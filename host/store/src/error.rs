@@ -11,15 +11,22 @@ pub(crate) struct EsError {
     reason: String,
     details: Vec<(&'static str, Value)>,
     cause: Option<Box<EsError>>,
-    /// Whether `root_cause` names the cause instead of the error itself.
-    root_is_cause: bool,
+    /// What `root_cause` names, where that is not the error itself.
+    root: Option<Box<EsError>>,
 }
 
 impl EsError {
     /// An error of this status, type and reason.
     pub(crate) fn new(status: u16, kind: &'static str, reason: impl Into<String>) -> EsError {
         let reason = reason.into();
-        EsError { status, kind, reason, details: Vec::new(), cause: None, root_is_cause: false }
+        EsError {
+            status,
+            kind,
+            reason,
+            details: Vec::new(),
+            cause: None,
+            root: None,
+        }
     }
 
     /// `illegal_argument_exception`, status 400.
@@ -47,7 +54,11 @@ impl EsError {
             true => ("x_content_e_o_f_exception", "json_e_o_f_exception"),
             false => ("x_content_parse_exception", "json_parse_exception"),
         };
-        let place = format!("[{}:{}]", error.line(), error.column() + usize::from(error.is_eof()));
+        let place = format!(
+            "[{}:{}]",
+            error.line(),
+            error.column() + usize::from(error.is_eof())
+        );
         let reason = match error.is_eof() {
             true => format!("{place} Unexpected end of file"),
             false => format!("{place} {error}"),
@@ -57,11 +68,15 @@ impl EsError {
 
     /// `index_not_found_exception` for a plain name.
     pub(crate) fn index_not_found(index: &str) -> EsError {
-        EsError::new(404, "index_not_found_exception", format!("no such index [{index}]"))
-            .with("resource.type", "index_or_alias")
-            .with("resource.id", index)
-            .with("index_uuid", "_na_")
-            .with("index", index)
+        EsError::new(
+            404,
+            "index_not_found_exception",
+            format!("no such index [{index}]"),
+        )
+        .with("resource.type", "index_or_alias")
+        .with("resource.id", index)
+        .with("index_uuid", "_na_")
+        .with("index", index)
     }
 
     /// Adds a field that stands beside `type` and `reason`.
@@ -77,9 +92,14 @@ impl EsError {
     }
 
     /// Adds the error below this one, which answers then name as the root cause.
-    pub(crate) fn rooted_in(mut self, cause: EsError) -> EsError {
-        self.root_is_cause = true;
-        self.caused_by(cause)
+    pub(crate) fn rooted_in(self, cause: EsError) -> EsError {
+        self.with_root(cause.clone()).caused_by(cause)
+    }
+
+    /// Makes answers name this as the root cause.
+    pub(crate) fn with_root(mut self, root: EsError) -> EsError {
+        self.root = Some(Box::new(root));
+        self
     }
 
     /// The reason in words.
@@ -98,10 +118,7 @@ impl EsError {
 
     /// The error with its root cause, as `error` of an answer.
     pub(crate) fn to_answer(&self) -> Value {
-        let root = match &self.cause {
-            Some(cause) if self.root_is_cause => cause.plain(),
-            _ => self.plain(),
-        };
+        let root = self.root.as_deref().unwrap_or(self).plain();
         let mut answer = Map::new();
         answer.insert("root_cause".into(), json!([root]));
         if let Value::Object(item) = self.to_item() {

@@ -38,6 +38,7 @@ mod names;
 mod query;
 mod search;
 mod settings;
+mod sort;
 mod template;
 mod update;
 

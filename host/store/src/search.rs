@@ -12,8 +12,10 @@ use crate::cluster::Cluster;
 use crate::error::EsError;
 use crate::filter::{SourceFilter, filter};
 use crate::index::{Document, PRIMARY_TERM};
-use crate::mapping::{FieldMapper, FieldType, Mapping};
-use crate::query::{Query, SortValue, sort_value, values_at};
+use crate::json::as_java_holds_it;
+use crate::mapping::Mapping;
+use crate::query::Query;
+use crate::sort::{SortKey, compare, parse_sort, shard_refused};
 
 /// A search.
 #[derive(Debug, Clone)]
@@ -28,14 +30,6 @@ pub(crate) struct Search {
     /// `None` is exact, `Some(0)` not counted at all.
     track_total: Option<u64>,
     search_after: Option<Vec<Value>>,
-}
-
-/// One key of a sort.
-#[derive(Debug, Clone)]
-pub(crate) struct SortKey {
-    field: String,
-    descending: bool,
-    missing_first: bool,
 }
 
 /// What a scroll still has to show.
@@ -59,11 +53,11 @@ struct Hit {
 /// What searches see of one index, taken out from under the lock.
 #[derive(Debug)]
 pub(crate) struct View {
-    name: Arc<str>,
-    uuid: String,
+    pub(crate) name: Arc<str>,
+    pub(crate) uuid: String,
     shards: u64,
     largest_window: u64,
-    mapping: Arc<Mapping>,
+    pub(crate) mapping: Arc<Mapping>,
     documents: Vec<Arc<Document>>,
 }
 
@@ -87,9 +81,16 @@ pub(crate) fn views(cluster: &mut Cluster, names: &[String], now: Duration) -> V
 pub(crate) fn count(views: &[View], query: &Query) -> (usize, u64) {
     let matching = |view: &View| match query {
         Query::All => view.documents.len(),
-        _ => view.documents.iter().filter(|document| query.matches(&view.mapping, document)).count(),
+        _ => view
+            .documents
+            .iter()
+            .filter(|document| query.matches(&view.mapping, document))
+            .count(),
     };
-    (views.iter().map(matching).sum(), views.iter().map(|view| view.shards).sum())
+    (
+        views.iter().map(matching).sum(),
+        views.iter().map(|view| view.shards).sum(),
+    )
 }
 
 impl Search {
@@ -106,7 +107,9 @@ impl Search {
             track_total: Some(10_000),
             search_after: None,
         };
-        let Value::Object(body) = body else { return Ok(search) };
+        let Value::Object(body) = body else {
+            return Ok(search);
+        };
         for (name, value) in body {
             match name.as_str() {
                 "query" => search.query = Query::parse(value)?,
@@ -124,12 +127,15 @@ impl Search {
                     }
                 }
                 "search_after" => search.search_after = value.as_array().cloned(),
-                "timeout" | "track_scores" | "stored_fields" | "docvalue_fields" | "fields" | "explain" | "min_score"
-                | "terminate_after" | "profile" | "stats" | "slice" | "pit" | "highlight" | "aggs" | "aggregations"
-                | "runtime_mappings" | "indices_boost" | "collapse" | "ext" | "script_fields" | "post_filter" => {}
+                "timeout" | "track_scores" | "stored_fields" | "docvalue_fields" | "fields"
+                | "explain" | "min_score" | "terminate_after" | "profile" | "stats" | "slice"
+                | "pit" | "highlight" | "aggs" | "aggregations" | "runtime_mappings"
+                | "indices_boost" | "collapse" | "ext" | "script_fields" | "post_filter" => {}
                 other => {
                     let reason = format!("Unknown key for a START_OBJECT in [{other}].");
-                    return Err(EsError::new(400, "parsing_exception", reason).with("line", 1).with("col", 1));
+                    return Err(EsError::new(400, "parsing_exception", reason)
+                        .with("line", 1)
+                        .with("col", 1));
                 }
             }
         }
@@ -137,31 +143,49 @@ impl Search {
     }
 
     /// Runs the search; a scroll gets the time for which it is kept.
-    pub(crate) fn run(self, views: &[View], scroll: Option<(Duration, Duration)>) -> Result<(SearchAnswer, Option<Scroll>), EsError> {
+    pub(crate) fn run(
+        self,
+        views: &[View],
+        scroll: Option<(Duration, Duration)>,
+    ) -> Result<(SearchAnswer, Option<Scroll>), EsError> {
         let shards = views.iter().map(|view| view.shards).sum();
         if views.is_empty() {
             return Ok((SearchAnswer::new(0, 0, &self, Some(0.0), Vec::new()), None));
         }
-        if let Some(view) = views.iter().find(|view| self.from + self.size > view.largest_window) {
+        if let Some(view) = views
+            .iter()
+            .find(|view| self.from + self.size > view.largest_window)
+        {
             return Err(self.window_error(view, scroll.is_some()));
         }
         let mut hits = Vec::new();
         let mut total = 0;
         for view in views {
-            let keys = self.sort.iter().map(|key| key.resolve(view)).collect::<Result<Vec<_>, EsError>>()?;
+            let keys = self
+                .sort
+                .iter()
+                .map(|key| key.resolve(view))
+                .collect::<Result<Vec<_>, EsError>>()?;
             for (position, document) in view.documents.iter().enumerate() {
                 if !self.query.matches(&view.mapping, document) {
                     continue;
                 }
                 total += 1;
-                let sort: Vec<Value> = keys.iter().map(|key| key.value(position, document)).collect();
-                hits.push(Hit { index: Arc::clone(&view.name), document: Arc::clone(document), sort });
+                let sort: Vec<Value> = keys
+                    .iter()
+                    .map(|key| key.value(position, document))
+                    .collect();
+                hits.push(Hit {
+                    index: Arc::clone(&view.name),
+                    document: Arc::clone(document),
+                    sort,
+                });
             }
         }
         if !self.sort.is_empty() {
-            hits.sort_by(|one, other| self.compare(&one.sort, &other.sort));
+            hits.sort_by(|one, other| compare(&self.sort, &one.sort, &other.sort));
             if let Some(after) = &self.search_after {
-                hits.retain(|hit| self.compare(&hit.sort, after) == Ordering::Greater);
+                hits.retain(|hit| compare(&self.sort, &hit.sort, after) == Ordering::Greater);
             }
         }
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
@@ -175,7 +199,14 @@ impl Search {
             search.track_total = None;
         }
         let answer = SearchAnswer::new(total, shards, &search, max_score, shown);
-        let scroll = scroll.map(|(now, keep)| Scroll { expires_at: now + keep, keep, hits, total, shards, search });
+        let scroll = scroll.map(|(now, keep)| Scroll {
+            expires_at: now + keep,
+            keep,
+            hits,
+            total,
+            shards,
+            search,
+        });
         Ok((answer, scroll))
     }
 
@@ -194,28 +225,7 @@ impl Search {
                  the [index.max_result_window] index level setting."
             ),
         };
-        let cause = EsError::illegal_argument(reason);
-        shards_failed(&view.name, cause.clone()).rooted_in(cause)
-    }
-
-    fn compare(&self, one: &[Value], other: &[Value]) -> Ordering {
-        for (key, (one, other)) in self.sort.iter().zip(one.iter().zip(other)) {
-            let order = match (one, other) {
-                (Value::String(one), Value::String(other)) => one.cmp(other),
-                (Value::Null, Value::Null) => Ordering::Equal,
-                // What is missing comes last whatever the direction, unless it was wanted first.
-                (Value::Null, _) if key.missing_first => return Ordering::Less,
-                (Value::Null, _) => return Ordering::Greater,
-                (_, Value::Null) if key.missing_first => return Ordering::Greater,
-                (_, Value::Null) => return Ordering::Less,
-                (one, other) => compare_numbers(one, other),
-            };
-            let order = if key.descending { order.reverse() } else { order };
-            if order != Ordering::Equal {
-                return order;
-            }
-        }
-        Ordering::Equal
+        shard_refused(&view.name, EsError::illegal_argument(reason))
     }
 
     fn show(&self, hit: &Hit) -> ShownHit {
@@ -255,121 +265,21 @@ pub(crate) fn shown_source(document: &Document, wanted: &SourceFilter) -> Option
     if wanted.is_all() {
         return Some(document.source.clone());
     }
-    let filtered = filter(document.tree().clone(), &wanted.include, &wanted.exclude);
+    let mut filtered = filter(document.tree().clone(), &wanted.include, &wanted.exclude);
+    as_java_holds_it(&mut filtered);
     serde_json::value::to_raw_value(&filtered).ok()
 }
 
-/// `search_phase_execution_exception` in which the shard of `index` failed for this reason.
-pub(crate) fn shards_failed(index: &str, reason: EsError) -> EsError {
-    let failed = json!([{ "shard": 0, "index": index, "node": "embedded", "reason": reason.to_item() }]);
-    EsError::new(reason.status, "search_phase_execution_exception", "all shards failed")
-        .with("phase", "query")
-        .with("grouped", true)
-        .with("failed_shards", failed)
-}
-
 fn not_negative(name: &str, value: &Value) -> Result<u64, EsError> {
-    let number = value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok())).unwrap_or(0);
-    u64::try_from(number)
-        .map_err(|_| EsError::illegal_argument(format!("[{name}] parameter cannot be negative, found [{number}]")))
-}
-
-/// Reads `sort`: a name, an object, or a list of both.
-pub(crate) fn parse_sort(value: &Value) -> Vec<SortKey> {
-    match value {
-        Value::Array(keys) => keys.iter().flat_map(parse_sort).collect(),
-        Value::String(text) => {
-            let (field, order) = text.rsplit_once(':').unwrap_or((text, "asc"));
-            vec![SortKey { field: field.into(), descending: order == "desc", missing_first: false }]
-        }
-        Value::Object(keys) => keys
-            .iter()
-            .map(|(field, options)| {
-                let order = options.as_str().or_else(|| options.get("order").and_then(Value::as_str));
-                let missing_first = options.get("missing").and_then(Value::as_str) == Some("_first");
-                SortKey { field: field.clone(), descending: order == Some("desc"), missing_first }
-            })
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// A sort key that has found its field.
-struct ResolvedKey<'a> {
-    field: Option<(&'a FieldMapper, &'a str)>,
-    key: &'a SortKey,
-}
-
-impl SortKey {
-    fn resolve<'a>(&'a self, view: &'a View) -> Result<ResolvedKey<'a>, EsError> {
-        if matches!(self.field.as_str(), "_doc" | "_score" | "_shard_doc") {
-            return Ok(ResolvedKey { field: None, key: self });
-        }
-        let Some((field, path)) = view.mapping.field(&self.field) else {
-            let cause = EsError::new(
-                400,
-                "query_shard_exception",
-                format!("No mapping found for [{}] in order to sort on", self.field),
-            )
-            .with("index_uuid", view.uuid.as_str())
-            .with("index", &*view.name);
-            return Err(shards_failed(&view.name, cause.clone()).rooted_in(cause));
-        };
-        if *field.field_type() == FieldType::Text {
-            let cause = EsError::illegal_argument(format!(
-                "Fielddata is disabled on [{0}] in [{1}]. Text fields are not optimised for operations that require \
-                 per-document field data like aggregations and sorting, so these operations are disabled by default. \
-                 Please use a keyword field instead. Alternatively, set fielddata=true on [{0}] in order to load field \
-                 data by uninverting the inverted index. Note that this can use significant memory.",
-                self.field, view.name
-            ));
-            return Err(shards_failed(&view.name, cause.clone()).rooted_in(cause));
-        }
-        Ok(ResolvedKey { field: Some((field, path)), key: self })
-    }
-}
-
-impl ResolvedKey<'_> {
-    /// The least value of the document, or the greatest where the order is reversed.
-    fn value(&self, position: usize, document: &Document) -> Value {
-        let Some((field, path)) = self.field else { return position.into() };
-        let mut found = Vec::new();
-        values_at(document.tree(), path, &mut found);
-        let mut values: Vec<Value> = found.iter().filter_map(|value| sort_value(field, value)).map(sort_json).collect();
-        values.sort_by(|one, other| match (one, other) {
-            (Value::String(one), Value::String(other)) => one.cmp(other),
-            (one, other) => compare_numbers(one, other),
-        });
-        let value = if self.key.descending { values.pop() } else { values.into_iter().next() };
-        let first = self.key.missing_first != self.key.descending;
-        value.unwrap_or_else(|| match field.field_type() {
-            FieldType::Keyword | FieldType::Ip | FieldType::Flattened | FieldType::Other(_) => Value::Null,
-            FieldType::Double | FieldType::Float | FieldType::HalfFloat => {
-                if first { "-Infinity".into() } else { "Infinity".into() }
-            }
-            _ => if first { i64::MIN.into() } else { i64::MAX.into() },
-        })
-    }
-}
-
-fn sort_json(value: SortValue) -> Value {
-    match value {
-        SortValue::Whole(number) => i64::try_from(number).map_or_else(|_| (number as f64).into(), Value::from),
-        SortValue::Decimal(number) => number.into(),
-        SortValue::Text(text) => text.into(),
-    }
-}
-
-fn compare_numbers(one: &Value, other: &Value) -> Ordering {
-    if let (Some(one), Some(other)) = (one.as_i64(), other.as_i64()) {
-        return one.cmp(&other);
-    }
-    let number = |value: &Value| match value {
-        Value::String(text) if text == "-Infinity" => f64::NEG_INFINITY,
-        Value::String(_) => f64::INFINITY,
-        value => value.as_f64().unwrap_or(0.0),
-    };
-    number(one).total_cmp(&number(other))
+    let number = value
+        .as_i64()
+        .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
+        .unwrap_or(0);
+    u64::try_from(number).map_err(|_| {
+        EsError::illegal_argument(format!(
+            "[{name}] parameter cannot be negative, found [{number}]"
+        ))
+    })
 }
 
 /// The answer to a search.
@@ -416,7 +326,13 @@ struct ShownHit {
 }
 
 impl SearchAnswer {
-    fn new(total: usize, shards: u64, search: &Search, max_score: Option<f64>, hits: Vec<ShownHit>) -> SearchAnswer {
+    fn new(
+        total: usize,
+        shards: u64,
+        search: &Search,
+        max_score: Option<f64>,
+        hits: Vec<ShownHit>,
+    ) -> SearchAnswer {
         let total = total as u64;
         let total = match search.track_total {
             None => Some(json!({ "value": total, "relation": "eq" })),
@@ -429,7 +345,11 @@ impl SearchAnswer {
             took: 0,
             timed_out: false,
             shards: json!({ "total": shards, "successful": shards, "skipped": 0, "failed": 0 }),
-            hits: Hits { total, max_score, hits },
+            hits: Hits {
+                total,
+                max_score,
+                hits,
+            },
         }
     }
 }

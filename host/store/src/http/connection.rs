@@ -48,7 +48,13 @@ impl Listener for Connections {
         // Answers are small and waited for; a failure costs only time.
         let _ = stream.set_nodelay(true);
         let reset = Reset::default();
-        (Connection { stream, reset: reset.clone() }, reset)
+        (
+            Connection {
+                stream,
+                reset: reset.clone(),
+            },
+            reset,
+        )
     }
 
     fn local_addr(&self) -> io::Result<Reset> {
@@ -74,14 +80,22 @@ impl Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }

@@ -11,8 +11,17 @@ use super::Answer;
 use crate::error::EsError;
 
 /// Parameters that every request may have.
-const COMMON: [&str; 9] =
-    ["pretty", "human", "error_trace", "filter_path", "format", "source", "master_timeout", "timeout", "wait_for_active_shards"];
+const COMMON: [&str; 9] = [
+    "pretty",
+    "human",
+    "error_trace",
+    "filter_path",
+    "format",
+    "source",
+    "master_timeout",
+    "timeout",
+    "wait_for_active_shards",
+];
 
 /// A request.
 #[derive(Debug)]
@@ -35,17 +44,39 @@ impl Request {
             segments.push(decode(segment, false)?);
         }
         let mut parameters = BTreeMap::new();
-        for pair in head.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        for pair in head
+            .uri
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+        {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             parameters.insert(decode(name, true)?, decode(value, true)?);
         }
-        let uri = head.uri.path_and_query().map_or(path, |both| both.as_str()).to_owned();
+        let uri = head
+            .uri
+            .path_and_query()
+            .map_or(path, |both| both.as_str())
+            .to_owned();
         let compatible = |name| {
             let value = head.headers.get(name);
-            value.is_some_and(|value| value.as_bytes().starts_with(b"application/vnd.elasticsearch+"))
+            value.is_some_and(|value| {
+                value
+                    .as_bytes()
+                    .starts_with(b"application/vnd.elasticsearch+")
+            })
         };
         let wants_compatible = compatible(header::ACCEPT);
-        Ok(Request { method: head.method.clone(), path: path.into(), uri, segments, parameters, body, wants_compatible })
+        Ok(Request {
+            method: head.method.clone(),
+            path: path.into(),
+            uri,
+            segments,
+            parameters,
+            body,
+            wants_compatible,
+        })
     }
 
     /// The parts of the path.
@@ -65,16 +96,23 @@ impl Request {
 
     /// A parameter that is a whole number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, EsError> {
-        let Some(text) = self.parameter(name) else { return Ok(None) };
-        let refused = || EsError::illegal_argument(format!("Failed to parse long parameter [{name}] with value [{text}]"));
+        let Some(text) = self.parameter(name) else {
+            return Ok(None);
+        };
+        let refused = || {
+            EsError::illegal_argument(format!(
+                "Failed to parse long parameter [{name}] with value [{text}]"
+            ))
+        };
         text.parse().map(Some).map_err(|_| refused())
     }
 
     /// Refuses parameters that are neither common nor among `known`.
     pub(crate) fn check_parameters(&self, known: &[&str]) -> Result<(), EsError> {
-        let unknown = self.parameters.keys().find(|name| {
-            !COMMON.contains(&name.as_str()) && !known.contains(&name.as_str())
-        });
+        let unknown = self
+            .parameters
+            .keys()
+            .find(|name| !COMMON.contains(&name.as_str()) && !known.contains(&name.as_str()));
         match unknown {
             Some(name) => Err(EsError::illegal_argument(format!(
                 "request [{}] contains unrecognized parameter: [{name}]",
@@ -114,7 +152,10 @@ impl Request {
 
     /// What nothing serves.
     pub(super) fn unknown(&self) -> Answer {
-        let error = format!("no handler found for uri [{}] and method [{}]", self.uri, self.method);
+        let error = format!(
+            "no handler found for uri [{}] and method [{}]",
+            self.uri, self.method
+        );
         Answer::json(400, &json!({ "error": error }))
     }
 }
@@ -129,7 +170,11 @@ fn decode(text: &str, plus_is_space: bool) -> Result<String, EsError> {
                 let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
                 match (digit(rest.next()), digit(rest.next())) {
                     (Some(high), Some(low)) => bytes.push((high * 16 + low) as u8),
-                    _ => return Err(EsError::illegal_argument(format!("partial escape sequence at end of string: {text}"))),
+                    _ => {
+                        return Err(EsError::illegal_argument(format!(
+                            "partial escape sequence at end of string: {text}"
+                        )));
+                    }
                 }
             }
             b'+' if plus_is_space => bytes.push(b' '),

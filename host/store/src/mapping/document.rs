@@ -6,26 +6,28 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::date::parse_date;
-use super::field::{FieldMapper, FieldType, Place};
+use super::check::Place;
+use super::field::{FieldMapper, FieldType};
 use super::parse::java_value;
-use super::{Dynamic, Mapper, Mapping, ObjectMapper, object_conflict, type_change};
+use super::{Dynamic, Mapper, Mapping, ObjectMapper};
 use crate::error::EsError;
 use crate::json::{Cursor, Event};
 
-/// Elasticsearch's limits on nesting: of objects in a mapping, and of anything in a document.
-const DEEPEST_MAPPING: usize = 20;
+/// How deep a document may nest, in Elasticsearch's parser.
 const DEEPEST_DOCUMENT: usize = 1000;
-
-/// What dynamic mapping tries on strings that may be dates, and the format that it gives such a field.
-const DATE_DETECTION: [(&str, Option<&str>); 2] = [
-    ("strict_date_optional_time", None),
-    ("yyyy/MM/dd HH:mm:ss||yyyy/MM/dd", Some("yyyy/MM/dd HH:mm:ss||yyyy/MM/dd||epoch_millis")),
-];
 
 /// Fields of a document's frame, which no document may bring along.
 const METADATA: [&str; 10] = [
-    "_id", "_index", "_source", "_routing", "_version", "_seq_no", "_field_names", "_ignored", "_nested_path", "_tier",
+    "_id",
+    "_index",
+    "_source",
+    "_routing",
+    "_version",
+    "_seq_no",
+    "_field_names",
+    "_ignored",
+    "_nested_path",
+    "_tier",
 ];
 
 /// A field that a document introduces.
@@ -47,11 +49,26 @@ pub(crate) struct DocumentContext<'a> {
 }
 
 /// Checks `source`, which has to be valid JSON, and returns what it adds to the mapping.
-pub(crate) fn check_document(mapping: &Mapping, source: &str, context: DocumentContext<'_>) -> Result<Vec<Addition>, EsError> {
-    let mut walk =
-        Walk { mapping, context, cursor: Cursor::new(source), additions: Vec::new(), total_fields: None, conflict: None, depth: 1 };
+pub(crate) fn check_document(
+    mapping: &Mapping,
+    source: &str,
+    context: DocumentContext<'_>,
+) -> Result<Vec<Addition>, EsError> {
+    let mut walk = Walk {
+        mapping,
+        context,
+        cursor: Cursor::new(source),
+        additions: Vec::new(),
+        total_fields: None,
+        conflict: None,
+        depth: 1,
+    };
     if walk.cursor.next() != Event::ObjectStart {
-        return Err(EsError::new(400, "document_parsing_exception", "Malformed content, must start with an object"));
+        return Err(EsError::new(
+            400,
+            "document_parsing_exception",
+            "Malformed content, must start with an object",
+        ));
     }
     if mapping.root.enabled {
         let dynamic = mapping.root.dynamic.unwrap_or(Dynamic::True);
@@ -65,23 +82,27 @@ pub(crate) fn check_document(mapping: &Mapping, source: &str, context: DocumentC
 
 /// `document_parsing_exception` with this reason behind the place.
 fn parsing(place: Place, reason: &str) -> EsError {
-    EsError::new(400, "document_parsing_exception", format!("[{}:{}] {reason}", place.0, place.1))
+    EsError::new(
+        400,
+        "document_parsing_exception",
+        format!("[{}:{}] {reason}", place.0, place.1),
+    )
 }
 
 /// The same, for what went wrong below the document.
-fn failed(place: Place, cause: EsError) -> EsError {
+pub(super) fn failed(place: Place, cause: EsError) -> EsError {
     parsing(place, &format!("failed to parse: {}", cause.reason())).caused_by(cause)
 }
 
-struct Walk<'a> {
-    mapping: &'a Mapping,
-    context: DocumentContext<'a>,
-    cursor: Cursor<'a>,
-    additions: Vec<Addition>,
-    total_fields: Option<usize>,
+pub(super) struct Walk<'a> {
+    pub(super) mapping: &'a Mapping,
+    pub(super) context: DocumentContext<'a>,
+    pub(super) cursor: Cursor<'a>,
+    pub(super) additions: Vec<Addition>,
+    pub(super) total_fields: Option<usize>,
     /// Found while walking, told when all values have been parsed, as Elasticsearch merges mappings afterwards.
-    conflict: Option<EsError>,
-    depth: usize,
+    pub(super) conflict: Option<EsError>,
+    pub(super) depth: usize,
 }
 
 /// What is known of a name in an object.
@@ -94,7 +115,12 @@ enum Known<'a> {
 
 impl<'a> Walk<'a> {
     /// The members of an object whose start has been read.
-    fn object(&mut self, base: Option<&'a ObjectMapper>, path: &mut String, dynamic: Dynamic) -> Result<(), EsError> {
+    pub(super) fn object(
+        &mut self,
+        base: Option<&'a ObjectMapper>,
+        path: &mut String,
+        dynamic: Dynamic,
+    ) -> Result<(), EsError> {
         self.enter()?;
         let mut seen: Keys<'a> = Keys::default();
         let mut value_place = self.cursor.token_place();
@@ -102,14 +128,16 @@ impl<'a> Walk<'a> {
             match self.cursor.next() {
                 Event::Key(name) => {
                     let place = self.cursor.token_place();
-                    if !seen.insert(&name) {
+                    if !seen.insert(name.clone()) {
                         let behind = self.cursor.place_behind();
-                        let reason = format!("[{}:{}] Duplicate field '{name}'", behind.0, behind.1);
-                        let cause = EsError::new(400, "x_content_parse_exception", reason).caused_by(EsError::new(
-                            400,
-                            "json_parse_exception",
-                            format!("Duplicate field '{name}'"),
-                        ));
+                        let reason =
+                            format!("[{}:{}] Duplicate field '{name}'", behind.0, behind.1);
+                        let cause = EsError::new(400, "x_content_parse_exception", reason)
+                            .caused_by(EsError::new(
+                                400,
+                                "json_parse_exception",
+                                format!("Duplicate field '{name}'"),
+                            ));
                         return Err(failed(value_place, cause));
                     }
                     self.named(base, path, &name, dynamic, place)?;
@@ -136,7 +164,10 @@ impl<'a> Walk<'a> {
             return illegal("field name cannot be an empty string".into());
         }
         if name.trim().is_empty() {
-            return Err(parsing(place, &format!("Field name cannot contain only whitespace: [{name}]")));
+            return Err(parsing(
+                place,
+                &format!("Field name cannot contain only whitespace: [{name}]"),
+            ));
         }
         if path.is_empty() && METADATA.contains(&name) {
             return Err(self.metadata(name));
@@ -151,9 +182,9 @@ impl<'a> Walk<'a> {
         }
         match parts.split_first() {
             None => illegal("field name cannot contain only dots".into()),
-            Some(_) if parts.iter().any(|part| part.trim().is_empty()) => {
-                illegal(format!("field name cannot contain only whitespace: ['{name}']"))
-            }
+            Some(_) if parts.iter().any(|part| part.trim().is_empty()) => illegal(format!(
+                "field name cannot contain only whitespace: ['{name}']"
+            )),
             Some((first, rest)) => self.member(base, path, first, rest, dynamic),
         }
     }
@@ -166,7 +197,8 @@ impl<'a> Walk<'a> {
             Event::ObjectStart => self.cursor.token_place(),
             _ => inner_place,
         };
-        let preview = serde_json::from_str::<Value>(text).map_or_else(|_| text.into(), |value| java_value(&value));
+        let preview = serde_json::from_str::<Value>(text)
+            .map_or_else(|_| text.into(), |value| java_value(&value));
         parsing(
             place,
             &format!(
@@ -241,7 +273,9 @@ impl<'a> Walk<'a> {
     ) -> Result<(), EsError> {
         match self.known(base, name, dynamic) {
             Known::Field(field) => self.leaf(&field, path, event),
-            Known::Object(object, dynamic) => self.object_value(object, path, name, dynamic, event, Some(name)),
+            Known::Object(object, dynamic) => {
+                self.object_value(object, path, dynamic, event, Some(name))
+            }
             Known::Disabled => {
                 self.cursor.skip(&event);
                 Ok(())
@@ -252,7 +286,7 @@ impl<'a> Walk<'a> {
                     self.cursor.skip(&event);
                     Ok(())
                 }
-                Dynamic::True => self.introduce_value(base, path, name, event),
+                Dynamic::True => self.introduce_value(path, event),
             },
         }
     }
@@ -261,7 +295,6 @@ impl<'a> Walk<'a> {
         &mut self,
         object: Option<&'a ObjectMapper>,
         path: &mut String,
-        name: &str,
         dynamic: Dynamic,
         event: Event<'a>,
         shown_name: Option<&str>,
@@ -273,7 +306,7 @@ impl<'a> Walk<'a> {
                 loop {
                     match self.cursor.next() {
                         Event::ArrayEnd | Event::End => break,
-                        event => self.object_value(object, path, name, dynamic, event, None)?,
+                        event => self.object_value(object, path, dynamic, event, None)?,
                     }
                 }
                 self.depth -= 1;
@@ -290,62 +323,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A value of a field that no mapping knows, under `dynamic: true`.
-    fn introduce_value(
+    /// A value, or an array of values, of a field.
+    pub(super) fn leaf(
         &mut self,
-        base: Option<&'a ObjectMapper>,
-        path: &mut String,
-        name: &str,
+        field: &FieldMapper,
+        path: &str,
         event: Event<'a>,
     ) -> Result<(), EsError> {
-        let field = match &event {
-            Event::ObjectStart => {
-                self.introduce(path, Mapper::Object(ObjectMapper::default()))?;
-                return self.object(None, path, Dynamic::True);
-            }
-            Event::ArrayStart => {
-                self.enter()?;
-                loop {
-                    match self.cursor.next() {
-                        Event::ArrayEnd | Event::End => break,
-                        event => self.introduce_value(base, path, name, event)?,
-                    }
-                }
-                self.depth -= 1;
-                return Ok(());
-            }
-            Event::Number(text) if text.contains(['.', 'e', 'E']) => FieldMapper::dynamic(FieldType::Float, None),
-            Event::Number(_) => FieldMapper::dynamic(FieldType::Long, None),
-            Event::Bool(_) => FieldMapper::dynamic(FieldType::Boolean, None),
-            Event::Text(text) => self.detect(text),
-            _ => return Ok(()),
-        };
-        let field = Arc::new(field);
-        self.introduce(path, Mapper::Field(Arc::clone(&field)))?;
-        self.leaf(&field, path, event)
-    }
-
-    fn detect(&self, text: &str) -> FieldMapper {
-        if self.mapping.numeric_detection {
-            if text.parse::<i64>().is_ok() {
-                return FieldMapper::dynamic(FieldType::Long, None);
-            }
-            if text.parse::<f64>().is_ok_and(f64::is_finite) {
-                return FieldMapper::dynamic(FieldType::Float, None);
-            }
-        }
-        if self.mapping.date_detection.unwrap_or(true) && text.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) {
-            for (pattern, format) in DATE_DETECTION {
-                if parse_date(pattern, text).is_ok() {
-                    return FieldMapper::dynamic(FieldType::Date, format);
-                }
-            }
-        }
-        FieldMapper::dynamic(FieldType::Text, None)
-    }
-
-    /// A value, or an array of values, of a field.
-    fn leaf(&mut self, field: &FieldMapper, path: &str, event: Event<'a>) -> Result<(), EsError> {
         match event {
             Event::Null => return Ok(()),
             Event::ArrayStart if !matches!(field.field_type(), FieldType::Other(_)) => {
@@ -370,7 +354,8 @@ impl<'a> Walk<'a> {
         let preview = match &event {
             Event::ObjectStart => {
                 let text = self.cursor.value_text(&event);
-                serde_json::from_str::<Value>(text).map_or_else(|_| text.into(), |value| java_value(&value))
+                serde_json::from_str::<Value>(text)
+                    .map_or_else(|_| text.into(), |value| java_value(&value))
             }
             // Numbers that do not fit and are ignored leave no trace.
             _ if field.ignores_malformed(self.context.ignore_malformed) => return Ok(()),
@@ -379,15 +364,24 @@ impl<'a> Walk<'a> {
         Err(self.refused(field, path, &preview, cause))
     }
 
-    fn leaf_in_dots(&mut self, field: &FieldMapper, path: &str, below: &str) -> Result<(), EsError> {
-        if matches!(field.field_type(), FieldType::Other(_) | FieldType::Flattened) {
+    fn leaf_in_dots(
+        &mut self,
+        field: &FieldMapper,
+        path: &str,
+        below: &str,
+    ) -> Result<(), EsError> {
+        if matches!(
+            field.field_type(),
+            FieldType::Other(_) | FieldType::Flattened
+        ) {
             self.skip_value();
             return Ok(());
         }
         let at = self.cursor.token_place();
         let event = self.cursor.next();
         let text = self.cursor.value_text(&event);
-        let value = serde_json::from_str::<Value>(text).map_or_else(|_| text.into(), |value| java_value(&value));
+        let value = serde_json::from_str::<Value>(text)
+            .map_or_else(|_| text.into(), |value| java_value(&value));
         let kind = match field.field_type() {
             FieldType::Text | FieldType::Keyword | FieldType::Date | FieldType::Ip => EsError::new(
                 400,
@@ -427,60 +421,13 @@ impl<'a> Walk<'a> {
     fn known(&self, base: Option<&'a ObjectMapper>, name: &str, dynamic: Dynamic) -> Known<'a> {
         match base.and_then(|base| base.properties.get(name)) {
             Some(Mapper::Object(object)) if !object.enabled => Known::Disabled,
-            Some(Mapper::Object(object)) => Known::Object(Some(object), object.dynamic.unwrap_or(dynamic)),
+            Some(Mapper::Object(object)) => {
+                Known::Object(Some(object), object.dynamic.unwrap_or(dynamic))
+            }
             Some(Mapper::Field(field)) => Known::Field(Arc::clone(field)),
             // What this very document introduced counts as unknown still: see `introduce`.
             None => Known::Nothing,
         }
-    }
-
-    fn added(&self, path: &str) -> Option<&Mapper> {
-        self.additions.iter().find(|addition| addition.path == path).map(|addition| &addition.mapper)
-    }
-
-    /// Notes a new field. The same path may come again in the document and then has to be of the same type.
-    fn introduce(&mut self, path: &str, mapper: Mapper) -> Result<(), EsError> {
-        let conflict = match (self.added(path), &mapper) {
-            (Some(Mapper::Field(existing)), Mapper::Field(field)) if existing.field_type() != field.field_type() => {
-                Some(type_change(path, existing.field_type().name(), field.field_type().name()))
-            }
-            (Some(Mapper::Field(existing)), Mapper::Object(_)) => {
-                Some(type_change(path, existing.field_type().name(), "ObjectMapper"))
-            }
-            (Some(Mapper::Object(_)), Mapper::Field(_)) => Some(object_conflict(path)),
-            (Some(_), _) => None,
-            (None, mapper) => {
-                let weight = match mapper {
-                    Mapper::Object(_) => 1,
-                    Mapper::Field(field) => field.weight(),
-                };
-                if path.split('.').count() >= DEEPEST_MAPPING && matches!(mapper, Mapper::Object(_)) {
-                    return Err(failed(
-                        self.cursor.token_place(),
-                        EsError::illegal_argument(format!(
-                            "Limit of mapping depth [{DEEPEST_MAPPING}] has been exceeded due to object field [{path}]"
-                        )),
-                    ));
-                }
-                let total = self.total_fields.unwrap_or_else(|| self.mapping.total_fields()) + weight;
-                if total > self.context.field_limit {
-                    return Err(failed(
-                        self.cursor.token_place(),
-                        EsError::illegal_argument(format!(
-                            "Limit of total fields [{}] has been exceeded while adding new fields [{weight}]",
-                            self.context.field_limit
-                        )),
-                    ));
-                }
-                self.total_fields = Some(total);
-                self.additions.push(Addition { path: path.into(), mapper: mapper.clone() });
-                None
-            }
-        };
-        if self.conflict.is_none() {
-            self.conflict = conflict;
-        }
-        Ok(())
     }
 
     fn skip_value(&mut self) {
@@ -488,7 +435,7 @@ impl<'a> Walk<'a> {
         self.cursor.skip(&event);
     }
 
-    fn enter(&mut self) -> Result<(), EsError> {
+    pub(super) fn enter(&mut self) -> Result<(), EsError> {
         self.depth += 1;
         if self.depth <= DEEPEST_DOCUMENT + 1 {
             return Ok(());
@@ -512,15 +459,15 @@ struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    fn insert(&mut self, key: &Cow<'a, str>) -> bool {
+    fn insert(&mut self, key: Cow<'a, str>) -> bool {
         if self.many.is_empty() && self.few.len() < 16 {
-            if self.few.iter().any(|existing| existing == key) {
+            if self.few.contains(&key) {
                 return false;
             }
-            self.few.push(key.clone());
+            self.few.push(key);
             return true;
         }
         self.many.extend(self.few.drain(..).map(Cow::into_owned));
-        self.many.insert(key.clone().into_owned())
+        self.many.insert(key.into_owned())
     }
 }

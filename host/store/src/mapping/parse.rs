@@ -10,14 +10,54 @@ use crate::error::EsError;
 
 /// Parameters that a field may have, whatever its type.
 const FIELD_PARAMETERS: [&str; 48] = [
-    "type", "index", "store", "doc_values", "fields", "copy_to", "null_value", "ignore_above", "ignore_malformed",
-    "coerce", "format", "locale", "norms", "analyzer", "search_analyzer", "search_quote_analyzer", "normalizer",
-    "similarity", "boost", "eager_global_ordinals", "index_options", "index_prefixes", "index_phrases", "meta",
-    "term_vector", "position_increment_gap", "fielddata", "fielddata_frequency_filter",
-    "split_queries_on_whitespace", "depth_limit", "time_series_dimension", "time_series_metric", "script",
-    "on_script_error", "scaling_factor", "dims", "value", "path", "synthetic_source_keep", "element_type",
-    "max_input_length", "preserve_separators", "preserve_position_increments", "relations", "ignore_z_value",
-    "orientation", "metrics", "default_metric",
+    "type",
+    "index",
+    "store",
+    "doc_values",
+    "fields",
+    "copy_to",
+    "null_value",
+    "ignore_above",
+    "ignore_malformed",
+    "coerce",
+    "format",
+    "locale",
+    "norms",
+    "analyzer",
+    "search_analyzer",
+    "search_quote_analyzer",
+    "normalizer",
+    "similarity",
+    "boost",
+    "eager_global_ordinals",
+    "index_options",
+    "index_prefixes",
+    "index_phrases",
+    "meta",
+    "term_vector",
+    "position_increment_gap",
+    "fielddata",
+    "fielddata_frequency_filter",
+    "split_queries_on_whitespace",
+    "depth_limit",
+    "time_series_dimension",
+    "time_series_metric",
+    "script",
+    "on_script_error",
+    "scaling_factor",
+    "dims",
+    "value",
+    "path",
+    "synthetic_source_keep",
+    "element_type",
+    "max_input_length",
+    "preserve_separators",
+    "preserve_position_increments",
+    "relations",
+    "ignore_z_value",
+    "orientation",
+    "metrics",
+    "default_metric",
 ];
 
 /// How deep objects may lie in a mapping that is given, well above Elasticsearch's own 20.
@@ -25,7 +65,9 @@ const DEEPEST: usize = 100;
 
 pub(super) fn mapping(body: &Value) -> Result<Mapping, EsError> {
     let mut mapping = Mapping::default();
-    let Value::Object(body) = body else { return Ok(mapping) };
+    let Value::Object(body) = body else {
+        return Ok(mapping);
+    };
     // `{"_doc": {...}}` is how older clients wrap it.
     let body = match body.get("_doc") {
         Some(Value::Object(inner)) if body.len() == 1 => inner,
@@ -39,8 +81,15 @@ pub(super) fn mapping(body: &Value) -> Result<Mapping, EsError> {
             "enabled" => mapping.root.enabled = !is_false(value),
             "date_detection" => mapping.date_detection = Some(!is_false(value)),
             "numeric_detection" => mapping.numeric_detection = !is_false(value),
-            "_meta" | "_source" | "_routing" | "_size" | "_data_stream_timestamp" | "runtime" | "dynamic_templates"
-            | "dynamic_date_formats" | "subobjects" => {
+            "_meta"
+            | "_source"
+            | "_routing"
+            | "_size"
+            | "_data_stream_timestamp"
+            | "runtime"
+            | "dynamic_templates"
+            | "dynamic_date_formats"
+            | "subobjects" => {
                 mapping.root.shown.insert(name.clone(), value.clone());
             }
             _ => unknown.push(format!("[{name} : {}]", java_value(value))),
@@ -55,12 +104,21 @@ pub(super) fn mapping(body: &Value) -> Result<Mapping, EsError> {
     }
 }
 
-fn properties(body: &Value, into: &mut ObjectMapper, path: &str, depth: usize) -> Result<(), EsError> {
+fn properties(
+    body: &Value,
+    into: &mut ObjectMapper,
+    path: &str,
+    depth: usize,
+) -> Result<(), EsError> {
     let Value::Object(body) = body else {
-        return Err(failed(mapper_parsing("Expected map for property [properties] but got a class java.lang.String".into())));
+        return Err(failed(mapper_parsing(
+            "Expected map for property [properties] but got a class java.lang.String".into(),
+        )));
     };
     if depth > DEEPEST {
-        return Err(failed(EsError::illegal_argument("Limit of mapping depth has been exceeded")));
+        return Err(failed(EsError::illegal_argument(
+            "Limit of mapping depth has been exceeded",
+        )));
     }
     for (name, value) in body {
         let Value::Object(definition) = value else {
@@ -68,12 +126,18 @@ fn properties(body: &Value, into: &mut ObjectMapper, path: &str, depth: usize) -
                 "Expected map for property [fields] on field [{name}] but got a class java.lang.String"
             ))));
         };
-        let full = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let full = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
         match name.split_once('.') {
             // `a.b` is `b` inside of `a`.
             Some((first, rest)) => {
                 let below = into.properties.entry(first.into());
-                if let Mapper::Object(below) = below.or_insert_with(|| Mapper::Object(ObjectMapper::default())) {
+                if let Mapper::Object(below) =
+                    below.or_insert_with(|| Mapper::Object(ObjectMapper::default()))
+                {
                     let mut inner = Map::new();
                     inner.insert(rest.into(), value.clone());
                     properties(&Value::Object(inner), below, &full, depth + 1)?;
@@ -88,19 +152,35 @@ fn properties(body: &Value, into: &mut ObjectMapper, path: &str, depth: usize) -
     Ok(())
 }
 
-fn mapper(name: &str, definition: &Map<String, Value>, path: &str, depth: usize) -> Result<Mapper, EsError> {
+fn mapper(
+    name: &str,
+    definition: &Map<String, Value>,
+    path: &str,
+    depth: usize,
+) -> Result<Mapper, EsError> {
     let type_name = match definition.get("type") {
         Some(Value::String(name)) => name.as_str(),
         Some(other) => return Err(failed(unknown_type(&other.to_string(), name))),
-        None if definition.contains_key("properties") || definition.contains_key("dynamic") => "object",
+        None if definition.contains_key("properties") || definition.contains_key("dynamic") => {
+            "object"
+        }
         None if definition.contains_key("enabled") => "object",
-        None => return Err(failed(mapper_parsing(format!("No type specified for field [{name}]")))),
+        None => {
+            return Err(failed(mapper_parsing(format!(
+                "No type specified for field [{name}]"
+            ))));
+        }
     };
     if matches!(type_name, "object" | "nested") {
         return object(type_name == "nested", definition, path, depth).map(Mapper::Object);
     }
-    let Some(field_type) = FieldType::of(type_name) else { return Err(failed(unknown_type(type_name, name))) };
-    if let Some(unknown) = definition.keys().find(|key| !FIELD_PARAMETERS.contains(&key.as_str())) {
+    let Some(field_type) = FieldType::of(type_name) else {
+        return Err(failed(unknown_type(type_name, name)));
+    };
+    if let Some(unknown) = definition
+        .keys()
+        .find(|key| !FIELD_PARAMETERS.contains(&key.as_str()))
+    {
         return Err(failed(mapper_parsing(format!(
             "unknown parameter [{unknown}] on mapper [{name}] of type [{type_name}]"
         ))));
@@ -108,17 +188,33 @@ fn mapper(name: &str, definition: &Map<String, Value>, path: &str, depth: usize)
     let mut fields = Vec::new();
     if let Some(Value::Object(subfields)) = definition.get("fields") {
         for (subname, subfield) in subfields {
-            let Value::Object(subfield) = subfield else { continue };
-            if let Mapper::Field(field) = mapper(subname, subfield, &format!("{path}.{subname}"), depth + 1)? {
+            let Value::Object(subfield) = subfield else {
+                continue;
+            };
+            if let Mapper::Field(field) =
+                mapper(subname, subfield, &format!("{path}.{subname}"), depth + 1)?
+            {
                 fields.push((subname.clone(), field));
             }
         }
     }
-    Ok(Mapper::Field(Arc::new(FieldMapper::new(field_type, definition.clone(), fields))))
+    Ok(Mapper::Field(Arc::new(FieldMapper::new(
+        field_type,
+        definition.clone(),
+        fields,
+    ))))
 }
 
-fn object(nested: bool, definition: &Map<String, Value>, path: &str, depth: usize) -> Result<ObjectMapper, EsError> {
-    let mut object = ObjectMapper { nested, ..ObjectMapper::default() };
+fn object(
+    nested: bool,
+    definition: &Map<String, Value>,
+    path: &str,
+    depth: usize,
+) -> Result<ObjectMapper, EsError> {
+    let mut object = ObjectMapper {
+        nested,
+        ..ObjectMapper::default()
+    };
     for (name, value) in definition {
         match name.as_str() {
             "type" => {}
@@ -154,9 +250,9 @@ fn dynamic(value: &Value) -> Result<Dynamic, EsError> {
         "runtime" => Ok(Dynamic::Runtime),
         other => {
             let reason = "Could not convert [dynamic.dynamic] to boolean";
-            let cause = EsError::illegal_argument(reason).caused_by(EsError::illegal_argument(format!(
-                "Failed to parse value [{other}] as only [true] or [false] are allowed."
-            )));
+            let cause = EsError::illegal_argument(reason).caused_by(EsError::illegal_argument(
+                format!("Failed to parse value [{other}] as only [true] or [false] are allowed."),
+            ));
             Err(mapper_parsing(format!("Failed to parse mapping: {reason}")).caused_by(cause))
         }
     }
@@ -187,7 +283,10 @@ pub(super) fn java_value(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(object) => {
-            let entries: Vec<String> = object.iter().map(|(name, value)| format!("{name}={}", java_value(value))).collect();
+            let entries: Vec<String> = object
+                .iter()
+                .map(|(name, value)| format!("{name}={}", java_value(value)))
+                .collect();
             format!("{{{}}}", entries.join(", "))
         }
         Value::Array(array) => {
@@ -202,7 +301,9 @@ pub(super) fn java_value(value: &Value) -> String {
 /// A number as Java prints it once it is parsed: decimals as doubles, whole numbers as they are.
 pub(super) fn java_number(text: &str) -> String {
     match text.contains(['.', 'e', 'E']) {
-        true => text.parse().map_or_else(|_| text.into(), crate::json::java_double),
+        true => text
+            .parse()
+            .map_or_else(|_| text.into(), crate::json::java_double),
         false => text.into(),
     }
 }
