@@ -3,8 +3,8 @@
 #
 # 1. It is there: nothing to do.
 # 2. rustup fetches it.
-# 3. Where rustup cannot (no rustup, or its server is out of reach): Debian's compiler for the web browsers comes with
-#    the source of its own standard library, which is then built for wasm. The path of that compiler goes into
+# 3. Where rustup cannot (no rustup, or its server is out of reach): Debian's compiler for web browsers comes with
+#    the source of its own standard library, which is then built for wasm. The paths of that compiler and its linker go into
 #    target/wasm-rustc, where with-wasm.sh and the tests find it; the gateway itself is still built by the pinned one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,7 +21,7 @@ has_target() {
   libs="$("$1" --print target-libdir --target "$TARGET" 2>/dev/null)" && compgen -G "$libs/libstd-*.rlib" >/dev/null
 }
 
-if [ -s "$note" ] && has_target "$(cat "$note")"; then exit 0; fi
+if [ -s "$note" ] && has_target "$(head -n 1 "$note")"; then exit 0; fi
 if has_target rustc; then rm -f "$note"; exit 0; fi
 
 if command -v rustup >/dev/null 2>&1; then
@@ -68,5 +68,7 @@ for rlib in "$work/target/$TARGET/release/deps/"lib*.rlib; do
 done
 has_target "$rustc" || die "the standard library was built, but $rustc does not find it in $libs"
 mkdir -p target
-printf '%s\n' "$rustc" >"$note"
+linker="$(compgen -c wasm-ld | sort -V | tail -n 1)"
+[ -n "$linker" ] || die "${lld:-lld} brought no wasm-ld"
+printf '%s\n' "$rustc" "$(command -v "$linker")" >"$note"
 say "plugins will be built by $("$rustc" --version)"

@@ -31,4 +31,4 @@ if [ -z "${ROWMILL_TEST_KAFKA:-}" ] || [ -z "${ROWMILL_TEST_ELASTICSEARCH:-}" ];
   servers="$(tests/stack/up.sh)"
   eval "$servers"
 fi
-cargo test --workspace "$@"
+cargo test --workspace --no-fail-fast "$@"

@@ -36,76 +36,100 @@ fn settings(deed: &str) -> String {
     format!("{{\"do\":\"{deed}\"}}")
 }
 
-/// Does a deed, and holds what came of it against the table.
+/// Does the deeds of a table, and holds what came of each against it.
 #[track_caller]
 fn check_deeds(table: &[Case]) {
-    for case in table {
+    let wrong = table.iter().filter_map(|case| {
         let plugin = if ends_at_a_limit(&case.expect) { &*HURRIED_HOSTILE } else { &*HOSTILE };
-        check(case, harness::timed(|| harness::live(Ok(plugin), &settings(case.guest), ROWS)));
-        assert_unharmed(plugin);
-    }
+        let verdict = judge(case, harness::timed(|| harness::live(Ok(plugin), &settings(case.guest), ROWS)));
+        assert_unharmed(plugin, case.guest);
+        verdict.err()
+    });
+    assert_none(&wrong.collect::<Vec<_>>());
 }
 
+/// Loads the files of a table and shows them rows; holds what came of each against it.
 #[track_caller]
 fn check_files(table: &[Case], file: impl Fn(&str) -> std::path::PathBuf) {
-    for case in table {
+    let wrong = table.iter().filter_map(|case| {
         let path = file(case.guest);
         let sandbox = if ends_at_a_limit(&case.expect) { &*HURRIED } else { &*GENEROUS };
         let run = || match harness::load(sandbox, &path) {
             Ok(plugin) => harness::live(Ok(&plugin), "{}", ROWS),
             Err(refusal) => harness::live(Err(refusal), "{}", ROWS),
         };
-        check(case, harness::timed(run));
-    }
-    assert_unharmed(&HOSTILE);
+        let verdict = judge(case, harness::timed(run));
+        assert_unharmed(&HOSTILE, case.guest);
+        verdict.err()
+    });
+    assert_none(&wrong.collect::<Vec<_>>());
+}
+
+#[track_caller]
+fn assert_none(wrong: &[String]) {
+    assert!(wrong.is_empty(), "{} guests came out wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn ends_at_a_limit(expect: &Expect) -> bool {
+    if matches!(expect, Expect::Survives) {
+        return true;
+    }
     let (Expect::CallsFail(reason) | Expect::Refused(_, reason) | Expect::FailsOnTable(reason)) = expect else {
         return false;
     };
     reason.starts_with("ran longer")
 }
 
-#[track_caller]
-fn check(case: &Case, (outcome, took): (Outcome, Duration)) {
+/// Whether a guest came to what the table says, or what it came to instead.
+fn judge(case: &Case, (outcome, took): (Outcome, Duration)) -> Result<(), String> {
     let guest = case.guest;
-    assert!(took < SLACK, "{guest}: took {took:?}");
+    let wrong = |what: &str| Err(format!("{guest}: {what}: {outcome:.400?}"));
+    if took > SLACK {
+        return wrong(&format!("took {took:?}"));
+    }
     match (&case.expect, &outcome) {
         (Expect::Takes(says), Outcome::Rows { rows, faults: 0 }) => {
             let expected: Vec<Row> = (0..ROWS).map(|row| said(says, row)).collect();
-            assert_eq!(*rows, expected, "{guest}");
+            if *rows == expected { Ok(()) } else { wrong(&format!("should be {:.400?}", expected[0])) }
         }
-        (Expect::RowsFail(reason), Outcome::Rows { rows, .. }) => {
-            for row in rows {
-                let Row::Fails(said) = row else { panic!("{guest}: each row should fail: {outcome:.600?}") };
-                assert_reason(guest, said, reason);
-            }
-        }
+        (Expect::Survives, Outcome::Rows { .. }) => Ok(()),
+        (Expect::RowsFail(reason), Outcome::Rows { rows, .. }) => rows.iter().try_for_each(|row| match row {
+            Row::Fails(said) => judge_reason(guest, said, reason),
+            _ => wrong("each row should fail, and no call"),
+        }),
         (Expect::CallsFail(reason), Outcome::Rows { rows, faults }) => {
             // Halving shows each row alone; every call on the way spends an instance.
-            assert_eq!(*faults, 2 * ROWS - 1, "{guest}");
-            for row in rows {
-                let Row::CallFails(said) = row else { panic!("{guest}: each call should fail: {outcome:.600?}") };
-                assert_reason(guest, said, reason);
+            if *faults != 2 * ROWS - 1 {
+                return wrong(&format!("{faults} instances were spent"));
             }
+            rows.iter().try_for_each(|row| match row {
+                Row::CallFails(said) => judge_reason(guest, said, reason),
+                _ => wrong("each call should fail"),
+            })
         }
         (Expect::RefusesTable(reason), Outcome::Table(CallError::Refused(said)))
-        | (Expect::FailsOnTable(reason), Outcome::Table(CallError::Trapped(said))) => assert_reason(guest, said, reason),
-        (Expect::Refused(step, reason), Outcome::Refused(refusal)) => {
-            assert_eq!(refusal.step, *step, "{guest}: {refusal}");
-            assert_reason(guest, &refusal.reason, reason);
+        | (Expect::FailsOnTable(reason), Outcome::Table(CallError::Trapped(said))) => judge_reason(guest, said, reason),
+        (Expect::Refused(step, reason), Outcome::Refused(refusal)) if refusal.step == *step => {
+            judge_reason(guest, &refusal.reason, reason)
         }
-        _ => panic!("{guest}: {outcome:.600?}"),
+        _ => wrong("should come out otherwise"),
     }
 }
 
 /// A reason says what is wrong, in a line that a terminal and a log can show.
+fn judge_reason(guest: &str, said: &str, expected: &str) -> Result<(), String> {
+    if !said.contains(expected) {
+        return Err(format!("{guest}: the reason should say {expected:?}: {said:.400}"));
+    }
+    if said.len() > 4096 || said.chars().any(char::is_control) {
+        return Err(format!("{guest}: a reason of {} bytes, or with control characters: {said:.400?}", said.len()));
+    }
+    Ok(())
+}
+
 #[track_caller]
 fn assert_reason(guest: &str, said: &str, expected: &str) {
-    assert!(said.contains(expected), "{guest}: the reason should say {expected:?}: {said:.600}");
-    assert!(said.len() <= 4096, "{guest}: a reason of {} bytes", said.len());
-    assert!(!said.chars().any(char::is_control), "{guest}: a reason with control characters: {said:.600?}");
+    assert_eq!(judge_reason(guest, said, expected), Ok(()));
 }
 
 fn said(says: &Says, row: u32) -> Row {
@@ -126,9 +150,9 @@ fn said(says: &Says, row: u32) -> Row {
 
 /// Whatever a guest did, the next one is served.
 #[track_caller]
-fn assert_unharmed(plugin: &Plugin) {
+fn assert_unharmed(plugin: &Plugin, after: &str) {
     let Outcome::Rows { rows, faults: 0 } = harness::live(Ok(plugin), &settings("drop"), 2) else {
-        panic!("a harmless guest should be served as before")
+        panic!("a harmless guest should be served as before {after}")
     };
     assert_eq!(rows, [Row::Drop, Row::Drop]);
 }

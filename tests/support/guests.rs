@@ -76,9 +76,11 @@ fn lock() -> File {
 }
 
 fn build(packages: &[&str], describe: Option<&str>) {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // The script knows which compiler has the wasm target.
+    let mut cargo = Command::new(root().join("scripts/with-wasm.sh"));
     cargo
         .current_dir(root())
+        .arg(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--quiet", "--profile", "plugin", "--target", "wasm32-unknown-unknown", "--target-dir"])
         .arg(target())
         .args(packages)
@@ -88,10 +90,6 @@ fn build(packages: &[&str], describe: Option<&str>) {
         .env_remove("HOSTILE_DESCRIBE");
     if let Some(deed) = describe {
         cargo.env("HOSTILE_DESCRIBE", deed);
-    }
-    // `make setup` leaves the compiler's path here where the pinned one has no wasm target.
-    if let Ok(rustc) = fs::read_to_string(root().join("target/wasm-rustc")) {
-        cargo.env("RUSTC", rustc.trim());
     }
     let result = cargo.output().expect("cargo can be run");
     let said = String::from_utf8_lossy(&result.stderr);

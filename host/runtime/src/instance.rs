@@ -10,6 +10,7 @@ use crate::bindings::TransformPre;
 use crate::contract::{Batch, CallError, Description, Guest, RawOutput, Table};
 use crate::engine::{Sandbox, ticks};
 use crate::load::Bindings;
+use crate::reason::readable;
 
 /// A running instance. After [`CallError::Trapped`] it must be replaced by a new one.
 pub struct Instance {
@@ -25,6 +26,7 @@ pub(crate) struct HostState {
     table_elements_left: usize,
     refused: Option<&'static str>,
     log_messages_left: u32,
+    log_messages_dropped: u64,
 }
 
 impl Instance {
@@ -36,6 +38,7 @@ impl Instance {
             table_elements_left: limits.table_elements,
             refused: None,
             log_messages_left: limits.log_messages_per_call,
+            log_messages_dropped: 0,
         };
         let mut store = Store::new(&sandbox.engine, state);
         store.limiter(|state| state);
@@ -59,7 +62,7 @@ impl Instance {
         let time = self.sandbox.limits.setup_time;
         self.prepare(time, 1 << 20);
         let result = self.bindings.rowmill_plugin_guest().call_configure(&mut self.store, settings);
-        self.answer(result, time)?.map_err(CallError::Refused)
+        self.answer(result, time)?.map_err(|reason| CallError::Refused(readable(&reason)))
     }
 
     /// Sets the limits of the next call: its time, and the bytes that it may answer.
@@ -71,7 +74,12 @@ impl Instance {
         state.refused = None;
     }
 
-    fn answer<T>(&self, result: wasmtime::Result<T>, time: Duration) -> Result<T, CallError> {
+    fn answer<T>(&mut self, result: wasmtime::Result<T>, time: Duration) -> Result<T, CallError> {
+        let state = self.store.data_mut();
+        let dropped = std::mem::take(&mut state.log_messages_dropped);
+        if dropped > 0 {
+            tracing::warn!(target: "rowmill::plugin", plugin = %state.plugin, "{dropped} more messages of this call are not shown");
+        }
         result.map_err(|error| trapped(&self.store, &error, time, self.sandbox.limits.memory_bytes))
     }
 }
@@ -84,7 +92,7 @@ impl Guest for Instance {
             table.columns.iter().map(|column| types::Column { name: &column.name, kind: column.kind }).collect();
         let table_record = types::Table { id: table.id, database: &table.database, name: &table.name, columns: &columns, key: &table.key };
         let result = self.bindings.rowmill_plugin_guest().call_define_table(&mut self.store, table_record);
-        let wanted = self.answer(result, time)?.map_err(CallError::Refused)?;
+        let wanted = self.answer(result, time)?.map_err(|reason| CallError::Refused(readable(&reason)))?;
         let mut seen = vec![false; table.columns.len()];
         for &column in &wanted {
             match seen.get_mut(column as usize) {
@@ -121,8 +129,15 @@ fn trapped(store: &Store<HostState>, error: &wasmtime::Error, time: Duration, me
         (Some(what), _) => format!("it needs more {what} than the limit"),
         (None, Some(Trap::Interrupt)) => format!("it ran longer than the limit of {} ms", time.as_millis()),
         (None, Some(Trap::StackOverflow)) => "its stack overflowed: endless recursion?".to_string(),
+        (None, Some(Trap::MemoryOutOfBounds)) => {
+            "it left its memory: a wrong pointer, or endless recursion (a Rust plugin's stack lies at the memory's start)".to_string()
+        }
         (None, Some(Trap::UnreachableCodeReached)) => "it panicked or aborted (unreachable code)".to_string(),
         (None, Some(trap)) => format!("it trapped: {trap}"),
+        // Wasmtime has no type for it.
+        (None, None) if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
+            "its answer or message is longer than the limit".to_string()
+        }
         (None, None) => format!("its answer cannot be read: {}", error.root_cause()),
     };
     CallError::Trapped(reason)
@@ -166,14 +181,13 @@ impl types::Host for HostState {}
 
 impl log::Host for HostState {
     fn log(&mut self, level: log::Level, message: String) {
-        // A plugin that logs each row must not drown the log: so many a call, the rest is dropped.
-        let Some(left) = self.log_messages_left.checked_sub(1) else { return };
+        // A plugin that logs each row must not drown the log: so many a call, the rest is counted.
+        let Some(left) = self.log_messages_left.checked_sub(1) else {
+            self.log_messages_dropped += 1;
+            return;
+        };
         self.log_messages_left = left;
-        let mut message = message.replace(|c: char| c.is_control(), " ");
-        if message.len() > 1024 {
-            let end = (0..=1024).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
-            message.truncate(end);
-        }
+        let message = readable(&message);
         let plugin = &self.plugin;
         match level {
             log::Level::Debug => tracing::debug!(target: "rowmill::plugin", %plugin, "{message}"),

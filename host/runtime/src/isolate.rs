@@ -83,3 +83,6 @@ impl Isolation<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,7 @@ pub mod literal;
 mod load;
 mod output;
 mod pattern;
+mod reason;
 
 pub use contract::{Batch, CONTRACT_VERSION, CallError, Column, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table};
 pub use document::{ColumnNames, Document, DocumentOperation, Documents};

@@ -20,17 +20,46 @@ fn is_plain(bytes: &[u8]) -> bool {
     memchr2(b'"', b'\\', bytes).is_none() && bytes.iter().all(|&byte| byte >= 0x20) && std::str::from_utf8(bytes).is_ok()
 }
 
+/// Arrays and objects may be nested this deep. Elasticsearch maps 20 levels of objects; what is deeper is a mistake.
+pub const MAX_DEPTH: u32 = 64;
+
 #[cold]
 fn check_thoroughly(bytes: &[u8]) -> Result<(), String> {
     // White space between tokens may hold line breaks, and a bulk request ends a document at the first.
     if memchr2(b'\n', b'\r', bytes).is_some() {
         return Err("not one line: it holds a line break".into());
     }
-    // serde_json keeps a depth limit of 128 of its own.
+    // serde_json neither looks at the bytes of a string that it skips nor limits how deep it skips.
+    if let Err(error) = std::str::from_utf8(bytes) {
+        return Err(format!("not UTF-8 from byte {} on", error.valid_up_to()));
+    }
+    if depth(bytes) > MAX_DEPTH {
+        return Err(format!("arrays and objects nested more than {MAX_DEPTH} deep"));
+    }
     match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("not JSON: {error}")),
     }
+}
+
+/// How deep arrays and objects are nested; exact for JSON, and some number for what is none.
+fn depth(bytes: &[u8]) -> u32 {
+    let (mut depth, mut deepest) = (0_u32, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for &byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Appends `text` as a JSON string.
@@ -81,8 +110,12 @@ mod tests {
         }
         refuses("{\"a\":\n1}", "line break");
         refuses("1}\n{\"delete\":{}}", "line break");
-        refuses("[".repeat(10_000), "not JSON");
-        refuses(b"\"\xff\"", "not JSON");
+        refuses(b"\"\xff\"", "not UTF-8");
+        refuses(b"[\"\xff\"]", "not UTF-8");
+        accepts(&format!("{}{}", "[".repeat(64), "]".repeat(64)));
+        accepts(&format!("[\"{}\\\"[\"]", "[".repeat(100)));
+        refuses(format!("{}{}", "[".repeat(65), "]".repeat(65)), "nested more than 64 deep");
+        refuses("[".repeat(10_000), "nested more than 64 deep");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::contract::{CONTRACT_VERSION, CallError, Description};
 use crate::engine::Sandbox;
 use crate::instance::{HostState, Instance};
 use crate::pattern::Pattern;
+use crate::reason::readable;
 
 /// Why a file is not used as a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +26,8 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(step: &'static str, reason: impl Into<String>) -> Self {
-        Self { step, reason: reason.into() }
+        // Names of a file's imports or the words of a plugin may be in it.
+        Self { step, reason: readable(&reason.into()) }
     }
 }
 
@@ -69,10 +71,7 @@ impl Plugin {
         let component = match kind {
             FileKind::Component => Component::new(&sandbox.engine, bytes),
             FileKind::CoreModule => {
-                check_core_module(bytes)?;
-                let component = wit_component::ComponentEncoder::default()
-                    .module(bytes)
-                    .and_then(|encoder| encoder.validate(false).encode())
+                let component = if check_core_module(bytes)? { make_component(bytes) } else { embed_contract(bytes).and_then(|bytes| make_component(&bytes)) }
                     .map_err(|error| Refusal::new("format", format!("no component can be made of this module: {error:#}")))?;
                 Component::new(&sandbox.engine, component)
             }
@@ -158,11 +157,26 @@ fn file_kind(bytes: &[u8]) -> Result<FileKind, Refusal> {
     }
 }
 
+fn make_component(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+    wit_component::ComponentEncoder::default().module(module)?.validate(false).encode()
+}
+
+/// Adds the contract's types to a module of a toolchain that writes none, by hand or in another language.
+fn embed_contract(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_source("rowmill-plugin.wit", include_str!("../../../wit/rowmill-plugin.wit"))?;
+    let world = resolve.select_world(&[package], Some("transform"))?;
+    let mut module = module.to_vec();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8)?;
+    Ok(module)
+}
+
 /// Refuses a core module by its imports and exports, in words that name what is wrong. What this lets through is
-/// checked again, by type, when the component is made and linked.
-fn check_core_module(bytes: &[u8]) -> Result<(), Refusal> {
+/// checked again, by type, when the component is made and linked. Tells whether the module says of what types it is.
+fn check_core_module(bytes: &[u8]) -> Result<bool, Refusal> {
     let broken = |error: wasmparser::BinaryReaderError| Refusal::new("format", format!("broken WebAssembly: {error}"));
     let mut exports = Vec::new();
+    let mut has_types = false;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(broken)? {
             Payload::ImportSection(section) => {
@@ -176,10 +190,12 @@ fn check_core_module(bytes: &[u8]) -> Result<(), Refusal> {
                     exports.push(export.map_err(broken)?.name);
                 }
             }
+            Payload::CustomSection(section) => has_types |= section.name().starts_with("component-type"),
             _ => {}
         }
     }
-    check_exports(exports.iter().map(|name| name.split('#').next().unwrap_or(name)))
+    check_exports(exports.iter().map(|name| name.split('#').next().unwrap_or(name)))?;
+    Ok(has_types)
 }
 
 fn check_component(sandbox: &Sandbox, component: &Component) -> Result<(), Refusal> {

@@ -4,6 +4,7 @@ use crate::contract::RawOutput;
 use crate::document::{Document, Documents};
 use crate::literal;
 use crate::pattern::Pattern;
+use crate::reason::cut;
 
 /// What an answer is checked against.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +26,7 @@ pub struct Expect<'a> {
 pub struct Output {
     pub(crate) words: Vec<u32>,
     pub(crate) bytes: Vec<u8>,
-    /// Each field name as JSON with its colon (`"name":`), ready to be copied.
+    /// Each field name as JSON with its colon (`"name":`), ready to be copied; nothing for a name that cannot be used.
     pub(crate) names: Vec<(u32, u32)>,
     pub(crate) encoded_names: Vec<u8>,
     /// Where each verdict starts in `words`.
@@ -68,6 +69,9 @@ impl<'a> Iterator for Edits<'a> {
     }
 }
 
+/// Longest reason with which a plugin fails an image, in bytes; more is cut.
+const MAX_REASON: usize = 1024;
+
 const KEEP: u32 = 0;
 const DROP: u32 = 1;
 const EDIT: u32 = 2;
@@ -83,7 +87,7 @@ impl Output {
     pub fn check(raw: RawOutput, expect: Expect<'_>) -> Result<Self, String> {
         let mut output = Self { words: raw.verdicts, bytes: raw.bytes, starts: Vec::with_capacity(expect.count as usize), ..Self::default() };
         output.encode_names(&raw.names)?;
-        let mut checker = Checker { output: &output, expect, at: 0, allowed_index: (0, 0) };
+        let mut checker = Checker { output: &output, raw_names: &raw.names, expect, at: 0, allowed_index: None };
         let mut starts = Vec::with_capacity(expect.count as usize);
         let mut refused = Vec::new();
         for image in 0..expect.count {
@@ -126,7 +130,7 @@ impl Output {
             DROP => Verdict::Drop,
             EDIT => Verdict::Edit(Edits { output: self, words: &words[2..2 + 3 * words[1] as usize] }),
             DOCUMENTS => Verdict::Documents(Documents::new(self, words[1], &words[2..])),
-            _ => Verdict::Fail(self.text(words[1], words[2])),
+            _ => Verdict::Fail(cut(self.text(words[1], words[2]), MAX_REASON)),
         }
     }
 
@@ -146,13 +150,26 @@ impl Output {
         }
         for range in ranges.chunks_exact(2) {
             let bytes = slice(&self.bytes, range[0], range[1]).ok_or("a name lies outside of the answer's bytes")?;
-            let name = std::str::from_utf8(bytes).map_err(|_| "a name is not UTF-8")?;
             let start = self.encoded_names.len() as u32;
-            literal::write_string(&mut self.encoded_names, name);
-            self.encoded_names.push(b':');
+            if let Ok(name) = field_name(bytes) {
+                literal::write_string(&mut self.encoded_names, name);
+                self.encoded_names.push(b':');
+            }
             self.names.push((start, self.encoded_names.len() as u32));
         }
         Ok(())
+    }
+}
+
+/// Longest name of a field, in bytes.
+const MAX_NAME: usize = 1024;
+
+fn field_name(bytes: &[u8]) -> Result<&str, String> {
+    match std::str::from_utf8(bytes) {
+        Err(_) => Err("a field name that is not UTF-8".into()),
+        Ok("") => Err("an empty field name".into()),
+        Ok(name) if name.len() > MAX_NAME => Err(format!("a field name of {} bytes, more than the limit of {MAX_NAME}", name.len())),
+        Ok(name) => Ok(name),
     }
 }
 
@@ -163,10 +180,12 @@ fn slice(bytes: &[u8], start: u32, len: u32) -> Option<&[u8]> {
 /// Walks the words once. An `Err` is the end of the whole answer; `Ok(Some(reason))` refuses one image.
 struct Checker<'a> {
     output: &'a Output,
+    /// The names as the guest told them, for the reason why one cannot be used.
+    raw_names: &'a [u32],
     expect: Expect<'a>,
     at: usize,
     /// The range that last passed the list of allowed indices: most documents of a batch name the same.
-    allowed_index: (u32, u32),
+    allowed_index: Option<(u32, u32)>,
 }
 
 type Structure<T> = Result<T, String>;
@@ -245,9 +264,9 @@ impl Checker<'_> {
         if flags & Document::HAS_INDEX != 0 {
             let range = self.range()?;
             let bytes = self.bytes(range)?;
-            if range != self.allowed_index {
+            if Some(range) != self.allowed_index {
                 match self.index(bytes) {
-                    None => self.allowed_index = range,
+                    None => self.allowed_index = Some(range),
                     reason => refused = refused.or(reason),
                 }
             }
@@ -280,14 +299,15 @@ impl Checker<'_> {
                 self.column(column)
             }
             Document::COLUMN_AS => {
-                self.name()?;
+                let name = self.name()?;
                 let column = self.word()?;
-                self.column(column)
+                name.or_else(|| self.column(column))
             }
             Document::LITERAL => {
-                self.name()?;
+                let name = self.name()?;
                 let range = self.range()?;
-                literal::check(self.bytes(range)?).err().map(|error| format!("a field's value is {error}"))
+                let bytes = self.bytes(range)?;
+                name.or_else(|| literal::check(bytes).err().map(|error| format!("a field's value is {error}")))
             }
             Document::ALL_EXCEPT => {
                 let mut refused = None;
@@ -298,9 +318,9 @@ impl Checker<'_> {
                 refused
             }
             Document::BEGIN => {
-                self.name()?;
+                let name = self.name()?;
                 *depth += 1;
-                (*depth > 64).then(|| "objects nested more than 64 deep".into())
+                name.or_else(|| (*depth > literal::MAX_DEPTH).then(|| format!("objects nested more than {} deep", literal::MAX_DEPTH)))
             }
             Document::END => match depth.checked_sub(1) {
                 Some(less) => {
@@ -313,9 +333,19 @@ impl Checker<'_> {
         })
     }
 
-    fn name(&mut self) -> Structure<()> {
+    fn name(&mut self) -> Structure<Option<String>> {
         let name = self.word()?;
-        if (name as usize) < self.output.names.len() { Ok(()) } else { Err(format!("name {name} of {}", self.output.names.len())) }
+        Ok(match self.output.names.get(name as usize) {
+            Some((start, end)) if start < end => None,
+            Some(_) => self.bad_name(name),
+            None => Some(format!("field name {name} of {}", self.output.names.len())),
+        })
+    }
+
+    #[cold]
+    fn bad_name(&self, name: u32) -> Option<String> {
+        let range = self.raw_names.get(2 * name as usize..)?.first_chunk::<2>()?;
+        field_name(slice(&self.output.bytes, range[0], range[1])?).err()
     }
 
     fn column(&self, column: u32) -> Option<String> {

@@ -19,7 +19,7 @@
     (i32.const 1296))
   ;; The description: name and version, no tables, mode image, no indices, no schema.
   (data (i32.const 1024) "\00\08\00\00\04\00\00\00" "\08\08\00\00\05\00\00\00")
-  (data (i32.const 2048) "wat!" "    " "1.0.0")
+  (data (i32.const 2048) "wat-" "    " "1.0.0")
   ;; 1280: ok with nothing. 1296: an output whose verdicts are the zeros from 131072 on, each of them keep.
   (data (i32.const 1296) "\00\00\02\00")
 )
