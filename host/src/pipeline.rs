@@ -34,6 +34,7 @@ use crate::sink::client::Client;
 use crate::sink::{Sink, Writer, WriterSettings, merge};
 use crate::source::{self, Intake, Stop};
 use crate::transform::chain::Chain;
+use crate::transform::plan::own_index;
 use crate::transform::{Shared, Transformer};
 
 /// A pipeline that is set up and not yet running.
@@ -200,6 +201,7 @@ impl Pipeline {
             None => (Sink::Null(metrics.clone()), None),
             Some(client) => {
                 let (sink, batches) = Sink::channel();
+                let routes = config.clone();
                 let settings = WriterSettings {
                     client,
                     bulk: bulk(&config),
@@ -207,6 +209,10 @@ impl Pipeline {
                     metrics: metrics.clone(),
                     dead_letters: dead_letters.clone(),
                     applies_truncates: config.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply),
+                    own_index: Box::new(move |table| {
+                        let (database, table) = table.split_once('.').unwrap_or(("", table));
+                        own_index(&routes, database, table)
+                    }),
                 };
                 let writer = Writer::new(settings, handle.abort.subscribe());
                 let handle = handle.clone();

@@ -7,7 +7,7 @@
 pub mod chain;
 mod images;
 mod mapping;
-mod plan;
+pub(crate) mod plan;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -35,6 +35,43 @@ pub fn built() -> &'static Guests {
     })
 }
 
+/// A folder with the two bundled plugins, as `make plugins` leaves it.
+///
+/// # Panics
+/// They cannot be built; the message says what to do.
+pub fn bundled() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let _lock = lock();
+        build(&["-p", "row-filter", "-p", "trade-document"], None);
+        folder_of("bundled", &[("row_filter", "10-row-filter"), ("trade_document", "20-trade-document")])
+    });
+    folder.clone()
+}
+
+/// A folder with `tests/guests/shaper` alone.
+///
+/// # Panics
+/// It cannot be built; the message says what to do.
+pub fn shaper() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let _lock = lock();
+        build(&["-p", "shaper"], None);
+        folder_of("shaper", &[("shaper", "shaper")])
+    });
+    folder.clone()
+}
+
+fn folder_of(name: &str, files: &[(&str, &str)]) -> PathBuf {
+    let to = folder().join(name);
+    fs::create_dir_all(&to).expect("a folder of plugins can be made");
+    for (built, file) in files {
+        replace(&output(built), &to.join(format!("{file}.wasm")));
+    }
+    to
+}
+
 /// The hostile guest built with `HOSTILE_DESCRIBE`, for what it does before it knows any settings.
 ///
 /// # Panics

@@ -1,9 +1,16 @@
 //! What the integration tests share: plugins built from source, scratch folders, fixtures, and waiting without sleeping.
 
+pub mod captures;
+pub mod elasticsearch;
+pub mod gateway;
 pub mod guests;
+pub mod kafka;
+pub mod tables;
 pub mod wait;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use tempfile::TempDir;
 
@@ -32,4 +39,19 @@ pub fn scratch(name: &str) -> TempDir {
     let parent = root().join("target/tmp");
     std::fs::create_dir_all(&parent).expect("target/tmp can be made");
     tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(parent).expect("a scratch folder can be made")
+}
+
+/// A name that no other test and no earlier run has: servers are used again, by tests side by side.
+pub fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_micros();
+    format!("{name}-{:x}-{:x}-{:x}", now, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The seed of a test's random choices, printed so that a failure can be had again with `ROWMILL_TEST_SEED`.
+pub fn seed() -> u64 {
+    let given = std::env::var("ROWMILL_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = given.unwrap_or_else(|| fastrand::u64(..));
+    eprintln!("seed: run again with ROWMILL_TEST_SEED={seed}");
+    seed
 }

@@ -20,13 +20,20 @@ pub fn until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool
 /// # Panics
 /// There is none within `deadline`; the message says `what` was waited for.
 #[track_caller]
-pub fn value<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn value<T>(what: &str, deadline: Duration, look: impl FnMut() -> Option<T>) -> T {
+    within(deadline, look).unwrap_or_else(|| panic!("waited {deadline:?} in vain: {what}"))
+}
+
+/// Waits until there is a value, and returns it; `None` when there is none within `deadline`.
+pub fn within<T>(deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
         if let Some(value) = look() {
-            return value;
+            return Some(value);
         }
-        assert!(start.elapsed() < deadline, "waited {deadline:?} in vain: {what}");
+        if start.elapsed() >= deadline {
+            return None;
+        }
         thread::park_timeout(PAUSE);
     }
 }

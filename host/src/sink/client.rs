@@ -198,7 +198,7 @@ impl Client {
     /// # Errors
     /// There was no answer.
     pub async fn scroll_start(&self, indices: &str) -> anyhow::Result<Answer> {
-        let body = json!({ "size": 1000, "sort": ["_doc"], "version": true, "_source": ["_rowmill", "_rowmill.*", "table", "version"] });
+        let body = json!({ "size": 1000, "sort": ["_doc"], "version": true, "_source": ["_rowmill", "_rowmill.*", "table", "index", "version"] });
         let query = [("scroll", "5m"), ("ignore_unavailable", "true"), ("allow_no_indices", "true")];
         self.json(Method::Post, &path(indices, "/_search"), &query, Some(&body)).await
     }

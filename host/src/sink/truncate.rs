@@ -17,7 +17,8 @@ use super::merge::SCRIPT_ID;
 use super::outcome::{self, Outcome};
 use crate::operation::Action;
 
-/// The index in which the versions of truncates are kept: a document a table.
+/// The index in which the versions of truncates are kept: a document for each table and index of its own, so that
+/// gateways that bring one table into several indices, each with versions of its own, do not cut each other's rows.
 const STATE_INDEX: &str = "rowmill-truncates";
 
 /// For each table the version of its latest truncate; rows below it are gone.
@@ -36,21 +37,25 @@ impl Floors {
 }
 
 /// Keeps a truncate's version for other instances and the next start.
-pub(super) async fn keep(client: &Client, table: &str, version: u64) -> anyhow::Result<()> {
+pub(super) async fn keep(client: &Client, table: &str, index: &str, version: u64) -> anyhow::Result<()> {
     if !client.has_index(STATE_INDEX).await? {
-        let mapping = json!({ "properties": { "table": { "type": "keyword" }, "version": { "type": "long" } } }).to_string();
+        let mapping = json!({ "properties": { "table": { "type": "keyword" }, "index": { "type": "keyword" }, "version": { "type": "long" } } }).to_string();
         client.create_index(STATE_INDEX, Some(&mapping)).await?;
     }
-    client.put_state(STATE_INDEX, table, version, &json!({ "table": table, "version": version })).await
+    let body = json!({ "table": table, "index": index, "version": version });
+    client.put_state(STATE_INDEX, &format!("{table} {index}"), version, &body).await
 }
 
-/// All versions that were kept.
-pub(super) async fn load(client: &Client) -> anyhow::Result<Vec<(Arc<str>, u64)>> {
+/// All versions that were kept for tables where they have the index of their own that `own_index` tells.
+pub(super) async fn load(client: &Client, own_index: &(dyn Fn(&str) -> String + Send + Sync)) -> anyhow::Result<Vec<(Arc<str>, u64)>> {
     let mut floors = Vec::new();
     each_page(client, STATE_INDEX, async |hits| {
         for hit in hits {
-            if let (Some(table), Some(version)) = (hit["_source"]["table"].as_str(), hit["_source"]["version"].as_u64()) {
-                floors.push((table.into(), version));
+            let kept = &hit["_source"];
+            if let (Some(table), Some(index), Some(version)) = (kept["table"].as_str(), kept["index"].as_str(), kept["version"].as_u64()) {
+                if own_index(table) == index {
+                    floors.push((table.into(), version));
+                }
             }
         }
         Ok(())

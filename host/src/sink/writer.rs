@@ -44,6 +44,8 @@ pub struct WriterSettings {
     pub dead_letters: DeadLetters,
     /// Whether any route applies truncates.
     pub applies_truncates: bool,
+    /// The index of a table's own, by the table's full name.
+    pub own_index: Box<dyn Fn(&str) -> String + Send + Sync>,
 }
 
 /// Writes operations to a cluster until its channel is closed and all is settled.
@@ -423,7 +425,7 @@ impl Writer {
         let version = truncate.operation().version;
         let index = self.settings.indices.name(truncate.operation().index);
         let others: Vec<String> = serde_json::from_slice(truncate.body()).unwrap_or_default();
-        self.patiently("keep the truncate", async |client| truncate::keep(client, &table, version).await).await?;
+        self.patiently("keep the truncate", async |client| truncate::keep(client, &table, &index, version).await).await?;
         let gone = self
             .patiently("apply the truncate", async |client| truncate::apply(client, &table, &index, &others, version).await)
             .await?;
@@ -435,7 +437,7 @@ impl Writer {
 
     async fn load_floors(&mut self) {
         loop {
-            match truncate::load(&self.settings.client).await {
+            match truncate::load(&self.settings.client, &*self.settings.own_index).await {
                 Ok(floors) => {
                     floors.into_iter().for_each(|(table, version)| self.floors.raise(&table, version));
                     return;
@@ -450,7 +452,7 @@ impl Writer {
 
     /// Learns of truncates that other instances met. What they left to us is dropped from now on.
     async fn refresh_floors(&mut self) {
-        if let Ok(floors) = truncate::load(&self.settings.client).await {
+        if let Ok(floors) = truncate::load(&self.settings.client, &*self.settings.own_index).await {
             floors.into_iter().for_each(|(table, version)| self.floors.raise(&table, version));
         }
     }

@@ -53,7 +53,7 @@ impl TablePlan {
                 Some(derived.as_str())
             }
         };
-        let name = route.index.clone().unwrap_or_else(|| index_name(&table.name));
+        let name = own_index(config, &table.database, &table.name);
         let index = indices.number(&name, mapping);
         let exact = chain.iter().flat_map(|(_, plugin)| plugin.indices.iter().filter(|pattern| pattern.is_exact()).map(move |pattern| (plugin, pattern)));
         let other_indices = exact.map(|(plugin, pattern)| indices.number(pattern.as_str(), plugin.mapping_of(pattern.as_str()))).filter(|other| *other != index).collect();
@@ -140,6 +140,11 @@ fn id_parts(table: &TableVersion, template: Option<&str>) -> Result<Vec<IdPart>,
         parts.push(IdPart::Text(rest.into()));
     }
     Ok(parts)
+}
+
+/// The index of a table's own: where its rows go without a plugin's word.
+pub(crate) fn own_index(config: &Config, database: &str, table: &str) -> String {
+    config.route(database, table).index.unwrap_or_else(|| index_name(table))
 }
 
 /// A table's name as the name of an index: lower case, and `-` for what Elasticsearch does not take.

@@ -1,0 +1,116 @@
+//! A plugin that does with a row whatever its settings say: filters it, edits it, chooses index and id by its columns,
+//! makes several documents of it, or gives its part to a merged document.
+
+use rowmill_sdk::{Description, Document, Fail, Out, Row, Transform};
+use serde::Deserialize;
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Shaper(Settings);
+
+/// What can be set; without any setting rows are kept.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Rows are kept where this column has this value.
+    keep: Option<(String, String)>,
+    /// The index is this text with the column's value behind it.
+    index: Option<(String, String)>,
+    /// The id is the value of this column.
+    id: Option<String>,
+    /// As many documents as this column says, with ids that end in their number; needs `id`.
+    copies: Option<String>,
+    /// This column has this text put before it.
+    edit: Option<(String, String)>,
+    /// The row is a part of the merged document whose id this column is; the part has all columns but this one.
+    merge: Option<String>,
+    /// A row fails that has this column.
+    fail: Option<String>,
+}
+
+impl Transform for Shaper {
+    const NAME: &'static str = "shaper";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    type Settings = Settings;
+
+    fn describe() -> Description {
+        Description::default().index("shaped-*")
+    }
+
+    fn new(settings: Settings) -> Result<Self, String> {
+        Ok(Self(settings))
+    }
+
+    fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
+        let settings = &self.0;
+        if let Some(column) = &settings.fail
+            && row.scalar(column.as_str()).is_ok_and(|value| value.is_some())
+        {
+            return Err(Fail::new("told to fail"));
+        }
+        if let Some((column, value)) = &settings.keep
+            && row.scalar(column.as_str())?.as_deref() != Some(value)
+        {
+            out.drop();
+            return Ok(());
+        }
+        if let Some(id) = &settings.merge {
+            let value = needed(row, id)?;
+            out.merge().id(value).all_except([id.as_str()]);
+            return Ok(());
+        }
+        if settings.index.is_none() && settings.id.is_none() {
+            match &settings.edit {
+                Some((column, text)) => {
+                    let value = format!("{text}{}", needed(row, column)?);
+                    out.edit().text(column.as_str(), &value);
+                }
+                None => out.keep(),
+            }
+            return Ok(());
+        }
+        let copies = match &settings.copies {
+            Some(column) => needed(row, column)?.parse().map_err(|_| row.wrong(column.as_str(), "expected a count"))?,
+            None => 1,
+        };
+        if copies == 0 {
+            out.drop();
+        }
+        for number in 0..copies {
+            self.shape(row, number, &mut out.document())?;
+        }
+        Ok(())
+    }
+}
+
+impl Shaper {
+    fn shape(&self, row: &Row<'_>, number: u32, document: &mut Document<'_, '_>) -> Result<(), Fail> {
+        let settings = &self.0;
+        if let Some((column, text)) = &settings.index {
+            document.index(format_args!("{text}{}", needed(row, column)?));
+        }
+        if let Some(column) = &settings.id {
+            let value = needed(row, column)?;
+            match settings.copies {
+                Some(_) => document.id(format_args!("{value}#{number}")),
+                None => document.id(value),
+            };
+        }
+        match &settings.edit {
+            Some((column, text)) => {
+                document.all_except([column.as_str()]).text(column.as_str(), &format!("{text}{}", needed(row, column)?));
+            }
+            None => {
+                document.all();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn needed(row: &Row<'_>, column: &str) -> Result<String, Fail> {
+    let value = row.scalar(column)?.ok_or_else(|| row.wrong(column, "expected a value"))?;
+    Ok(value.into_owned())
+}
+
+rowmill_sdk::export!(Shaper);

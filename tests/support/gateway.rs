@@ -1,0 +1,199 @@
+//! The gateway as a person runs it: the binary, a configuration file, an exit code and a line of JSON.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::wait;
+
+/// How long a run until caught up may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The binary, which lies beside the tests' own.
+///
+/// # Panics
+/// It is not built.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own file");
+    let profile = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
+    let binary = profile.join(format!("rowmill{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        binary.exists(),
+        "there is no {}: build it with `cargo build --workspace` (with the tests' profile), or run `cargo test --workspace`",
+        binary.display()
+    );
+    binary
+}
+
+/// A folder with a configuration in it.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where the configuration, the output and the dead letters are.
+    pub folder: TempDir,
+}
+
+/// What a run left.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// The line on standard output.
+    pub summary: Value,
+    /// What was logged.
+    pub log: String,
+}
+
+impl Run {
+    /// The run, if it ended in order.
+    ///
+    /// # Panics
+    /// It did not.
+    #[track_caller]
+    #[must_use]
+    pub fn ended_well(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}", self.log);
+        self
+    }
+
+    /// A number of the summary.
+    ///
+    /// # Panics
+    /// There is none of that name.
+    #[track_caller]
+    pub fn number(&self, name: &str) -> u64 {
+        let pointer = format!("/{}", name.replace('.', "/"));
+        self.summary.pointer(&pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {name} in {}", self.summary))
+    }
+}
+
+/// A running gateway; killed when it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Gateway {
+    /// A gateway with this configuration. Dead letters go to a file of its own folder unless the configuration has a
+    /// section for them.
+    ///
+    /// # Panics
+    /// The file cannot be written.
+    pub fn new(name: &str, configuration: &str) -> Self {
+        let folder = crate::scratch(name);
+        let gateway = Self { folder };
+        gateway.configure(configuration);
+        gateway
+    }
+
+    /// Replaces the configuration.
+    ///
+    /// # Panics
+    /// The file cannot be written.
+    pub fn configure(&self, configuration: &str) {
+        let mut text = configuration.to_string();
+        if !text.contains("[dead_letter]") {
+            text += &format!("\n[dead_letter]\nkind = \"file\"\npath = {:?}\n", self.letters_path().display().to_string());
+        }
+        std::fs::write(self.folder.path().join("rowmill.toml"), text).expect("the configuration can be written");
+    }
+
+    /// The file of dead letters.
+    pub fn letters_path(&self) -> PathBuf {
+        self.folder.path().join("dead-letter.ndjson")
+    }
+
+    /// The dead letters, one JSON object each.
+    ///
+    /// # Panics
+    /// A line is no JSON.
+    pub fn letters(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.letters_path()).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("a letter is a line of JSON")).collect()
+    }
+
+    /// Starts `rowmill run` with these further arguments.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[track_caller]
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let folder = self.folder.path();
+        let file = |name: &str| Stdio::from(File::create(folder.join(name)).expect("a file for what it says"));
+        let child = Command::new(binary())
+            .args(["run", "-c"])
+            .arg(folder.join("rowmill.toml"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .env_remove("ROWMILL_LOG")
+            .spawn()
+            .expect("the gateway starts");
+        Running { child, folder: folder.into() }
+    }
+
+    /// Runs until caught up.
+    #[track_caller]
+    pub fn run(&self) -> Run {
+        self.start(&["--until-caught-up"]).wait()
+    }
+}
+
+impl Running {
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// It does not end in minutes.
+    #[track_caller]
+    pub fn wait(mut self) -> Run {
+        let child = &mut self.child;
+        let end = wait::within(PATIENCE, || child.try_wait().expect("its state is known"));
+        let Some(status) = end else { panic!("it does not end; it says:\n{}", self.log()) };
+        self.told(status.code())
+    }
+
+    fn told(&self, code: Option<i32>) -> Run {
+        let out = read(&self.folder, "stdout");
+        let line = out.lines().last().unwrap_or_default();
+        Run { code, summary: serde_json::from_str(line).unwrap_or_default(), log: self.log() }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        read(&self.folder, "stderr")
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Panics
+    /// Its state cannot be asked.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("its state is known").is_none()
+    }
+
+    /// Ends it as a power cut would.
+    ///
+    /// # Panics
+    /// It cannot be killed.
+    pub fn kill(mut self) {
+        self.child.kill().expect("one's own child can be killed");
+        self.child.wait().expect("a killed child ends");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Ended already, or about to be; either is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    String::from_utf8_lossy(&std::fs::read(folder.join(name)).unwrap_or_default()).into_owned()
+}

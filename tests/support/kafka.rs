@@ -1,0 +1,153 @@
+//! A real Kafka as a test fills it and looks into it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::captures::Record;
+use crate::elasticsearch::skip;
+
+/// Names the brokers of a real Kafka.
+pub const VARIABLE: &str = "ROWMILL_TEST_KAFKA";
+
+/// Larger than the largest message of any test.
+const LARGEST: &str = "90000000";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A real Kafka.
+#[derive(Debug)]
+pub struct Kafka {
+    /// Its brokers.
+    pub brokers: String,
+}
+
+impl Kafka {
+    /// The real server, if the environment names one; else says that the test is skipped.
+    pub fn real() -> Option<Self> {
+        match std::env::var(VARIABLE) {
+            Ok(brokers) if !brokers.is_empty() => Some(Self { brokers }),
+            _ => {
+                skip(VARIABLE);
+                None
+            }
+        }
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.brokers).set("message.max.bytes", LARGEST);
+        client
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Panics
+    /// Kafka does not create it.
+    #[track_caller]
+    pub fn create(&self, topic: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("max.message.bytes", LARGEST);
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let made = runtime.block_on(admin.create_topics([&topic], &options)).expect("an answer");
+        for result in made {
+            result.expect("the topic is created");
+        }
+    }
+
+    /// Creates the topics of these records, each with three partitions, and writes the records as they are: partition,
+    /// key, headers, time stamp, tombstones, and each partition's order.
+    ///
+    /// # Panics
+    /// Kafka does not take them.
+    #[track_caller]
+    pub fn load(&self, records: &[Record]) {
+        for topic in records.iter().map(|record| record.topic.as_str()).collect::<BTreeSet<_>>() {
+            self.create(topic, 3);
+        }
+        self.produce(records);
+    }
+
+    /// Writes records to topics that exist.
+    ///
+    /// # Panics
+    /// Kafka does not take them.
+    #[track_caller]
+    pub fn produce(&self, records: &[Record]) {
+        let mut client = self.client();
+        client.set("enable.idempotence", "true").set("linger.ms", "5");
+        let producer: ThreadedProducer<DefaultProducerContext> = client.create().expect("a producer");
+        for record in records {
+            let mut headers = OwnedHeaders::new();
+            for (name, value) in &record.headers {
+                headers = headers.insert(Header { key: name, value: value.as_ref() });
+            }
+            let mut message: BaseRecord<'_, [u8], [u8]> =
+                BaseRecord::to(&record.topic).partition(record.partition).timestamp(record.timestamp).headers(headers);
+            message.key = record.key.as_deref();
+            message.payload = record.value.as_deref();
+            producer.send(message).map_err(|(error, _)| error).expect("the record is taken");
+        }
+        producer.flush(PATIENCE).expect("all records are acknowledged");
+    }
+
+    /// What a group has committed: the next offset by topic and partition.
+    ///
+    /// # Panics
+    /// Kafka does not answer.
+    #[track_caller]
+    pub fn committed(&self, group: &str, topics: &BTreeSet<String>) -> BTreeMap<(String, i32), i64> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        for topic in topics {
+            (0..3).for_each(|partition| drop(list.add_partition(topic, partition)));
+        }
+        let committed = consumer.committed_offsets(list, PATIENCE).expect("the offsets");
+        let number = |offset| match offset {
+            Offset::Offset(offset) => offset,
+            _ => 0,
+        };
+        committed.elements().iter().map(|one| ((one.topic().to_string(), one.partition()), number(one.offset()))).collect()
+    }
+
+    /// The first `count` records of a topic, of whatever partition.
+    ///
+    /// # Panics
+    /// There are not so many within a minute.
+    #[track_caller]
+    pub fn read(&self, topic: &str, count: usize) -> Vec<Record> {
+        let consumer: BaseConsumer = self.client().set("group.id", "reads-without-committing").create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the topic's partitions");
+        let mut list = TopicPartitionList::new();
+        for partition in metadata.topics()[0].partitions() {
+            list.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("a partition");
+        }
+        consumer.assign(&list).expect("an assignment");
+        let start = Instant::now();
+        let mut records = Vec::new();
+        while records.len() < count {
+            assert!(start.elapsed() < PATIENCE, "{} of {count} records of {topic}", records.len());
+            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let message = message.expect("a record");
+            let headers = message.headers().map(|headers| {
+                headers.iter().map(|header| (header.key.to_string(), header.value.map(<[u8]>::to_vec))).collect()
+            });
+            records.push(Record {
+                topic: message.topic().into(),
+                partition: message.partition(),
+                offset: message.offset(),
+                timestamp: message.timestamp().to_millis().unwrap_or(-1),
+                headers: headers.unwrap_or_default(),
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
+            });
+        }
+        records
+    }
+}
