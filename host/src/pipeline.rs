@@ -200,18 +200,19 @@ impl Pipeline {
             None => (Sink::Null(metrics.clone()), None),
             Some(client) => {
                 let (sink, batches) = Sink::channel();
-                let writer = Writer::new(WriterSettings {
+                let settings = WriterSettings {
                     client,
                     bulk: bulk(&config),
                     indices: indices.clone(),
                     metrics: metrics.clone(),
                     dead_letters: dead_letters.clone(),
                     applies_truncates: config.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply),
-                });
-                let (abort, handle) = (handle.abort.subscribe(), handle.clone());
+                };
+                let writer = Writer::new(settings, handle.abort.subscribe());
+                let handle = handle.clone();
                 let runtime = runtime.handle().clone();
                 let thread = std::thread::Builder::new().name("writer".into()).spawn(move || {
-                    if let Err(error) = runtime.block_on(writer.run(batches, abort)) {
+                    if let Err(error) = runtime.block_on(writer.run(batches)) {
                         handle.fail(error);
                     }
                 })?;
@@ -256,6 +257,15 @@ impl Pipeline {
         }
         let stopped = handle.stop.is_requested();
         ready.set(false);
+        if stopped {
+            // The end has a deadline: what is not settled by then is read again by the next run.
+            let handle = handle.clone();
+            let deadline = config.pipeline.shutdown_timeout;
+            runtime.spawn(async move {
+                tokio::time::sleep(deadline).await;
+                handle.abort();
+            });
+        }
         for thread in workers.into_iter().chain(writer) {
             if thread.join().is_err() {
                 handle.fail(anyhow::anyhow!("a thread ended by a bug in Rowmill; its last message is above. What was not settled will be read again"));

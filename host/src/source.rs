@@ -66,6 +66,8 @@ struct Lane {
     worker: usize,
     /// The offset after the last record that was read.
     next_offset: i64,
+    /// The size of the batch before: the next one will be about as large.
+    usual_bytes: usize,
 }
 
 /// Collects records by partition and hands them to the workers, each partition always to the same one.
@@ -102,7 +104,7 @@ impl Lanes {
         let progress = Progress::new(partition.clone(), clock_seconds, self.intake.bytes.clone());
         let number = self.lanes.len();
         let worker = number % self.intake.workers.len();
-        let lane = Lane { progress: progress.clone(), batch: RecordBatch::new(partition.clone()), since: Instant::now(), worker, next_offset: -1 };
+        let lane = Lane { progress: progress.clone(), batch: RecordBatch::new(partition.clone()), since: Instant::now(), worker, next_offset: -1, usual_bytes: 0 };
         match self.by_partition.get(&partition) {
             // The same worker as before: what the old assignment left there comes first.
             Some(&known) => self.lanes[known] = Lane { worker: self.lanes[known].worker, ..lane },
@@ -120,9 +122,7 @@ impl Lanes {
         let entry = &mut self.lanes[lane];
         if entry.batch.records.is_empty() {
             entry.since = Instant::now();
-            if entry.batch.bytes.capacity() == 0 {
-                entry.batch.bytes.reserve(value.map_or(0, <[u8]>::len) * 2);
-            }
+            entry.batch.bytes.reserve(entry.usual_bytes);
         }
         entry.batch.push(offset, timestamp, key, value, headers);
         entry.next_offset = offset + 1;
@@ -131,12 +131,19 @@ impl Lanes {
         }
     }
 
-    /// Hands over all batches that are not empty.
+    /// Hands over all batches that are not empty, as long as the workers have room.
     pub fn flush(&mut self) {
         for lane in 0..self.lanes.len() {
             if !self.lanes[lane].batch.records.is_empty() {
                 self.hand_over(lane);
             }
+        }
+    }
+
+    /// Hands over everything, waiting for the workers; ends early when the source is asked to end.
+    pub fn flush_all(&mut self) {
+        while !self.lanes.iter().all(|lane| lane.batch.records.is_empty()) && !self.intake.stop.is_requested() {
+            self.flush();
         }
     }
 
@@ -157,11 +164,12 @@ impl Lanes {
     }
 
     fn hand_over(&mut self, lane: usize) {
-        // In order: what is held goes first.
-        while self.held.is_some() && !self.intake.stop.is_requested() {
-            self.retry_held();
+        // In order: what is held goes first. Without room the batch just grows on: this thread must poll.
+        if !self.retry_held() {
+            return;
         }
         let entry = &mut self.lanes[lane];
+        entry.usual_bytes = entry.batch.bytes.len();
         let empty = RecordBatch::new(entry.batch.partition.clone());
         let records = std::mem::replace(&mut entry.batch, empty);
         let ticket = entry.progress.ticket(entry.next_offset, records.bytes.len());

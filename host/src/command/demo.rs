@@ -12,7 +12,7 @@ use crate::config::{Config, Overrides, read_text};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::sink::client::Client;
-use crate::source::Stop;
+use crate::source::{Stop, demo::captured_trade};
 use crate::transform::chain::Chain;
 
 pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
@@ -73,8 +73,8 @@ fn show_documents(client: &Client) {
             }
         }
         if let Ok(Some(document)) = client.document("trade", "4").await {
-            print_line("\nRow 4 of shop.trade has 41 columns; Canal writes it as");
-            print_line("  {\"id\":\"4\",\"trade_no\":\"T20260000000004\",\"buyer_id\":\"1004\",…,\"status\":\"4\",\"tags\":\"1\",\"amount\":\"399.64\",…}");
+            print_line("\nRow 4 of shop.trade, 41 columns, as Canal wrote it:");
+            print_line(&format!("  {}", shorten(&captured_trade("4").unwrap_or_default(), 900)));
             print_line("Its document is");
             print_line(&format!("  {}\n", shorten(&document, 900)));
         }

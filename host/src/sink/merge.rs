@@ -67,3 +67,63 @@ pub fn merge(context: &mut ScriptContext<'_>) {
         context.op = ScriptOp::None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A document after these parts were merged, each `(table, version, fields)`.
+    fn merged(parts: &[(&str, u64, Value)]) -> Map<String, Value> {
+        let mut source = Map::new();
+        for (place, (table, version, fields)) in parts.iter().enumerate() {
+            let params = json!({ "parts": [{ "source": table, "version": version, "fields": fields }] });
+            let mut context = ScriptContext {
+                index: "orders",
+                id: "1",
+                source: &mut source,
+                params: &params,
+                is_new: place == 0,
+                op: ScriptOp::Index,
+                failure: None,
+            };
+            merge(&mut context);
+            assert_eq!(context.failure, None);
+        }
+        source
+    }
+
+    #[test]
+    fn any_order_of_arrival_ends_in_the_same_document() {
+        let parts = [
+            ("orders", 1, json!({ "state": "open", "note": "x" })),
+            ("orders", 4, json!({ "state": "paid" })),
+            ("customers", 2, json!({ "name": "Ana" })),
+            ("customers", 3, json!({})),
+        ];
+        let expected = merged(&parts);
+        assert_eq!(expected.get("state"), Some(&json!("paid")));
+        assert_eq!(expected.get("note"), None, "a field that the newer part lacks is gone");
+        assert_eq!(expected.get("name"), None, "a part that was taken out stays out");
+        for first in 0..4 {
+            for second in 0..4 {
+                for third in 0..4 {
+                    let order = [first, second, third, 6_usize.wrapping_sub(first + second + third)];
+                    if order.iter().copied().collect::<std::collections::HashSet<_>>().len() == 4 && order[3] < 4 {
+                        assert_eq!(merged(&order.map(|place| parts[place].clone())), expected, "{order:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_document_is_not_merged_into() {
+        let mut source: Map<String, Value> = Map::new();
+        source.insert("id".into(), json!(1));
+        let params = json!({ "parts": [{ "source": "orders", "version": 1, "fields": {} }] });
+        let mut context =
+            ScriptContext { index: "orders", id: "1", source: &mut source, params: &params, is_new: false, op: ScriptOp::Index, failure: None };
+        merge(&mut context);
+        assert!(context.failure.is_some());
+    }
+}

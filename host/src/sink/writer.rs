@@ -61,6 +61,7 @@ pub struct Writer {
     bytes_now: usize,
     in_flight_now: f64,
     closed: bool,
+    abort: watch::Receiver<bool>,
     /// Set while there is no answer at all, so that it is said once and not at every attempt.
     unreachable: bool,
 }
@@ -99,8 +100,9 @@ impl ItemError {
 }
 
 impl Writer {
-    /// A writer that has nothing to write yet.
-    pub fn new(settings: WriterSettings) -> Self {
+    /// A writer that has nothing to write yet. `abort` ends it at once: what is not settled then stays so, and is read
+    /// again by the next run.
+    pub fn new(settings: WriterSettings, abort: watch::Receiver<bool>) -> Self {
         Self {
             pending: Pending::new(),
             inbox: VecDeque::new(),
@@ -113,17 +115,16 @@ impl Writer {
             in_flight_now: settings.bulk.in_flight as f64,
             closed: false,
             unreachable: false,
+            abort,
             settings,
         }
     }
 
     /// Writes what comes until the channel is closed and everything is settled.
     ///
-    /// `abort` ends it at once: what is not settled then stays so, and is read again by the next run.
-    ///
     /// # Errors
     /// Elasticsearch gave an answer after which nothing can go on.
-    pub async fn run(mut self, mut batches: mpsc::Receiver<OperationBatch>, mut abort: watch::Receiver<bool>) -> anyhow::Result<()> {
+    pub async fn run(mut self, mut batches: mpsc::Receiver<OperationBatch>) -> anyhow::Result<()> {
         if self.settings.applies_truncates {
             self.load_floors().await;
         }
@@ -145,7 +146,7 @@ impl Writer {
             let wait = self.wait();
             tokio::select! {
                 biased;
-                _ = abort.changed() => return Ok(()),
+                _ = self.abort.changed() => return Ok(()),
                 Some(done) = self.requests.join_next() => match done {
                     Ok((entries, answer, time)) => self.settle(entries, answer, time)?,
                     Err(error) => anyhow::bail!("a bulk request ended unexpectedly: {error}"),
@@ -245,7 +246,10 @@ impl Writer {
                 Err(error) => {
                     let wait = backoff(attempt);
                     tracing::warn!(%error, again_in_ms = wait.as_millis() as u64, "cannot {what}");
-                    tokio::time::sleep(wait).await;
+                    tokio::select! {
+                        _ = self.abort.changed() => anyhow::bail!("ended while trying to {what}: {error}"),
+                        () = tokio::time::sleep(wait) => {}
+                    }
                 }
             }
         }

@@ -97,6 +97,17 @@ fn keep_changing(producer: &BaseProducer, records: &[CapturedRecord], stop: &Sto
     Ok(())
 }
 
+/// The last row with this id that the captured stream has of the table `trade`, as Canal wrote it.
+pub fn captured_trade(id: &str) -> Option<String> {
+    let mut found = None;
+    for record in Captures::new(STREAM, "demo").flatten().filter(|record| record.topic == "shop_trade") {
+        let message: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default()).ok()?;
+        let rows = message["data"].as_array().into_iter().flatten();
+        found = rows.filter(|row| row["id"] == id).map(ToString::to_string).last().or(found);
+    }
+    found
+}
+
 fn produce(producer: &BaseProducer, record: &CapturedRecord) -> anyhow::Result<()> {
     let mut message = BaseRecord::<[u8], [u8]>::to(&record.topic).partition(record.partition).timestamp(record.timestamp);
     if let Some(key) = &record.key {

@@ -69,7 +69,7 @@ pub fn run(path: &Path, intake: Intake) -> anyhow::Result<()> {
             Err(crossbeam_channel::RecvTimeoutError::Disconnected) => break,
         }
     }
-    lanes.flush();
+    lanes.flush_all();
     while !lanes.is_settled() && !lanes.intake().stop.is_requested() {
         lanes.retry_held();
         std::thread::park_timeout(Duration::from_millis(2));

@@ -188,8 +188,16 @@ impl ConsumerContext for Rebalancer {
         }
     }
 
-    fn commit_callback(&self, result: Result<(), KafkaError>, _offsets: &TopicPartitionList) {
+    fn commit_callback(&self, result: Result<(), KafkaError>, offsets: &TopicPartitionList) {
         if let Err(error) = result {
+            let mut assignment = self.lock();
+            for element in offsets.elements() {
+                let partition = TopicPartition { topic: element.topic().into(), partition: element.partition() };
+                if let Some(open) = assignment.open.get_mut(&partition) {
+                    open.committed = None;
+                }
+            }
+            drop(assignment);
             if !matches!(error, KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) {
                 tracing::warn!(%error, "offsets could not be committed; they are tried again");
             }
@@ -262,7 +270,7 @@ pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
             None => lanes.flush(),
             Some(Ok(message)) => {
                 last_record = Instant::now();
-                take_assignment(&consumer, &mut lanes);
+                paused &= !take_assignment(&consumer, &mut lanes);
                 if let Some(lane) = lanes.lane(message.topic(), message.partition()) {
                     let timestamp = message.timestamp().to_millis().unwrap_or(-1);
                     match message.headers() {
@@ -289,7 +297,7 @@ pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
             continue;
         }
         looked = Instant::now();
-        take_assignment(&consumer, &mut lanes);
+        paused &= !take_assignment(&consumer, &mut lanes);
         ever_assigned |= !consumer.context().lock().open.is_empty();
         lanes.retry_held();
         if lanes.is_full() && !paused {
@@ -326,22 +334,26 @@ pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
 }
 
 /// Opens and closes lanes as the rebalance callback said.
-fn take_assignment(consumer: &BaseConsumer<Rebalancer>, lanes: &mut Lanes) {
+///
+/// Returns whether there are new partitions: they are not paused, whatever the others are.
+fn take_assignment(consumer: &BaseConsumer<Rebalancer>, lanes: &mut Lanes) -> bool {
     let (assigned, revoked) = {
         let mut assignment = consumer.context().lock();
         if assignment.assigned.is_empty() && assignment.revoked.is_empty() {
-            return;
+            return false;
         }
         (std::mem::take(&mut assignment.assigned), std::mem::take(&mut assignment.revoked))
     };
     for partition in revoked {
         lanes.close(&partition);
     }
+    let new = !assigned.is_empty();
     let mut assignment = consumer.context().lock();
     for Assigned { partition, clock_seconds, start, end } in assigned {
         let progress = lanes.open(partition.clone(), clock_seconds);
         assignment.open.insert(partition, Open { progress, committed: None, end_at_start: end, start });
     }
+    new
 }
 
 /// Whether each partition's end at start-up is read and settled. The last offsets of a partition can hold no record

@@ -1,0 +1,152 @@
+//! What waits: folding, order, and what is in flight.
+
+use proptest::prelude::*;
+use rowmill_decode::{RecordBatch, Span, TopicPartition};
+
+use super::*;
+use crate::checkpoint::Progress;
+use crate::operation::{Action, IndexNumber, SourceBatch};
+
+/// A batch of operations on documents `d0`, `d1`, …: action, document, version, table.
+fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
+    let partition = TopicPartition { topic: "t".into(), partition: 0 };
+    let progress = Progress::new(partition.clone(), 0, Arc::default());
+    let source = Arc::new(SourceBatch { records: RecordBatch::new(partition), ticket: progress.ticket(1, 0) });
+    let mut batch = OperationBatch::new(source);
+    batch.tables = vec!["a".into(), "b".into()];
+    for &(action, document, version, table) in operations {
+        let start = batch.bytes.len() as u32;
+        batch.bytes.extend_from_slice(format!("d{document}").as_bytes());
+        let id = Span { start, end: batch.bytes.len() as u32 };
+        let operation = Operation { action, index: IndexNumber(0), id, routing: None, body: Span::default(), version, record: 0, table, producer: u16::MAX };
+        batch.operations.push(operation);
+    }
+    Arc::new(batch)
+}
+
+fn add_all(pending: &mut Pending, batch: &Arc<OperationBatch>) {
+    for number in 0..batch.operations.len() {
+        pending.add(OperationRef::new(batch, number), Instant::now());
+    }
+}
+
+fn versions(entries: &[Entry]) -> Vec<Vec<u64>> {
+    entries.iter().map(|entry| entry.operations.iter().map(|operation| operation.operation().version).collect()).collect()
+}
+
+#[test]
+fn the_newest_of_a_document_is_sent_whatever_the_order() {
+    let mut pending = Pending::new();
+    add_all(&mut pending, &batch(&[(Action::Index, 1, 5, 0), (Action::Delete, 1, 7, 0), (Action::Index, 1, 6, 0), (Action::Index, 2, 1, 0)]));
+    let taken = pending.take(usize::MAX, usize::MAX);
+    assert_eq!(versions(&taken), [vec![7], vec![1]]);
+    assert_eq!(taken[0].folded.len(), 2);
+    assert_eq!(pending.n_folded, 2);
+}
+
+#[test]
+fn of_equal_versions_the_later_holds() {
+    let mut pending = Pending::new();
+    add_all(&mut pending, &batch(&[(Action::Delete, 1, 5, 0), (Action::Index, 1, 5, 0)]));
+    assert_eq!(pending.take(usize::MAX, usize::MAX)[0].operations[0].operation().action, Action::Index);
+}
+
+#[test]
+fn parts_of_a_merged_document_are_folded_table_by_table() {
+    let mut pending = Pending::new();
+    add_all(&mut pending, &batch(&[(Action::Merge, 1, 5, 0), (Action::Merge, 1, 9, 1), (Action::MergeRemove, 1, 6, 0), (Action::Merge, 1, 8, 1)]));
+    assert_eq!(versions(&pending.take(usize::MAX, usize::MAX)), [vec![6, 9]]);
+}
+
+#[test]
+fn a_document_in_flight_waits_and_its_neighbours_do_not() {
+    let mut pending = Pending::new();
+    add_all(&mut pending, &batch(&[(Action::Index, 1, 1, 0)]));
+    let first = pending.take(usize::MAX, usize::MAX);
+    add_all(&mut pending, &batch(&[(Action::Index, 1, 2, 0), (Action::Index, 2, 1, 0)]));
+    let second = pending.take(usize::MAX, usize::MAX);
+    assert_eq!(versions(&second), [vec![1]]);
+    assert_eq!(second[0].operations[0].id(), b"d2");
+    pending.settled(&first[0]);
+    let third = pending.take(usize::MAX, usize::MAX);
+    assert_eq!(versions(&third), [vec![2]]);
+    pending.settled(&second[0]);
+    pending.settled(&third[0]);
+    assert!(pending.is_empty());
+    assert_eq!(pending.ready_bytes(), 0);
+}
+
+#[test]
+fn what_is_sent_again_takes_in_what_came_meanwhile_and_waits_for_its_time() {
+    let mut pending = Pending::new();
+    add_all(&mut pending, &batch(&[(Action::Index, 1, 1, 0)]));
+    let entry = pending.take(usize::MAX, usize::MAX).remove(0);
+    add_all(&mut pending, &batch(&[(Action::Index, 1, 2, 0)]));
+    let due = Instant::now() + std::time::Duration::from_secs(60);
+    pending.again(entry, due);
+    assert_eq!(pending.ready(), 0);
+    assert_eq!(pending.next_due(), Some(due));
+    pending.wake(due);
+    let again = pending.take(usize::MAX, usize::MAX);
+    assert_eq!(versions(&again), [vec![2]]);
+    assert_eq!(again[0].folded.len(), 1);
+}
+
+#[test]
+fn a_request_ends_at_its_limits_but_always_holds_one() {
+    let mut pending = Pending::new();
+    add_all(&mut pending, &batch(&[(Action::Index, 1, 1, 0), (Action::Index, 2, 1, 0), (Action::Index, 3, 1, 0)]));
+    assert_eq!(pending.take(1, 10).len(), 1);
+    assert_eq!(pending.take(usize::MAX, 1).len(), 1);
+    assert_eq!(pending.take(usize::MAX, 10).len(), 1);
+}
+
+proptest! {
+    /// Whatever is added, taken, settled and sent again: at the end each document was written with its newest version
+    /// last, no document was in flight twice at a time, and every operation was accounted for once.
+    #[test]
+    fn every_operation_is_accounted_for(steps in proptest::collection::vec((0..4_u8, 0..5_u32, 1..50_u64), 1..200)) {
+        let mut pending = Pending::new();
+        let mut in_flight: Vec<Entry> = Vec::new();
+        let mut newest = std::collections::HashMap::new();
+        let mut written: std::collections::HashMap<Vec<u8>, u64> = Default::default();
+        let (mut added, mut accounted) = (0, 0);
+        let mut settle = |pending: &mut Pending, entry: Entry| {
+            accounted += entry.operations.len() + entry.folded.len();
+            let version = written.entry(entry.operations[0].id().to_vec()).or_default();
+            *version = entry.operations[0].operation().version.max(*version);
+            pending.settled(&entry);
+        };
+        for (step, document, version) in steps {
+            match step {
+                0 | 1 => {
+                    add_all(&mut pending, &batch(&[(Action::Index, document, version, 0)]));
+                    added += 1;
+                    let known = newest.entry(format!("d{document}").into_bytes()).or_insert(0);
+                    *known = version.max(*known);
+                }
+                2 => {
+                    in_flight.extend(pending.take(usize::MAX, 2));
+                    let mut ids: Vec<&[u8]> = in_flight.iter().map(|entry| entry.operations[0].id()).collect();
+                    let n = ids.len();
+                    ids.sort_unstable();
+                    ids.dedup();
+                    prop_assert_eq!(ids.len(), n, "a document is in flight twice");
+                }
+                _ if in_flight.is_empty() => {}
+                _ if version % 2 == 0 => pending.again(in_flight.remove(0), Instant::now()),
+                _ => settle(&mut pending, in_flight.remove(0)),
+            }
+            pending.wake(Instant::now());
+        }
+        while !pending.is_empty() {
+            pending.wake(Instant::now());
+            in_flight.extend(pending.take(usize::MAX, usize::MAX));
+            for entry in in_flight.drain(..) {
+                settle(&mut pending, entry);
+            }
+        }
+        prop_assert_eq!(accounted, added);
+        prop_assert_eq!(written, newest);
+    }
+}

@@ -1,0 +1,68 @@
+# What a person does with this repository; `make` alone lists it. Nothing here reads standard input.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The cargo profile of what `demo` runs: `release`, or `dev` where the tests' build is there already.
+PROFILE ?= release
+# More arguments for the command that a target runs: `make demo ARGS=--once`.
+ARGS ?=
+
+# Colours for people alone.
+export CARGO_TERM_COLOR ?= $(if $(MAKE_TERMOUT),always,never)
+
+# Plugins have a target folder of their own, which the tests use too: two builds side by side do not wait for each other.
+GUESTS := target/guests
+# cargo puts the profile `dev` in `debug`.
+BIN := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/rowmill
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## the compiler's wasm32-unknown-unknown target, if it is missing
+	@scripts/setup-wasm.sh
+
+.PHONY: plugins
+plugins: setup ## the bundled plugins, into plugins/dist; a running gateway takes them up
+	@scripts/with-wasm.sh cargo build --profile plugin --target wasm32-unknown-unknown --target-dir $(GUESTS) \
+	    -p row-filter -p trade-document
+	@scripts/publish.sh $(GUESTS)/wasm32-unknown-unknown/plugin/row_filter.wasm plugins/dist/10-row-filter.wasm
+	@scripts/publish.sh $(GUESTS)/wasm32-unknown-unknown/plugin/trade_document.wasm plugins/dist/20-trade-document.wasm
+
+# Always the whole workspace: with one package alone cargo would choose other features and build wasmtime a second time.
+.PHONY: build
+build: ## the gateway (PROFILE=dev for the quick build)
+	@cargo build --workspace --bins --profile $(PROFILE)
+
+.PHONY: demo
+demo: plugins build ## the gateway with a captured stream and nothing installed (ARGS=--once ends by itself)
+	@$(BIN) demo --plugins plugins/dist $(ARGS)
+
+.PHONY: test
+test: plugins ## all tests, against a real Kafka and Elasticsearch that it starts and stops
+	@scripts/test.sh $(ARGS)
+
+.PHONY: test-quick
+test-quick: plugins ## the tests that need no servers
+	@env -u ROWMILL_TEST_KAFKA -u ROWMILL_TEST_ELASTICSEARCH cargo test --workspace $(ARGS)
+
+.PHONY: bench
+bench: plugins ## rows a second through the whole pipeline
+	@cargo bench -p rowmill --bench pipeline $(if $(ARGS),-- $(ARGS))
+
+.PHONY: check
+check: ## format, lints, documentation, licences and advisories
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+	@scripts/deny.sh
+
+.PHONY: clean
+clean: ## everything that was built; downloads stay in the cache
+	@cargo clean
+	@rm -rf plugins/dist

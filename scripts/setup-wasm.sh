@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Makes sure that plugins can be built: a compiler with the standard library for wasm32-unknown-unknown.
+#
+# 1. It is there: nothing to do.
+# 2. rustup fetches it.
+# 3. Where rustup cannot (no rustup, or its server is out of reach): Debian's compiler for the web browsers comes with
+#    the source of its own standard library, which is then built for wasm. The path of that compiler goes into
+#    target/wasm-rustc, where with-wasm.sh and the tests find it; the gateway itself is still built by the pinned one.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+TARGET=wasm32-unknown-unknown
+note=target/wasm-rustc
+
+say() { echo "setup: $*" >&2; }
+die() { echo "setup: error: $*" >&2; exit 1; }
+
+# has_target RUSTC - whether this compiler has a standard library for wasm.
+has_target() {
+  local libs
+  libs="$("$1" --print target-libdir --target "$TARGET" 2>/dev/null)" && compgen -G "$libs/libstd-*.rlib" >/dev/null
+}
+
+if [ -s "$note" ] && has_target "$(cat "$note")"; then exit 0; fi
+if has_target rustc; then rm -f "$note"; exit 0; fi
+
+if command -v rustup >/dev/null 2>&1; then
+  say "fetching the standard library for $TARGET (rustup)"
+  # The toolchain that rust-toolchain.toml names; a server out of reach must not hold this up for long.
+  if timeout 300 rustup target add "$TARGET" </dev/null && has_target rustc; then exit 0; fi
+  say "rustup could not fetch it"
+fi
+
+command -v apt-get >/dev/null 2>&1 || die "no rustup target and no apt-get: install Rust's $TARGET target by other means"
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo >/dev/null 2>&1 || die "run as root, or: apt-get install rustc-web rust-web-src lld"
+  as_root=(sudo -n)
+fi
+say "taking Debian's compiler and building its standard library for $TARGET (about 150 MB to download)"
+# The linker has to be of the compiler's LLVM or newer.
+"${as_root[@]}" apt-get update -qq
+lld="$(apt-cache --names-only search '^lld-[0-9]+$' | awk '{ print $1 }' | sort -t- -k2 -n | tail -n 1)"
+DEBIAN_FRONTEND=noninteractive "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+  apt-get install -y -qq --no-install-recommends rustc-web rust-web-src "${lld:-lld}" </dev/null >/dev/null
+
+# Debian's own compilers stand in /usr/bin; another rustc may come first in PATH.
+rustc=""
+for candidate in /usr/lib/rust-*/bin/rustc /usr/bin/rustc /usr/bin/rustc-*; do
+  if [ -x "$candidate" ] && [ -f "$("$candidate" --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; then
+    rustc="$candidate"
+  fi
+done
+[ -n "$rustc" ] || die "Debian's packages brought no compiler with the source of its standard library"
+
+# -Zbuild-std is for nightly compilers; the variable has this one take it. The crate is empty: only std is wanted.
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work/src"
+printf '[package]\nname = "empty"\nedition = "2021"\n[workspace]\n[profile.release]\npanic = "abort"\n' >"$work/Cargo.toml"
+echo '#![no_std]' >"$work/src/lib.rs"
+RUSTC="$rustc" RUSTC_BOOTSTRAP=1 CARGO_INCREMENTAL=0 cargo build --release --manifest-path "$work/Cargo.toml" \
+  --target "$TARGET" --target-dir "$work/target" -Zbuild-std=std,panic_abort </dev/null
+libs="$("$rustc" --print target-libdir --target "$TARGET")"
+"${as_root[@]}" mkdir -p "$libs"
+for rlib in "$work/target/$TARGET/release/deps/"lib*.rlib; do
+  case "$rlib" in */libempty-*) ;; *) "${as_root[@]}" cp "$rlib" "$libs/" ;; esac
+done
+has_target "$rustc" || die "the standard library was built, but $rustc does not find it in $libs"
+mkdir -p target
+printf '%s\n' "$rustc" >"$note"
+say "plugins will be built by $("$rustc" --version)"

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# All tests, against real servers: test.sh [ARGUMENT of cargo test]…
+#
+# Starts Kafka and Elasticsearch of its own, on free ports and with fresh data, unless ROWMILL_TEST_KAFKA and
+# ROWMILL_TEST_ELASTICSEARCH name servers; ends what it started, whatever happens. Only a first run needs the network.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Built before the servers start: compilers and two Java servers do not fit beside each other on a small machine.
+cargo test --workspace --no-run "$@"
+
+# A folder of our own, so that servers which a person started by hand in target/stack are neither used nor ended.
+ROWMILL_STACK_DIR="$PWD/target/stack-test"
+export ROWMILL_STACK_DIR
+stop() {
+  local status=$?
+  trap - EXIT INT TERM
+  tests/stack/down.sh || status=1
+  rm -rf "$ROWMILL_STACK_DIR"
+  exit "$status"
+}
+if [ -z "${ROWMILL_TEST_KAFKA:-}" ] || [ -z "${ROWMILL_TEST_ELASTICSEARCH:-}" ]; then
+  cache="${XDG_CACHE_HOME:-$HOME/.cache}/rowmill-stack"
+  if ! compgen -G "$cache/elasticsearch-*" >/dev/null; then
+    echo "test: the first run downloads a real Kafka and Elasticsearch, about 1 GB (200 MB stay in $cache);" >&2
+    echo "test: later runs need no network, and \`make test-quick\` needs no servers" >&2
+  fi
+  trap stop EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+  servers="$(tests/stack/up.sh)"
+  eval "$servers"
+fi
+cargo test --workspace "$@"

@@ -1,0 +1,118 @@
+//! Plugins for tests, built from source once a run: the bundled ones and the hostile one.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::root;
+
+/// The built plugins.
+#[derive(Clone, Debug)]
+pub struct Guests {
+    /// `tests/guests/hostile`.
+    pub hostile: PathBuf,
+    /// `plugins/row-filter`.
+    pub row_filter: PathBuf,
+    /// `plugins/trade-document`.
+    pub trade_document: PathBuf,
+}
+
+/// Builds the plugins, or finds that they are up to date.
+///
+/// # Panics
+/// They cannot be built; the message says what to do.
+pub fn built() -> &'static Guests {
+    static BUILT: OnceLock<Guests> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let _lock = lock();
+        build(&["-p", "hostile", "-p", "row-filter", "-p", "trade-document"], None);
+        // A variant of the hostile guest is built in the same place, so this one is put aside.
+        let hostile = folder().join("hostile.wasm");
+        replace(&output("hostile"), &hostile);
+        Guests { hostile, row_filter: output("row_filter"), trade_document: output("trade_document") }
+    })
+}
+
+/// The hostile guest built with `HOSTILE_DESCRIBE`, for what it does before it knows any settings.
+///
+/// # Panics
+/// It cannot be built; the message says what to do.
+pub fn hostile_describing(deed: &str) -> PathBuf {
+    let _lock = lock();
+    // Named after its sources: a variant is built again only when they change.
+    let variant = folder().join(format!("hostile-{deed}-{:016x}.wasm", hash_of_hostile_sources()));
+    if !variant.exists() {
+        build(&["-p", "hostile"], Some(deed));
+        replace(&output("hostile"), &variant);
+    }
+    variant
+}
+
+/// The folder of the guests' sources, `tests/guests`.
+pub fn sources() -> PathBuf {
+    root().join("tests/guests")
+}
+
+fn target() -> PathBuf {
+    root().join("target/guests")
+}
+
+fn folder() -> PathBuf {
+    target().join("variants")
+}
+
+fn output(name: &str) -> PathBuf {
+    target().join(format!("wasm32-unknown-unknown/plugin/{name}.wasm"))
+}
+
+/// Held while building: test programs run side by side, and a variant must not be taken for another.
+fn lock() -> File {
+    fs::create_dir_all(folder()).expect("target/guests can be made");
+    let lock = File::create(target().join("tests.lock")).expect("the lock file can be made");
+    lock.lock().expect("the lock can be waited for");
+    lock
+}
+
+fn build(packages: &[&str], describe: Option<&str>) {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(root())
+        .args(["build", "--quiet", "--profile", "plugin", "--target", "wasm32-unknown-unknown", "--target-dir"])
+        .arg(target())
+        .args(packages)
+        // Flags for the host's build (coverage, say) have no place in a plugin.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("HOSTILE_DESCRIBE");
+    if let Some(deed) = describe {
+        cargo.env("HOSTILE_DESCRIBE", deed);
+    }
+    // `make setup` leaves the compiler's path here where the pinned one has no wasm target.
+    if let Ok(rustc) = fs::read_to_string(root().join("target/wasm-rustc")) {
+        cargo.env("RUSTC", rustc.trim());
+    }
+    let result = cargo.output().expect("cargo can be run");
+    let said = String::from_utf8_lossy(&result.stderr);
+    let hint = if said.contains("target may not be installed") {
+        "\nthe compiler has no wasm target: run `make setup` once"
+    } else {
+        ""
+    };
+    assert!(result.status.success(), "the guests cannot be built:\n{said}{hint}");
+}
+
+fn replace(from: &Path, to: &Path) {
+    let part = to.with_extension("part");
+    fs::copy(from, &part).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    fs::rename(&part, to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
+}
+
+fn hash_of_hostile_sources() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in ["tests/guests/hostile/src/lib.rs", "tests/guests/hostile/src/words.rs", "wit/rowmill-plugin.wit", "Cargo.lock"] {
+        fs::read(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}")).hash(&mut hasher);
+    }
+    hasher.finish()
+}
