@@ -35,9 +35,10 @@ plugins: setup ## the bundled plugins, into plugins/dist; a running gateway take
 	@scripts/publish.sh $(GUESTS)/wasm32-unknown-unknown/plugin/trade_document.wasm plugins/dist/20-trade-document.wasm
 
 # Always the whole workspace: with one package alone cargo would choose other features and build wasmtime a second time.
+# For the same reason `dev` takes the tests along: what they depend on counts for the features too.
 .PHONY: build
 build: ## the gateway (PROFILE=dev for the quick build)
-	@cargo build --workspace --bins --profile $(PROFILE)
+	@cargo build --workspace --bins $(if $(filter dev,$(PROFILE)),--tests) --profile $(PROFILE)
 
 .PHONY: demo
 demo: plugins build ## the gateway with a captured stream and nothing installed (ARGS=--once ends by itself)
