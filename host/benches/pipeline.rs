@@ -4,6 +4,8 @@
 //! The broker and its records are in this process, the pipeline in a child, so that the figures are the pipeline's own.
 //! `ROWMILL_BENCH_KAFKA=host:port` uses a real broker instead. Machines are noisy: read the ratios within one run.
 
+#![allow(clippy::print_stdout, reason = "figures are what a benchmark is for")]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -37,7 +39,11 @@ fn main() -> anyhow::Result<()> {
     }
     let records = events(RECORDS_PER_PARTITION * PARTITIONS)?;
     let bytes: usize = records.iter().map(Vec::len).sum();
-    println!("{} Debezium events of 41 columns, {} bytes each, {PARTITIONS} partitions", records.len(), bytes / records.len());
+    println!(
+        "{} Debezium events of 41 columns, {} bytes each, {PARTITIONS} partitions",
+        records.len(),
+        bytes / records.len()
+    );
 
     let own = std::env::var("ROWMILL_BENCH_KAFKA").ok();
     let cluster: Option<MockCluster<'_, DefaultProducerContext>> = match &own {
@@ -51,7 +57,10 @@ fn main() -> anyhow::Result<()> {
         None => create_topic(&brokers, &topic)?,
     }
     produce(&brokers, &topic, &records)?;
-    println!("broker: {}\n", own.map_or("in the parent process (librdkafka's mock cluster)".to_string(), |brokers| brokers));
+    println!(
+        "broker: {}\n",
+        own.map_or("in the parent process (librdkafka's mock cluster)".to_string(), |brokers| brokers)
+    );
     println!("{:>12} {:>12} {:>14} {:>12} {:>12}", "", "rows/s", "CPU µs a row", "rows/CPU s", "peak MiB");
     let mut cpu: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     // In turn, so that a slow minute of the machine falls on all of them.
@@ -134,7 +143,12 @@ fn child(mode: &str, brokers: &str, topic: &str) -> anyhow::Result<()> {
     let rows = metrics.rows.get();
     // The share of the rows that came after the clock was started is all but the first batches.
     let share = rows as f64 / (rows - before).max(1) as f64;
-    let figures = Figures { rows, wall: begin.elapsed().as_secs_f64() * share, cpu: (cpu_seconds() - cpu) * share, peak_mib: peak_mib() };
+    let figures = Figures {
+        rows,
+        wall: begin.elapsed().as_secs_f64() * share,
+        cpu: (cpu_seconds() - cpu) * share,
+        peak_mib: peak_mib(),
+    };
     println!("{}", serde_json::to_string(&figures)?);
     Ok(())
 }
@@ -166,7 +180,10 @@ fn events(n: usize) -> anyhow::Result<Vec<Vec<u8>>> {
     Ok((0..n)
         .map(|number| {
             let id = 1_000_000 + number;
-            template.replacen("\"id\":3,", &format!("\"id\":{id},"), 1).replacen("\"op\":\"r\"", "\"op\":\"c\"", 1).into_bytes()
+            template
+                .replacen("\"id\":3,", &format!("\"id\":{id},"), 1)
+                .replacen("\"op\":\"r\"", "\"op\":\"c\"", 1)
+                .into_bytes()
         })
         .collect())
 }
@@ -181,7 +198,9 @@ fn produce(brokers: &str, topic: &str, records: &[Vec<u8>]) -> anyhow::Result<()
     for (number, record) in records.iter().enumerate() {
         let key = format!("{{\"id\":{}}}", 1_000_000 + number);
         let partition = (number % PARTITIONS) as i32;
-        producer.send(BaseRecord::to(topic).partition(partition).key(&key).payload(record)).map_err(|(error, _)| error)?;
+        producer
+            .send(BaseRecord::to(topic).partition(partition).key(&key).payload(record))
+            .map_err(|(error, _)| error)?;
     }
     producer.flush(Duration::from_secs(60))?;
     Ok(())
@@ -204,7 +223,11 @@ fn native() -> ChainPlugin {
         version: told.version,
         tables: told.tables,
         mode: contract::Mode::Image,
-        indices: told.indices.into_iter().map(|index| contract::Index { name: index.name, mapping: index.mapping }).collect(),
+        indices: told
+            .indices
+            .into_iter()
+            .map(|index| contract::Index { name: index.name, mapping: index.mapping })
+            .collect(),
         settings_schema: told.settings_schema,
     };
     let make = || {
@@ -244,7 +267,11 @@ impl contract::Guest for NativeGuest {
             id: table.id,
             database: table.database.clone(),
             name: table.name.clone(),
-            columns: table.columns.iter().map(|column| rowmill_sdk::Column { name: column.name.clone(), kind: kind(column.kind) }).collect(),
+            columns: table
+                .columns
+                .iter()
+                .map(|column| rowmill_sdk::Column { name: column.name.clone(), kind: kind(column.kind) })
+                .collect(),
             key: table.key.clone(),
         };
         self.0.define_table(&table).map_err(contract::CallError::Refused)

@@ -120,13 +120,15 @@ pub fn main() -> ExitCode {
 
 fn start_log(cli: &Cli) {
     let quiet = matches!(cli.command, Command::Demo(_) | Command::Check(_));
-    let default = if quiet { "warn" } else { "info" };
+    // What the client libraries say of a broker that is away comes a hundred times; the commands say it once.
+    let default = if quiet { "warn,librdkafka=off,rdkafka=off" } else { "info,librdkafka=off,rdkafka=warn" };
     let filter = cli.log.clone().or_else(|| std::env::var("ROWMILL_LOG").ok()).unwrap_or_else(|| default.into());
     let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|error| {
         eprintln!("rowmill: --log {filter:?}: {error}; logging at {default}");
         tracing_subscriber::EnvFilter::new(default)
     });
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(progress::LogWriter::new).with_target(false);
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(progress::LogWriter::new).with_target(false);
     if cli.log_json {
         log.json().init();
     } else {

@@ -105,15 +105,25 @@ impl DeadLetters {
     ///
     /// # Errors
     /// The file cannot be opened, or the producer cannot be made.
-    pub fn start(config: &DeadLetterConfig, metrics: Arc<Metrics>, fatal: impl Fn(anyhow::Error) + Send + 'static) -> anyhow::Result<Self> {
+    pub fn start(
+        config: &DeadLetterConfig,
+        metrics: Arc<Metrics>,
+        fatal: impl Fn(anyhow::Error) + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        let fatal: Arc<dyn Fn(anyhow::Error) + Send + Sync> = Arc::new(fatal);
         let (sender, receiver) = crossbeam_channel::bounded(WAITING);
         let mut keeper: Box<dyn Keep> = match config {
             DeadLetterConfig::File { path } => {
-                // Opened with the first letter: a run without any leaves no empty file, but a path that cannot be is
-                // said at start.
-                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-                anyhow::ensure!(parent.is_dir(), "the folder of dead_letter.path, {}, does not exist", parent.display());
-                Box::new(FileKeeper { path: path.clone(), file: None })
+                // Opened when there is something to write: a run without letters leaves no empty file, and a file that
+                // was moved away is made anew. But a path that cannot be is said at start.
+                let parent =
+                    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+                anyhow::ensure!(
+                    parent.is_dir(),
+                    "the folder of dead_letter.path, {}, does not exist",
+                    parent.display()
+                );
+                Box::new(FileKeeper { path: path.clone() })
             }
             DeadLetterConfig::Kafka { brokers, topic, properties } => {
                 let mut client = ClientConfig::new();
@@ -121,7 +131,9 @@ impl DeadLetters {
                 for (key, value) in properties {
                     client.set(key, value);
                 }
-                let producer = client.create_with_context(KafkaContext).context("cannot make the producer of dead letters")?;
+                let context = KafkaContext { fatal: fatal.clone() };
+                let producer =
+                    client.create_with_context(context).context("cannot make the producer of dead letters")?;
                 Box::new(KafkaKeeper { producer, topic: topic.clone() })
             }
         };
@@ -170,16 +182,12 @@ fn keep_all(keeper: &mut dyn Keep, receiver: &Receiver<DeadLetter>) -> anyhow::R
 
 struct FileKeeper {
     path: std::path::PathBuf,
-    file: Option<std::fs::File>,
 }
 
 impl Keep for FileKeeper {
     fn keep(&mut self, letters: Vec<DeadLetter>) -> anyhow::Result<()> {
         let context = || format!("cannot write dead letters to {}", self.path.display());
-        if self.file.is_none() {
-            self.file = Some(std::fs::OpenOptions::new().create(true).append(true).open(&self.path).with_context(context)?);
-        }
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.path).with_context(context)?;
         let mut lines = Vec::new();
         for letter in &letters {
             lines.extend_from_slice(line(letter).to_string().as_bytes());
@@ -197,12 +205,14 @@ impl Keep for FileKeeper {
 fn line(letter: &DeadLetter) -> Value {
     let records: &RecordBatch = &letter.source.records;
     let record = &records.records[letter.record as usize];
-    let bytes = |span: Option<rowmill_decode::Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
+    let bytes =
+        |span: Option<rowmill_decode::Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
     let headers: Vec<Value> = records
         .headers_of(record)
         .map(|(name, value)| json!([String::from_utf8_lossy(name), value.map_or(Value::Null, text_or_base64)]))
         .collect();
-    let error: Map<String, Value> = letter.facts().into_iter().map(|(name, value)| (name["rowmill.".len()..].to_string(), value.into())).collect();
+    let error: Map<String, Value> =
+        letter.facts().into_iter().map(|(name, value)| (name["rowmill.".len()..].to_string(), value.into())).collect();
     json!({
         "topic": &*records.partition.topic,
         "partition": records.partition.partition,
@@ -223,7 +233,9 @@ fn text_or_base64(bytes: &[u8]) -> Value {
     }
 }
 
-struct KafkaContext;
+struct KafkaContext {
+    fatal: Arc<dyn Fn(anyhow::Error) + Send + Sync>,
+}
 
 impl rdkafka::ClientContext for KafkaContext {}
 
@@ -234,7 +246,9 @@ impl ProducerContext for KafkaContext {
     fn delivery(&self, result: &DeliveryResult<'_>, letter: Self::DeliveryOpaque) {
         match result {
             Ok(_) => letter.source.ticket.settle(1),
-            Err((error, _)) => tracing::error!(%error, "a dead letter is not acknowledged; its offset is not committed"),
+            Err((error, _)) => {
+                (self.fatal)(anyhow::anyhow!("Kafka does not take a dead letter: {error}; its offset is not committed"))
+            }
         }
     }
 }
@@ -268,7 +282,10 @@ impl Keep for KafkaKeeper {
                 match self.producer.send(message) {
                     Ok(()) => break,
                     // The producer's own queue is full: it empties as Kafka acknowledges.
-                    Err((rdkafka::error::KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), back)) => {
+                    Err((
+                        rdkafka::error::KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull),
+                        back,
+                    )) => {
                         message = back;
                         self.producer.poll(Duration::from_millis(100));
                     }

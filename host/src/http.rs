@@ -34,16 +34,28 @@ impl Ready {
 /// # Errors
 /// The address cannot be listened on.
 pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, ready: Ready) -> anyhow::Result<SocketAddr> {
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (http.listen)"))?;
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (http.listen)"))?;
     let address = listener.local_addr()?;
     let router = Router::new()
-        .route("/metrics", get(|State((metrics, _)): State<(Arc<Metrics>, Ready)>| async move {
-            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.text())
-        }))
+        .route(
+            "/metrics",
+            get(|State((metrics, _)): State<(Arc<Metrics>, Ready)>| async move {
+                ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.text())
+            }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|State((_, ready)): State<(Arc<Metrics>, Ready)>| async move {
-            if ready.is_set() { (StatusCode::OK, "ready\n").into_response() } else { (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response() }
-        }))
+        .route(
+            "/readyz",
+            get(|State((_, ready)): State<(Arc<Metrics>, Ready)>| async move {
+                if ready.is_set() {
+                    (StatusCode::OK, "ready\n").into_response()
+                } else {
+                    (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response()
+                }
+            }),
+        )
         .with_state((metrics, ready));
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {

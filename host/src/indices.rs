@@ -22,10 +22,10 @@ impl Indices {
     pub fn number(&self, name: &str, mapping: Option<&str>) -> IndexNumber {
         {
             let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(place) = entries.iter().position(|entry| &*entry.name == name) {
-                if mapping.is_none() || entries[place].mapping.is_some() {
-                    return IndexNumber(place as u32);
-                }
+            if let Some(place) = entries.iter().position(|entry| &*entry.name == name)
+                && (mapping.is_none() || entries[place].mapping.is_some())
+            {
+                return IndexNumber(place as u32);
             }
         }
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);

@@ -52,9 +52,9 @@
 
 pub mod pipeline;
 
+pub mod sink;
 pub mod source;
 pub mod transform;
-pub mod sink;
 
 pub mod checkpoint;
 pub mod dead_letter;

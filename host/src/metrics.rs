@@ -126,7 +126,12 @@ impl Metrics {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = &mut *registry;
         registry.register("events", "Records that were read", self.events.clone());
-        registry.register_with_unit("source", "Bytes of keys and values that were read", Unit::Bytes, self.bytes.clone());
+        registry.register_with_unit(
+            "source",
+            "Bytes of keys and values that were read",
+            Unit::Bytes,
+            self.bytes.clone(),
+        );
         registry.register("rows", "Rows that were decoded", self.rows.clone());
         registry.register("ignored", "Records without a row", self.ignored.clone());
         registry.register("filtered", "Rows that became no document and deleted none", self.filtered.clone());
@@ -167,7 +172,10 @@ impl Metrics {
 
     /// Dead letters of all stages.
     pub fn dead_letters_total(&self) -> u64 {
-        ["source", "decode", "plugin", "document", "sink"].iter().map(|stage| self.dead_letters.get_or_create(&Kind { kind: (*stage).into() }).get()).sum()
+        ["source", "decode", "plugin", "document", "sink"]
+            .iter()
+            .map(|stage| self.dead_letters.get_or_create(&Kind { kind: (*stage).into() }).get())
+            .sum()
     }
 
     /// Counts a plugin's work on a batch.

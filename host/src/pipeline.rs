@@ -67,7 +67,7 @@ impl Handle {
 
     /// Ends without waiting; what is not settled is read again by the next run.
     pub fn abort(&self) {
-        self.stop.request();
+        self.stop.request_now();
         let _ = self.abort.send(true);
     }
 
@@ -118,12 +118,19 @@ impl Pipeline {
     /// A plugin of the folder is refused, or the sink's settings cannot be used. At start a bad plugin is an error, since
     /// running without it could fill the index with what it would have filtered.
     pub fn new(config: Config) -> anyhow::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("rowmill-io").enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("rowmill-io")
+            .enable_all()
+            .build()?;
         let metrics = Metrics::new();
         let sandbox = Arc::new(Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?);
         let mut plugins = PluginFolder::new(config.plugins.clone(), sandbox, metrics.clone());
         let loaded = plugins.scan()?.unwrap_or_default();
-        let refused: Vec<String> = loaded.iter().filter_map(|file| Some(format!("{}: {}", file.path.display(), file.result.as_ref().err()?))).collect();
+        let refused: Vec<String> = loaded
+            .iter()
+            .filter_map(|file| Some(format!("{}: {}", file.path.display(), file.result.as_ref().err()?)))
+            .collect();
         anyhow::ensure!(refused.is_empty(), "refused as a plugin: {}", refused.join("; "));
         let unknown = plugins.unknown_names();
         anyhow::ensure!(unknown.is_empty(), "{}", unknown.join("; "));
@@ -133,15 +140,32 @@ impl Pipeline {
             SinkConfig::Null => (None, None),
             SinkConfig::Elasticsearch(elasticsearch) => (None, Some(Client::new(elasticsearch)?)),
             SinkConfig::Embedded { listen, bulk } => {
-                let builder = rowmill_store::Store::builder().port(listen.port()).script(merge::SCRIPT_ID, merge::merge);
+                let builder =
+                    rowmill_store::Store::builder().port(listen.port()).script(merge::SCRIPT_ID, merge::merge);
                 let store = builder.start().with_context(|| format!("cannot start the embedded store on {listen}"))?;
                 let url = url::Url::parse(&store.url()).context("the embedded store's address")?;
-                let client = Client::new(&ElasticsearchConfig { urls: vec![url], credentials: None, ca: None, gzip: false, bulk: *bulk })?;
+                let client = Client::new(&ElasticsearchConfig {
+                    urls: vec![url],
+                    credentials: None,
+                    ca: None,
+                    gzip: false,
+                    bulk: *bulk,
+                })?;
                 (Some(store), Some(client))
             }
         };
         let handle = Handle { stop: Stop::default(), abort: watch::Sender::new(false), failure: Arc::default() };
-        Ok(Self { config: Arc::new(config), runtime, metrics, chain, plugins, store, client, ready: Ready::default(), handle })
+        Ok(Self {
+            config: Arc::new(config),
+            runtime,
+            metrics,
+            chain,
+            plugins,
+            store,
+            client,
+            ready: Ready::default(),
+            handle,
+        })
     }
 
     /// Ends the pipeline from outside.
@@ -230,16 +254,18 @@ impl Pipeline {
         for number in 0..config.pipeline.workers {
             let (sender, batches) = crossbeam_channel::bounded::<Arc<_>>(source::WAITING);
             let (shared, sink) = (shared.clone(), sink.clone());
-            let worker = std::thread::Builder::new().name(format!("transform-{number}")).stack_size(4 << 20).spawn(move || {
-                let mut transformer = Transformer::new(shared);
-                for batch in batches {
-                    let operations = transformer.process(batch);
-                    let source = operations.source.clone();
-                    sink.send(operations);
-                    // The worker's own piece: all others were added before.
-                    source.ticket.settle(1);
-                }
-            })?;
+            let worker = std::thread::Builder::new().name(format!("transform-{number}")).stack_size(4 << 20).spawn(
+                move || {
+                    let mut transformer = Transformer::new(shared);
+                    for batch in batches {
+                        let operations = transformer.process(batch);
+                        let source = operations.source.clone();
+                        sink.send(operations);
+                        // The worker's own piece: all others were added before.
+                        source.ticket.settle(1);
+                    }
+                },
+            )?;
             senders.push(sender);
             workers.push(worker);
         }
@@ -283,6 +309,11 @@ impl Pipeline {
             return Err(error);
         }
         read?;
+        anyhow::ensure!(
+            !handle.stop.is_now(),
+            "the end took longer than pipeline.shutdown_timeout ({} s); what was not settled is not committed and will be read again",
+            config.pipeline.shutdown_timeout.as_secs()
+        );
         Ok((summary(&metrics, begin), if stopped { Ended::Stopped } else { Ended::CaughtUp }))
     }
 }
@@ -314,7 +345,9 @@ async fn wait_for(client: &Client, handle: &Handle) -> anyhow::Result<()> {
                 tracing::info!(%version, "connected to Elasticsearch");
                 return Ok(());
             }
-            Err(error) if error.to_string().contains("does not let us in") => return Err(error.context("Elasticsearch")),
+            Err(error) if error.to_string().contains("does not let us in") => {
+                return Err(error.context("Elasticsearch"));
+            }
             Err(error) => {
                 if !said {
                     tracing::warn!(%error, "Elasticsearch does not answer yet; trying every second until it does");

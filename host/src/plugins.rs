@@ -58,7 +58,8 @@ impl PluginFolder {
     pub fn scan(&mut self) -> anyhow::Result<Option<Vec<Loaded>>> {
         let Some(dir) = self.config.dir.clone() else { return Ok(None) };
         let mut present = Vec::new();
-        let entries = std::fs::read_dir(&dir).with_context(|| format!("cannot read the plugin folder {}", dir.display()))?;
+        let entries =
+            std::fs::read_dir(&dir).with_context(|| format!("cannot read the plugin folder {}", dir.display()))?;
         for entry in entries {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "wasm") && !is_hidden(&path) {
@@ -102,7 +103,10 @@ impl PluginFolder {
     fn load(&mut self, path: &Path, bytes: &[u8]) -> Result<Arc<ChainPlugin>, String> {
         let plugin = Plugin::load(&self.sandbox, bytes).map_err(|refusal| refusal.to_string())?;
         let name = plugin.description().name.clone();
-        let taken = self.files.iter().find(|(other, (_, loaded))| *other != path && loaded.as_ref().is_some_and(|loaded| *loaded.name == *name));
+        let taken = self
+            .files
+            .iter()
+            .find(|(other, (_, loaded))| *other != path && loaded.as_ref().is_some_and(|loaded| *loaded.name == *name));
         if let Some((other, _)) = taken {
             return Err(format!("the name {name:?} is taken by {}; remove one of the two", other.display()));
         }
@@ -117,16 +121,23 @@ impl PluginFolder {
     /// The chain of what is loaded: plugins named by the configuration's order first, then the others by file name.
     pub fn chain(&mut self) -> Chain {
         self.published += 1;
-        let mut plugins: Vec<Arc<ChainPlugin>> =
-            self.files.values().filter_map(|(_, plugin)| plugin.clone()).filter(|plugin| !self.config.disabled.iter().any(|name| **name == *plugin.name)).collect();
-        let order = |plugin: &Arc<ChainPlugin>| self.config.order.iter().position(|name| **name == *plugin.name).unwrap_or(usize::MAX);
+        let mut plugins: Vec<Arc<ChainPlugin>> = self
+            .files
+            .values()
+            .filter_map(|(_, plugin)| plugin.clone())
+            .filter(|plugin| !self.config.disabled.iter().any(|name| **name == *plugin.name))
+            .collect();
+        let order = |plugin: &Arc<ChainPlugin>| {
+            self.config.order.iter().position(|name| **name == *plugin.name).unwrap_or(usize::MAX)
+        };
         plugins.sort_by_key(order);
         Chain { number: self.published, plugins }
     }
 
     /// Names in the configuration that no plugin has, with the nearest one that there is.
     pub fn unknown_names(&self) -> Vec<String> {
-        let known: Vec<&str> = self.files.values().filter_map(|(_, plugin)| plugin.as_deref()).map(|plugin| &*plugin.name).collect();
+        let known: Vec<&str> =
+            self.files.values().filter_map(|(_, plugin)| plugin.as_deref()).map(|plugin| &*plugin.name).collect();
         let settings = self.config.settings.keys().map(|name| ("plugins.settings", name));
         let order = self.config.order.iter().map(|name| ("plugins.order", name));
         let disabled = self.config.disabled.iter().map(|name| ("plugins.disabled", name));
@@ -134,7 +145,12 @@ impl PluginFolder {
             .chain(order)
             .chain(disabled)
             .filter(|(_, name)| !known.contains(&name.as_str()))
-            .map(|(key, name)| format!("{key} names {name:?}, but no plugin in the folder has that name (there are: {})", if known.is_empty() { "none".to_string() } else { known.join(", ") }))
+            .map(|(key, name)| {
+                format!(
+                    "{key} names {name:?}, but no plugin in the folder has that name (there are: {})",
+                    if known.is_empty() { "none".to_string() } else { known.join(", ") }
+                )
+            })
             .collect()
     }
 
@@ -153,11 +169,10 @@ impl PluginFolder {
                 }
             })
             .ok();
-            if let Some(watcher) = &mut watcher {
-                if let Err(error) = watcher.watch(&dir, notify::RecursiveMode::NonRecursive) {
+            if let Some(watcher) = &mut watcher
+                && let Err(error) = watcher.watch(&dir, notify::RecursiveMode::NonRecursive) {
                     tracing::warn!(%error, folder = %dir.display(), "no file events; the folder is looked at every {} s", POLL.as_secs());
                 }
-            }
             loop {
                 crossbeam_channel::select! {
                     recv(stopped) -> _ => return,
@@ -168,6 +183,10 @@ impl PluginFolder {
                     Ok(None) => {}
                     Ok(Some(_)) => {
                         let chain = self.chain();
+                        let generations = |chain: &Chain| chain.plugins.iter().map(|plugin| plugin.generation).collect::<Vec<_>>();
+                        if generations(&chain) == generations(&published.load()) {
+                            continue;
+                        }
                         let names: Vec<String> = chain.plugins.iter().map(|plugin| format!("{}#{}", plugin.name, plugin.generation)).collect();
                         tracing::info!(chain = chain.number, plugins = names.join(" → "), "chain published");
                         self.metrics.plugin_swaps.inc();

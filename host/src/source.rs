@@ -28,17 +28,31 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a source is asked to end.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop {
+    asked: Arc<AtomicBool>,
+    now: Arc<AtomicBool>,
+}
 
 impl Stop {
-    /// Asks.
+    /// Asks for an orderly end.
     pub fn request(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was asked.
+    /// Asks for an end without waiting for what is under way.
+    pub fn request_now(&self) {
+        self.now.store(true, Ordering::Relaxed);
+        self.request();
+    }
+
+    /// Whether an end was asked for.
     pub fn is_requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is waited for any more.
+    pub fn is_now(&self) -> bool {
+        self.now.load(Ordering::Relaxed)
     }
 }
 
@@ -104,7 +118,14 @@ impl Lanes {
         let progress = Progress::new(partition.clone(), clock_seconds, self.intake.bytes.clone());
         let number = self.lanes.len();
         let worker = number % self.intake.workers.len();
-        let lane = Lane { progress: progress.clone(), batch: RecordBatch::new(partition.clone()), since: Instant::now(), worker, next_offset: -1, usual_bytes: 0 };
+        let lane = Lane {
+            progress: progress.clone(),
+            batch: RecordBatch::new(partition.clone()),
+            since: Instant::now(),
+            worker,
+            next_offset: -1,
+            usual_bytes: 0,
+        };
         match self.by_partition.get(&partition) {
             // The same worker as before: what the old assignment left there comes first.
             Some(&known) => self.lanes[known] = Lane { worker: self.lanes[known].worker, ..lane },
@@ -117,7 +138,15 @@ impl Lanes {
     }
 
     /// Appends a record; hands the batch over when it is full.
-    pub fn push<'a>(&mut self, lane: usize, offset: i64, timestamp: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) {
+    pub fn push<'a>(
+        &mut self,
+        lane: usize,
+        offset: i64,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+    ) {
         let (rows, bytes) = (self.intake.config.batch_rows, self.intake.config.batch_bytes);
         let entry = &mut self.lanes[lane];
         if entry.batch.records.is_empty() {
@@ -203,7 +232,8 @@ impl Lanes {
 
     /// Whether everything that was read is settled.
     pub fn is_settled(&self) -> bool {
-        self.held.is_none() && self.lanes.iter().all(|lane| lane.batch.records.is_empty() && lane.progress.open_batches() == 0)
+        self.held.is_none()
+            && self.lanes.iter().all(|lane| lane.batch.records.is_empty() && lane.progress.open_batches() == 0)
     }
 
     /// Shows how far a partition's watermark is behind its end.

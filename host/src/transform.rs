@@ -94,7 +94,11 @@ impl Transformer {
         self.renew_chain();
         self.decoder.decode(&source.records, &mut self.rows);
         let mut out = OperationBatch::new(source.clone());
-        out.producers = self.running.iter().map(|running| Producer { plugin: running.plugin.name.clone(), generation: running.plugin.generation }).collect();
+        out.producers = self
+            .running
+            .iter()
+            .map(|running| Producer { plugin: running.plugin.name.clone(), generation: running.plugin.generation })
+            .collect();
         let metrics = self.shared.metrics.clone();
         metrics.events.inc_by(source.records.records.len() as u64);
         metrics.bytes.inc_by(source.records.bytes.len() as u64);
@@ -103,7 +107,12 @@ impl Transformer {
             metrics.ignored.get_or_create(&Kind { kind: format!("{kind:?}").to_lowercase() }).inc();
         }
         for undecodable in &self.rows.undecodable {
-            self.shared.dead_letters.send(DeadLetter::new(&source, undecodable.record, Stage::Decode, undecodable.error.to_string()));
+            self.shared.dead_letters.send(DeadLetter::new(
+                &source,
+                undecodable.record,
+                Stage::Decode,
+                undecodable.error.to_string(),
+            ));
         }
         self.transform(&source.records.bytes);
         self.emit(&source, &mut out);
@@ -174,7 +183,9 @@ impl Transformer {
             });
             let operations = out.operations.len();
             match self.emit_row(place, row, &plan, table, source, &mut clock, out) {
-                Ok(()) => filtered += u64::from(out.operations.len() == operations && row.operation != RowOperation::Truncate),
+                Ok(()) => {
+                    filtered += u64::from(out.operations.len() == operations && row.operation != RowOperation::Truncate)
+                }
                 Err(failure) => {
                     out.operations.truncate(operations);
                     // One dead letter a record: it holds the record whole, whichever of its rows failed.
@@ -191,7 +202,8 @@ impl Transformer {
         }
         self.shared.metrics.filtered.inc_by(filtered);
         source.ticket.set_clock(clock.seconds);
-        self.clocks.insert(Arc::as_ptr(source.ticket.progress()) as usize, (Arc::downgrade(source.ticket.progress()), clock));
+        self.clocks
+            .insert(Arc::as_ptr(source.ticket.progress()) as usize, (Arc::downgrade(source.ticket.progress()), clock));
     }
 
     fn clock(&mut self, source: &Arc<SourceBatch>) -> PartitionClock {
@@ -206,15 +218,30 @@ impl Transformer {
     }
 
     #[allow(clippy::too_many_arguments, reason = "one row's whole surroundings")]
-    fn emit_row(&mut self, place: usize, row: Row, plan: &TablePlan, table: u16, source: &Arc<SourceBatch>, clock: &mut PartitionClock, out: &mut OperationBatch) -> Result<(), Failure> {
+    fn emit_row(
+        &mut self,
+        place: usize,
+        row: Row,
+        plan: &TablePlan,
+        table: u16,
+        source: &Arc<SourceBatch>,
+        clock: &mut PartitionClock,
+        out: &mut OperationBatch,
+    ) -> Result<(), Failure> {
         let records = &source.records.bytes;
         let offset = source.records.records[row.record as usize].offset;
         let column = plan.version_column.and_then(|column| {
             let cells = row.after.or(row.before)? as usize;
             Some(self.rows.cells[cells + column as usize].bytes(records, &self.rows.scratch))
         });
-        let version = version(&plan.route.version, plan.route.epoch, row.position, offset, clock, column, row.after.is_none())
-            .map_err(|reason| Failure { stage: Stage::Document, reason: format!("{}: {reason}", plan.full_name), plugin: None, index: None })?;
+        let version =
+            version(&plan.route.version, plan.route.epoch, row.position, offset, clock, column, row.after.is_none())
+                .map_err(|reason| Failure {
+                    stage: Stage::Document,
+                    reason: format!("{}: {reason}", plan.full_name),
+                    plugin: None,
+                    index: None,
+                })?;
         let mut writer = Writer {
             shared: &self.shared,
             rows: &self.rows,
@@ -294,7 +321,15 @@ impl<'a> Writer<'a> {
         move |column| rows.cells[cells as usize + column as usize].bytes(records, &rows.scratch)
     }
 
-    fn push(&mut self, action: Action, index: IndexNumber, id: Span, routing: Option<Span>, body: Span, plugin: Option<usize>) {
+    fn push(
+        &mut self,
+        action: Action,
+        index: IndexNumber,
+        id: Span,
+        routing: Option<Span>,
+        body: Span,
+        plugin: Option<usize>,
+    ) {
         self.out.operations.push(Operation {
             action,
             index,
@@ -317,9 +352,12 @@ impl<'a> Writer<'a> {
     fn usual_id(&mut self, cells: u32) -> Result<Span, Failure> {
         let start = self.out.bytes.len() as u32;
         let cell = self.cell(cells);
-        self.plan
-            .write_id(&mut self.out.bytes, cell)
-            .map_err(|reason| Failure { stage: Stage::Document, reason, plugin: None, index: Some(self.plan.index) })?;
+        self.plan.write_id(&mut self.out.bytes, cell).map_err(|reason| Failure {
+            stage: Stage::Document,
+            reason,
+            plugin: None,
+            index: Some(self.plan.index),
+        })?;
         Ok(Span { start, end: self.out.bytes.len() as u32 })
     }
 
@@ -361,13 +399,15 @@ impl<'a> Writer<'a> {
                 let id = self.usual_id(cells)?;
                 let start = self.out.bytes.len() as u32;
                 let cell = self.cell(cells);
-                        self.plan.columns.write_body(&mut self.out.bytes, cell);
+                self.plan.columns.write_body(&mut self.out.bytes, cell);
                 let body = self.end_body(start, index, false);
                 keys.push((Action::Index, index, id));
                 self.push(Action::Index, index, id, None, body, None);
                 Ok(())
             }
-            Fate::Documents { part, image: place, .. } => self.plugin_documents(cells, part, place, keys, Purpose::Write),
+            Fate::Documents { part, image: place, .. } => {
+                self.plugin_documents(cells, part, place, keys, Purpose::Write)
+            }
             Fate::Dropped | Fate::Suppressed | Fate::Failed(_) => Ok(()),
         }
     }
@@ -391,14 +431,22 @@ impl<'a> Writer<'a> {
                 Ok(())
             }
             // In the mode `change` the plugin answers for deletes itself: what it says of a delete is written.
-            Fate::Documents { part, image: place, change: true } => self.plugin_documents(cells, part, place, keys, Purpose::Write),
-            Fate::Documents { part, image: place, change: false } => self.plugin_documents(cells, part, place, keys, Purpose::Delete),
+            Fate::Documents { part, image: place, change: true } => {
+                self.plugin_documents(cells, part, place, keys, Purpose::Write)
+            }
+            Fate::Documents { part, image: place, change: false } => {
+                self.plugin_documents(cells, part, place, keys, Purpose::Delete)
+            }
             Fate::Dropped | Fate::Suppressed | Fate::Failed(_) => Ok(()),
         }
     }
 
     /// Where the image before is not known: deletes the usual id wherever the row's documents could be and are not now.
-    fn deletes_without_before(&mut self, image: u32, keys: &mut Vec<(Action, IndexNumber, Span)>) -> Result<(), Failure> {
+    fn deletes_without_before(
+        &mut self,
+        image: u32,
+        keys: &mut Vec<(Action, IndexNumber, Span)>,
+    ) -> Result<(), Failure> {
         if matches!(self.images.fate(image), Fate::Suppressed | Fate::Documents { change: true, .. }) {
             return Ok(());
         }
@@ -413,7 +461,16 @@ impl<'a> Writer<'a> {
     }
 
     #[allow(clippy::too_many_arguments, reason = "the fields of one operation")]
-    fn delete(&mut self, written: Action, index: IndexNumber, id: Span, routing: Option<Span>, soft: Option<Span>, plugin: Option<usize>, keys: &mut Vec<(Action, IndexNumber, Span)>) {
+    fn delete(
+        &mut self,
+        written: Action,
+        index: IndexNumber,
+        id: Span,
+        routing: Option<Span>,
+        soft: Option<Span>,
+        plugin: Option<usize>,
+        keys: &mut Vec<(Action, IndexNumber, Span)>,
+    ) {
         let bytes = &self.out.bytes;
         if keys.iter().any(|(_, known, key)| *known == index && key.of(bytes) == id.of(bytes)) {
             return;
@@ -426,7 +483,14 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn plugin_documents(&mut self, cells: u32, part: u32, place: u32, keys: &mut Vec<(Action, IndexNumber, Span)>, purpose: Purpose) -> Result<(), Failure> {
+    fn plugin_documents(
+        &mut self,
+        cells: u32,
+        part: u32,
+        place: u32,
+        keys: &mut Vec<(Action, IndexNumber, Span)>,
+        purpose: Purpose,
+    ) -> Result<(), Failure> {
         let (plugin, output) = self.images.output(part);
         let Verdict::Documents(documents) = output.verdict(place) else { return Ok(()) };
         for document in documents {

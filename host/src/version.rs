@@ -82,16 +82,26 @@ pub fn version(
 ) -> Result<u64, String> {
     let offset = offset.max(0) as u64;
     let number = match (strategy, position) {
-        (VersionStrategy::Auto | VersionStrategy::Binlog, SourcePosition::Binlog { file, position, row }) => binlog(file, position, row, clock)?,
+        (VersionStrategy::Auto | VersionStrategy::Binlog, SourcePosition::Binlog { file, position, row }) => {
+            binlog(file, position, row, clock)?
+        }
         (VersionStrategy::Binlog, _) => {
             return Err("the record tells no binlog file and position, which `version = \"binlog\"` needs; use `auto` or `time`".into());
         }
-        (VersionStrategy::Auto | VersionStrategy::Time, SourcePosition::Time { milliseconds }) => time(milliseconds, offset, clock),
+        (VersionStrategy::Auto | VersionStrategy::Time, SourcePosition::Time { milliseconds }) => {
+            time(milliseconds, offset, clock)
+        }
         (VersionStrategy::Auto | VersionStrategy::Offset, _) => offset,
-        (VersionStrategy::Time, _) => return Err("the record tells no time, which `version = \"time\"` needs; use `auto` or `offset`".into()),
+        (VersionStrategy::Time, _) => {
+            return Err("the record tells no time, which `version = \"time\"` needs; use `auto` or `offset`".into());
+        }
         (VersionStrategy::Column(name), _) => {
-            let value = column.filter(|value| *value != b"null").ok_or_else(|| format!("the version column `{name}` is missing or NULL"))?;
-            let value = column_number(value).ok_or_else(|| format!("the version column `{name}` is neither an integer from 0 to 2^58 nor a time"))?;
+            let value = column
+                .filter(|value| *value != b"null")
+                .ok_or_else(|| format!("the version column `{name}` is missing or NULL"))?;
+            let value = column_number(value).ok_or_else(|| {
+                format!("the version column `{name}` is neither an integer from 0 to 2^58 nor a time")
+            })?;
             value * 2 + u64::from(delete)
         }
     };
@@ -104,7 +114,9 @@ pub fn version(
 
 fn binlog(file: u64, position: u64, row: RowInEvent, clock: &mut PartitionClock) -> Result<u64, String> {
     if file > MAX_FILE {
-        return Err(format!("binlog file number {file} is larger than {MAX_FILE}; use `version = \"time\"` or `offset`"));
+        return Err(format!(
+            "binlog file number {file} is larger than {MAX_FILE}; use `version = \"time\"` or `offset`"
+        ));
     }
     if position >> 32 != 0 {
         return Err("a binlog position beyond 4 GiB; use `version = \"time\"` or `offset`".into());
@@ -200,7 +212,9 @@ mod tests {
         let versions: Vec<u64> = seconds
             .iter()
             .enumerate()
-            .map(|(offset, seconds)| auto(SourcePosition::Time { milliseconds: seconds * 1000 }, offset as i64, &mut clock))
+            .map(|(offset, seconds)| {
+                auto(SourcePosition::Time { milliseconds: seconds * 1000 }, offset as i64, &mut clock)
+            })
             .collect();
         assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
         assert_eq!(clock.seconds, 1_795_216_550);
@@ -219,9 +233,19 @@ mod tests {
     fn an_epoch_goes_before_all() {
         let mut clock = PartitionClock::default();
         let newest = auto(at(MAX_FILE, u64::from(u32::MAX), RowInEvent::InEvent(1023)), 0, &mut clock);
-        let raised = version(&VersionStrategy::Auto, 1, at(1, 4, RowInEvent::InEvent(0)), 0, &mut clock, None, false).expect("a version");
+        let raised = version(&VersionStrategy::Auto, 1, at(1, 4, RowInEvent::InEvent(0)), 0, &mut clock, None, false)
+            .expect("a version");
         assert!(raised > newest);
-        let highest = version(&VersionStrategy::Offset, MAX_EPOCH, SourcePosition::Unknown, i64::MAX >> 5, &mut clock, None, false).expect("a version");
+        let highest = version(
+            &VersionStrategy::Offset,
+            MAX_EPOCH,
+            SourcePosition::Unknown,
+            i64::MAX >> 5,
+            &mut clock,
+            None,
+            false,
+        )
+        .expect("a version");
         assert!(highest >> 63 == 0);
     }
 
@@ -229,7 +253,15 @@ mod tests {
     fn a_column_orders_by_its_value_and_a_delete_goes_after_its_update() {
         let mut clock = PartitionClock::default();
         let mut of = |value: &str, delete| {
-            version(&VersionStrategy::Column("updated_at".into()), 0, SourcePosition::Unknown, 0, &mut clock, Some(value.as_bytes()), delete)
+            version(
+                &VersionStrategy::Column("updated_at".into()),
+                0,
+                SourcePosition::Unknown,
+                0,
+                &mut clock,
+                Some(value.as_bytes()),
+                delete,
+            )
         };
         let update = of("\"2026-11-20T23:15:47.160Z\"", false).expect("a version");
         assert!(of("\"2026-11-20T23:15:47.160Z\"", true).expect("a version") > update);

@@ -23,14 +23,7 @@ impl From<contract::Description> for wire::Description {
                 contract::Mode::Image => wire::Mode::Image,
                 contract::Mode::Change => wire::Mode::Change,
             },
-            indices: d
-                .indices
-                .into_iter()
-                .map(|i| wire::Index {
-                    name: i.name,
-                    mapping: i.mapping,
-                })
-                .collect(),
+            indices: d.indices.into_iter().map(|i| wire::Index { name: i.name, mapping: i.mapping }).collect(),
             settings_schema: d.settings_schema,
         }
     }
@@ -42,14 +35,7 @@ impl From<wire::Table> for contract::Table {
             id: t.id,
             database: t.database,
             name: t.name,
-            columns: t
-                .columns
-                .into_iter()
-                .map(|c| contract::Column {
-                    name: c.name,
-                    kind: c.kind.into(),
-                })
-                .collect(),
+            columns: t.columns.into_iter().map(|c| contract::Column { name: c.name, kind: c.kind.into() }).collect(),
             key: t.key,
         }
     }
@@ -82,23 +68,13 @@ impl From<wire::ColumnKind> for contract::ColumnKind {
 
 impl From<wire::Batch> for contract::Batch {
     fn from(b: wire::Batch) -> Self {
-        Self {
-            table: b.table,
-            count: b.count,
-            operations: b.operations,
-            cells: b.cells,
-            bytes: b.bytes,
-        }
+        Self { table: b.table, count: b.count, operations: b.operations, cells: b.cells, bytes: b.bytes }
     }
 }
 
 impl From<contract::Output> for wire::Output {
     fn from(o: contract::Output) -> Self {
-        Self {
-            verdicts: o.verdicts,
-            names: o.names,
-            bytes: o.bytes,
-        }
+        Self { verdicts: o.verdicts, names: o.names, bytes: o.bytes }
     }
 }
 

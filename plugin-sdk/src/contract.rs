@@ -166,24 +166,14 @@ impl Description {
 
     /// May write to the indices that this pattern names.
     pub fn index(mut self, name: impl Into<String>) -> Self {
-        self.indices.push(Index {
-            name: name.into(),
-            mapping: None,
-        });
+        self.indices.push(Index { name: name.into(), mapping: None });
         self
     }
 
     /// May write to the indices that this pattern names, created with this mapping where they do not exist. An empty
     /// name gives the mapping for the index that the host's configuration names.
-    pub fn index_with_mapping(
-        mut self,
-        name: impl Into<String>,
-        mapping: impl Into<String>,
-    ) -> Self {
-        self.indices.push(Index {
-            name: name.into(),
-            mapping: Some(mapping.into()),
-        });
+    pub fn index_with_mapping(mut self, name: impl Into<String>, mapping: impl Into<String>) -> Self {
+        self.indices.push(Index { name: name.into(), mapping: Some(mapping.into()) });
         self
     }
 
@@ -226,11 +216,7 @@ mod tests {
 
     #[track_caller]
     fn check(pattern: &str, expect: bool) {
-        let table = Table {
-            database: "shop".into(),
-            name: "trade_2026".into(),
-            ..Table::default()
-        };
+        let table = Table { database: "shop".into(), name: "trade_2026".into(), ..Table::default() };
         assert_eq!(table.matches(pattern), expect, "{pattern}");
     }
 

@@ -21,12 +21,8 @@ impl<'a> Decimal<'a> {
         let bytes = text.as_bytes();
         let negative = bytes.first() == Some(&b'-');
         let start = usize::from(matches!(bytes.first(), Some(b'-' | b'+')));
-        let digits = |from: usize| {
-            from + bytes[from..]
-                .iter()
-                .position(|b| !b.is_ascii_digit())
-                .unwrap_or(bytes.len() - from)
-        };
+        let digits =
+            |from: usize| from + bytes[from..].iter().position(|b| !b.is_ascii_digit()).unwrap_or(bytes.len() - from);
         let point = digits(start);
         let (fraction, end) = match bytes.get(point) {
             Some(b'.') => (point + 1, digits(point + 1)),
@@ -37,31 +33,13 @@ impl<'a> Decimal<'a> {
         }
         let exponent = match bytes.get(end) {
             None => 0,
-            Some(b'e' | b'E') => text[end + 1..]
-                .parse::<i32>()
-                .ok()
-                .filter(|e| e.unsigned_abs() <= 1_000_000)?,
+            Some(b'e' | b'E') => text[end + 1..].parse::<i32>().ok().filter(|e| e.unsigned_abs() <= 1_000_000)?,
             Some(_) => return None,
         };
         let is_zero = |b: &u8| *b == b'0';
-        let whole = start
-            + bytes[start..point]
-                .iter()
-                .take_while(|b| is_zero(b))
-                .count();
-        let last = end
-            - bytes[fraction..end]
-                .iter()
-                .rev()
-                .take_while(|b| is_zero(b))
-                .count();
-        Some(Self {
-            text,
-            negative,
-            whole: &text[whole..point],
-            fraction: &text[fraction..last],
-            exponent,
-        })
+        let whole = start + bytes[start..point].iter().take_while(|b| is_zero(b)).count();
+        let last = end - bytes[fraction..end].iter().rev().take_while(|b| is_zero(b)).count();
+        Some(Self { text, negative, whole: &text[whole..point], fraction: &text[fraction..last], exponent })
     }
 
     /// The number as the source spelled it.
@@ -92,9 +70,7 @@ impl<'a> Decimal<'a> {
         let mut value = self
             .digits()
             .take(n_digits - dropped)
-            .try_fold(0_i128, |sum, d| {
-                sum.checked_mul(10)?.checked_add(i128::from(d))
-            })?;
+            .try_fold(0_i128, |sum, d| sum.checked_mul(10)?.checked_add(i128::from(d)))?;
         for _ in 0..shift.max(0) {
             value = value.checked_mul(10)?;
         }
@@ -124,10 +100,7 @@ impl<'a> Decimal<'a> {
     }
 
     fn digits(self) -> impl Iterator<Item = u8> + 'a {
-        self.whole
-            .bytes()
-            .chain(self.fraction.bytes())
-            .map(|b| b - b'0')
+        self.whole.bytes().chain(self.fraction.bytes()).map(|b| b - b'0')
     }
 
     /// Compares the absolute values.
@@ -218,11 +191,7 @@ mod tests {
         check("-1", "0", Less);
         check("0", "0.000000000000000000000000000001", Less);
         check("9007199254740993", "9007199254740992", Greater);
-        check(
-            "12345678901234567890.1234567890",
-            "12345678901234567890.1234567891",
-            Less,
-        );
+        check("12345678901234567890.1234567890", "12345678901234567890.1234567891", Less);
         check("1e3", "1000", Equal);
         check("1.5E-7", "0.00000015", Equal);
         check("0.0012", "0.012", Less);
@@ -231,11 +200,7 @@ mod tests {
 
     #[track_caller]
     fn scaled(text: &str, scale: u32, expect: Option<i128>) {
-        assert_eq!(
-            Decimal::parse(text).unwrap().to_scaled(scale),
-            expect,
-            "{text} by {scale}"
-        );
+        assert_eq!(Decimal::parse(text).unwrap().to_scaled(scale), expect, "{text} by {scale}");
     }
 
     #[test]
@@ -255,31 +220,13 @@ mod tests {
         scaled("1e400", 2, None);
         scaled("9999999999999999.99", 2, Some(999_999_999_999_999_999));
         scaled("340282366920938463463374607431768211456", 0, None);
-        assert_eq!(
-            Decimal::parse("92233720368547758.08").unwrap().to_cents(),
-            None
-        );
-        assert_eq!(
-            Decimal::parse("-92233720368547758.08").unwrap().to_cents(),
-            Some(i64::MIN)
-        );
+        assert_eq!(Decimal::parse("92233720368547758.08").unwrap().to_cents(), None);
+        assert_eq!(Decimal::parse("-92233720368547758.08").unwrap().to_cents(), Some(i64::MIN));
     }
 
     #[test]
     fn refuses_what_is_no_number() {
-        for text in [
-            "",
-            "-",
-            ".",
-            "1.2.3",
-            "abc",
-            "1e",
-            "--1",
-            "NaN",
-            "1 ",
-            "0x1",
-            "1e9999999",
-        ] {
+        for text in ["", "-", ".", "1.2.3", "abc", "1e", "--1", "NaN", "1 ", "0x1", "1e9999999"] {
             assert!(Decimal::parse(text).is_none(), "{text}");
         }
     }

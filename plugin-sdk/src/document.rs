@@ -39,13 +39,7 @@ impl<'o, 't> Document<'o, 't> {
     pub(crate) fn begin(out: &'o mut Out<'t>, operation: u32) -> Self {
         let first = out.words.len();
         out.words.extend([operation, 0, 0]);
-        Self {
-            out,
-            operation,
-            first,
-            n_pieces: 0,
-            head: [None; 3],
-        }
+        Self { out, operation, first, n_pieces: 0, head: [None; 3] }
     }
 
     /// The document goes into this index, which the plugin's description must allow. Without it the index that the
@@ -68,16 +62,13 @@ impl<'o, 't> Document<'o, 't> {
     fn head(&mut self, part: usize, what: &str, limit: usize, value: impl Display) -> &mut Self {
         let start = self.out.bytes.len();
         if write!(Plain(&mut self.out.bytes), "{value}").is_err() {
-            self.out
-                .note(format!("the document's {what} cannot be displayed"));
+            self.out.note(format!("the document's {what} cannot be displayed"));
         }
         let n = self.out.bytes.len() - start;
         if n == 0 {
             self.out.note(format!("the document's {what} is empty"));
         } else if n > limit {
-            self.out.note(format!(
-                "the document's {what} has {n} bytes, more than {limit}"
-            ));
+            self.out.note(format!("the document's {what} has {n} bytes, more than {limit}"));
         }
         self.head[part] = Some((start as u32, n as u32));
         self
@@ -134,11 +125,7 @@ impl<'o, 't> Document<'o, 't> {
     }
 
     /// An array of texts.
-    pub fn texts<'s>(
-        &mut self,
-        name: impl FieldName,
-        texts: impl IntoIterator<Item = &'s str>,
-    ) -> &mut Self {
+    pub fn texts<'s>(&mut self, name: impl FieldName, texts: impl IntoIterator<Item = &'s str>) -> &mut Self {
         self.value(name, |bytes| {
             bytes.push(b'[');
             for (i, text) in texts.into_iter().enumerate() {
@@ -160,9 +147,7 @@ impl<'o, 't> Document<'o, 't> {
 
     /// `true` or `false`.
     pub fn boolean(&mut self, name: impl FieldName, value: bool) -> &mut Self {
-        self.value(name, |bytes| {
-            bytes.extend_from_slice(if value { b"true" } else { b"false" })
-        })
+        self.value(name, |bytes| bytes.extend_from_slice(if value { b"true" } else { b"false" }))
     }
 
     /// `null`.

@@ -3,10 +3,7 @@
 use serde::Serialize;
 
 /// Any value that serde can write.
-pub(crate) fn value(
-    out: &mut Vec<u8>,
-    value: &(impl Serialize + ?Sized),
-) -> Result<(), serde_json::Error> {
+pub(crate) fn value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Result<(), serde_json::Error> {
     let start = out.len();
     serde_json::to_writer(&mut *out, value)?;
     one_line(&mut out[start..]);

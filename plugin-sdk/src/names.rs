@@ -91,16 +91,9 @@ impl Names {
         if self.literals.len() < self.n_literals * 2 {
             let longer = vec![Literal::default(); (self.literals.len() * 2).max(128)];
             let shorter = std::mem::replace(&mut self.literals, longer);
-            shorter
-                .into_iter()
-                .filter(|l| l.number != 0)
-                .for_each(|l| self.insert(l));
+            shorter.into_iter().filter(|l| l.number != 0).for_each(|l| self.insert(l));
         }
-        let literal = Literal {
-            address: name.as_ptr() as usize,
-            length: name.len(),
-            number: number + 1,
-        };
+        let literal = Literal { address: name.as_ptr() as usize, length: name.len(), number: number + 1 };
         self.insert(literal);
         number
     }
@@ -127,8 +120,7 @@ impl Names {
             }
             at = (at + 1) & mask;
         }
-        self.ranges
-            .push((self.bytes.len() as u32, name.len() as u32));
+        self.ranges.push((self.bytes.len() as u32, name.len() as u32));
         self.bytes.extend_from_slice(name);
         self.index[at] = self.ranges.len() as u32;
         self.ranges.len() as u32 - 1
@@ -156,10 +148,7 @@ impl Names {
     /// Writes the names behind `bytes`, which are `base` long, and returns their ranges as words.
     pub(crate) fn append_to(self, bytes: &mut Vec<u8>, base: u32) -> Vec<u32> {
         bytes.extend_from_slice(&self.bytes);
-        self.ranges
-            .iter()
-            .flat_map(|&(start, n)| [base + start, n])
-            .collect()
+        self.ranges.iter().flat_map(|&(start, n)| [base + start, n]).collect()
     }
 }
 

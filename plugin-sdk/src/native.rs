@@ -33,23 +33,14 @@ impl<D> Default for Driver<D> {
 impl<D> Driver<D> {
     /// An instance that is not configured yet.
     pub const fn new() -> Self {
-        Self {
-            plugin: None,
-            tables: Vec::new(),
-            hint: Hint::EMPTY,
-        }
+        Self { plugin: None, tables: Vec::new(), hint: Hint::EMPTY }
     }
 }
 
 impl<D: Drive> Driver<D> {
     /// What the plugin says of itself.
     pub fn describe() -> Description {
-        Description {
-            name: D::NAME.to_owned(),
-            version: D::VERSION.to_owned(),
-            mode: D::MODE,
-            ..D::describe()
-        }
+        Description { name: D::NAME.to_owned(), version: D::VERSION.to_owned(), mode: D::MODE, ..D::describe() }
     }
 
     /// Takes the settings, a JSON object. An error says what is wrong with them.
@@ -86,15 +77,9 @@ impl<D: Drive> Driver<D> {
         if Some(batch.cells.len()) != n.checked_mul(images * width)
             || batch.operations.len() != if changes { n } else { 0 }
             || !batch.cells.is_sorted()
-            || batch
-                .cells
-                .last()
-                .is_some_and(|&end| end as usize > batch.bytes.len())
+            || batch.cells.last().is_some_and(|&end| end as usize > batch.bytes.len())
         {
-            return refuse(
-                batch,
-                "the batch does not have the cells that the plugin asked for",
-            );
+            return refuse(batch, "the batch does not have the cells that the plugin asked for");
         }
         let mut out = Out::new(table, &self.hint);
         for i in 0..n {
@@ -113,16 +98,11 @@ impl<D: Drive> Driver<D> {
                 };
                 Change {
                     operation,
-                    before: matches!(operation, Operation::Update | Operation::Delete)
-                        .then(|| image(0)),
+                    before: matches!(operation, Operation::Update | Operation::Delete).then(|| image(0)),
                     after: (operation != Operation::Delete).then(|| image(1)),
                 }
             } else {
-                Change {
-                    operation: Operation::Snapshot,
-                    before: None,
-                    after: Some(image(0)),
-                }
+                Change { operation: Operation::Snapshot, before: None, after: Some(image(0)) }
             };
             out.begin();
             let result = plugin.one(&change, &mut out);
@@ -146,9 +126,7 @@ fn refuse(batch: &Batch, reason: &str) -> Output {
 /// serde's message without the place in the text, which a person who wrote TOML never saw.
 fn settings_error(error: &serde_json::Error) -> String {
     let message = error.to_string();
-    let message = message
-        .rfind(" at line ")
-        .map_or(message.as_str(), |at| &message[..at]);
+    let message = message.rfind(" at line ").map_or(message.as_str(), |at| &message[..at]);
     format!("settings: {}", message.replace('`', "'"))
 }
 

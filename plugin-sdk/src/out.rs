@@ -89,23 +89,11 @@ impl<'t> Out<'t> {
     }
 
     pub(crate) fn finish(self, hint: &mut Hint) -> Output {
-        let Self {
-            words,
-            mut bytes,
-            names,
-            ..
-        } = self;
+        let Self { words, mut bytes, names, .. } = self;
         let base = bytes.len() as u32;
         let ranges = names.append_to(&mut bytes, base);
-        *hint = Hint {
-            words: words.len() + words.len() / 8,
-            bytes: bytes.len() + bytes.len() / 8,
-        };
-        Output {
-            verdicts: words,
-            names: ranges,
-            bytes,
-        }
+        *hint = Hint { words: words.len() + words.len() / 8, bytes: bytes.len() + bytes.len() / 8 };
+        Output { verdicts: words, names: ranges, bytes }
     }
 
     fn rewind(&mut self) {
@@ -268,9 +256,7 @@ impl Edit<'_, '_> {
             return false;
         };
         let cells = self.out.first_word + 2;
-        let earlier = (cells..self.out.words.len())
-            .step_by(3)
-            .find(|&at| self.out.words[at] == number);
+        let earlier = (cells..self.out.words.len()).step_by(3).find(|&at| self.out.words[at] == number);
         match earlier {
             Some(at) => drop(self.out.words.drain(at..at + 3)),
             None => self.out.words[cells - 1] += 1,

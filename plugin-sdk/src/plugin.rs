@@ -128,15 +128,8 @@ macro_rules! drive {
     };
 }
 
-drive!(
-    Images,
-    Transform,
-    Image,
-    |plugin, images, out| match &images.after {
-        Some(row) => plugin.row(row, out),
-        None => Err(Fail::new("no image")),
-    }
-);
-drive!(Changes, ChangeTransform, Change, |plugin, images, out| {
-    plugin.change(images, out)
+drive!(Images, Transform, Image, |plugin, images, out| match &images.after {
+    Some(row) => plugin.row(row, out),
+    None => Err(Fail::new("no image")),
 });
+drive!(Changes, ChangeTransform, Change, |plugin, images, out| plugin.change(images, out));

@@ -44,9 +44,7 @@ impl<'b> Row<'b> {
     /// What the values of a column are, as far as the host knows.
     #[inline]
     pub fn kind(&self, column: impl ColumnRef) -> ColumnKind {
-        column
-            .place(self.table)
-            .map_or(ColumnKind::Unknown, |place| place.kind)
+        column.place(self.table).map_or(ColumnKind::Unknown, |place| place.kind)
     }
 
     /// The cell as it came: one JSON value; empty if the source did not send the column.
@@ -63,11 +61,7 @@ impl<'b> Row<'b> {
     #[inline]
     fn cell(&self, number: usize) -> &'b [u8] {
         let at = self.first + number;
-        let start = if at == 0 {
-            0
-        } else {
-            self.ends[at - 1] as usize
-        };
+        let start = if at == 0 { 0 } else { self.ends[at - 1] as usize };
         &self.bytes[start..self.ends[at] as usize]
     }
 
@@ -98,18 +92,14 @@ impl<'b> Row<'b> {
     /// An integer.
     pub fn i64(&self, column: impl ColumnRef) -> Result<Option<i64>, Fail> {
         self.read(column, |cell| {
-            value::integer(cell)?
-                .try_into()
-                .map_err(|_| "the integer does not fit into 64 bits with sign")
+            value::integer(cell)?.try_into().map_err(|_| "the integer does not fit into 64 bits with sign")
         })
     }
 
     /// An integer from 0 on.
     pub fn u64(&self, column: impl ColumnRef) -> Result<Option<u64>, Fail> {
         self.read(column, |cell| {
-            value::integer(cell)?
-                .try_into()
-                .map_err(|_| "the integer does not fit into 64 bits without sign")
+            value::integer(cell)?.try_into().map_err(|_| "the integer does not fit into 64 bits without sign")
         })
     }
 
@@ -125,9 +115,7 @@ impl<'b> Row<'b> {
 
     /// Any number with all its digits.
     pub fn decimal(&self, column: impl ColumnRef) -> Result<Option<Decimal<'b>>, Fail> {
-        self.read(column, |cell| {
-            Decimal::parse(value::token(cell)?).ok_or("expected a decimal number")
-        })
+        self.read(column, |cell| Decimal::parse(value::token(cell)?).ok_or("expected a decimal number"))
     }
 
     /// A day. A number is taken as days since 1970-01-01.
@@ -168,14 +156,10 @@ impl<'b> Row<'b> {
             Shape::String => {
                 let bytes = base64_bytes(cell)?;
                 let mut bits = [0; 8];
-                bits.get_mut(..bytes.len())
-                    .ok_or("more than 64 bits")?
-                    .copy_from_slice(&bytes);
+                bits.get_mut(..bytes.len()).ok_or("more than 64 bits")?.copy_from_slice(&bytes);
                 Ok(u64::from_le_bytes(bits))
             }
-            _ => value::integer(cell)?
-                .try_into()
-                .map_err(|_| "expected bits as a number"),
+            _ => value::integer(cell)?.try_into().map_err(|_| "expected bits as a number"),
         })
     }
 
@@ -188,8 +172,7 @@ impl<'b> Row<'b> {
     pub fn set(&self, column: impl ColumnRef) -> Result<Option<Labels<'b>>, Fail> {
         self.read(column, |cell| match value::shape(cell) {
             Shape::Tree => {
-                let labels: Vec<String> =
-                    serde_json::from_slice(cell).map_err(|_| "expected an array of texts")?;
+                let labels: Vec<String> = serde_json::from_slice(cell).map_err(|_| "expected an array of texts")?;
                 Ok(Labels(Cow::Owned(labels.join(","))))
             }
             _ => value::string(cell).map(Labels),
@@ -202,9 +185,7 @@ impl<'b> Row<'b> {
         if matches!(value::shape(cell), Shape::Absent | Shape::Null) {
             return Ok(None);
         }
-        serde_json::from_slice(cell)
-            .map(Some)
-            .map_err(|e| self.wrong(column, &e.to_string()))
+        serde_json::from_slice(cell).map(Some).map_err(|e| self.wrong(column, &e.to_string()))
     }
 
     #[inline]
@@ -226,11 +207,7 @@ impl<'b> Row<'b> {
     /// A failure of this column, for values that the plugin itself finds wrong.
     #[cold]
     pub fn wrong(&self, column: impl ColumnRef, what: &str) -> Fail {
-        Fail::new(format!(
-            "column '{}' of {}: {what}",
-            column.label(self.table),
-            self.table()
-        ))
+        Fail::new(format!("column '{}' of {}: {what}", column.label(self.table), self.table()))
     }
 
     #[cold]
@@ -238,11 +215,7 @@ impl<'b> Row<'b> {
         if exists {
             self.wrong(column, "the plugin did not ask to read this column")
         } else {
-            Fail::new(format!(
-                "table {} has no column '{}'",
-                self.table(),
-                column.label(self.table)
-            ))
+            Fail::new(format!("table {} has no column '{}'", self.table(), column.label(self.table)))
         }
     }
 }
@@ -256,9 +229,7 @@ fn small(cell: &[u8], limit: i64) -> Result<i64, Wrong> {
 
 fn base64_bytes(cell: &[u8]) -> Result<Vec<u8>, Wrong> {
     let text = value::string(cell)?;
-    STANDARD
-        .decode(text.as_bytes())
-        .map_err(|_| "expected base64")
+    STANDARD.decode(text.as_bytes()).map_err(|_| "expected base64")
 }
 
 /// The labels of a SET value.

@@ -37,10 +37,7 @@ struct Wanted {
 impl Columns {
     /// All columns of the table are read.
     pub fn all() -> Self {
-        Self {
-            all: true,
-            ..Self::default()
-        }
+        Self { all: true, ..Self::default() }
     }
 
     /// No column is read; documents may still copy any column by name.
@@ -81,11 +78,7 @@ impl Columns {
     }
 
     fn add(mut self, name: String, read: bool, optional: bool) -> Self {
-        self.wanted.push(Wanted {
-            name,
-            read,
-            optional,
-        });
+        self.wanted.push(Wanted { name, read, optional });
         self
     }
 }
@@ -143,8 +136,7 @@ impl ColumnRef for Col {
     #[cold]
     fn label(self, table: &TableState) -> String {
         let name = table.slot_names.get(self.0 as usize);
-        name.cloned()
-            .unwrap_or_else(|| format!("number {} of the named ones", self.0))
+        name.cloned().unwrap_or_else(|| format!("number {} of the named ones", self.0))
     }
 }
 
@@ -199,21 +191,10 @@ impl TableState {
             .zip(&table.columns)
             .map(|(number, c)| {
                 let cell = if columns.all { number } else { NONE };
-                (
-                    c.name.clone(),
-                    Place {
-                        number,
-                        cell,
-                        kind: c.kind,
-                    },
-                )
+                (c.name.clone(), Place { number, cell, kind: c.kind })
             })
             .collect();
-        let mut asked: Vec<u32> = if columns.all {
-            (0..n_columns).collect()
-        } else {
-            Vec::new()
-        };
+        let mut asked: Vec<u32> = if columns.all { (0..n_columns).collect() } else { Vec::new() };
         let mut missing = Vec::new();
         let mut found = Vec::with_capacity(columns.wanted.len());
         for wanted in &columns.wanted {
@@ -223,11 +204,7 @@ impl TableState {
                     if !wanted.optional {
                         missing.push(wanted.name.as_str());
                     }
-                    let nowhere = Place {
-                        number: NONE,
-                        cell: NONE,
-                        kind: ColumnKind::Unknown,
-                    };
+                    let nowhere = Place { number: NONE, cell: NONE, kind: ColumnKind::Unknown };
                     named.push((wanted.name.clone(), nowhere));
                     named.len() - 1
                 }
@@ -240,15 +217,8 @@ impl TableState {
             found.push(at);
         }
         if !missing.is_empty() {
-            let columns = if missing.len() == 1 {
-                "column"
-            } else {
-                "columns"
-            };
-            return Err(format!(
-                "table {full_name} has no {columns} '{}'",
-                missing.join("', '")
-            ));
+            let columns = if missing.len() == 1 { "column" } else { "columns" };
+            return Err(format!("table {full_name} has no {columns} '{}'", missing.join("', '")));
         }
         Ok(Self {
             id: table.id,
@@ -300,9 +270,6 @@ pub(crate) fn spread(name: &[u8]) -> u32 {
     if n == 0 {
         return 0;
     }
-    let mix = u32::from(name[0])
-        | u32::from(name[n / 2]) << 8
-        | u32::from(name[n - 1]) << 16
-        | (n as u32) << 24;
+    let mix = u32::from(name[0]) | u32::from(name[n / 2]) << 8 | u32::from(name[n - 1]) << 16 | (n as u32) << 24;
     mix.wrapping_mul(0x9E37_79B1) >> 16
 }

@@ -23,10 +23,7 @@ pub fn table<'a>(full_name: &str, columns: impl IntoIterator<Item = (&'a str, &'
         name: name.to_owned(),
         columns: columns
             .into_iter()
-            .map(|(name, kind)| Column {
-                name: name.to_owned(),
-                kind: kind_of(kind),
-            })
+            .map(|(name, kind)| Column { name: name.to_owned(), kind: kind_of(kind) })
             .collect(),
         key: vec![0],
     }
@@ -82,22 +79,15 @@ impl<D: Drive> Tested<D> {
 
     /// What the plugin says of a row, which is a JSON object. An error is what it refused the table with.
     pub fn row(&mut self, table: &Table, row: &str) -> Result<Verdict, String> {
-        self.rows(table, &[row])
-            .map(|mut verdicts| verdicts.remove(0))
+        self.rows(table, &[row]).map(|mut verdicts| verdicts.remove(0))
     }
 
     /// What the plugin says of several rows in one batch.
     pub fn rows(&mut self, table: &Table, rows: &[&str]) -> Result<Vec<Verdict>, String> {
         let asked = self.driver.define_table(table)?;
         let images: Vec<Image> = rows.iter().map(|row| image(row)).collect();
-        let mut batch = Batch {
-            table: table.id,
-            count: rows.len() as u32,
-            ..Batch::default()
-        };
-        images
-            .iter()
-            .for_each(|image| put(&mut batch, table, &asked, Some(image)));
+        let mut batch = Batch { table: table.id, count: rows.len() as u32, ..Batch::default() };
+        images.iter().for_each(|image| put(&mut batch, table, &asked, Some(image)));
         let output = self.driver.transform(&batch);
         let mut reader = Reader::new(&output, table);
         let verdicts = images.iter().map(|image| reader.verdict(image)).collect();
@@ -115,11 +105,7 @@ impl<D: Drive> Tested<D> {
     ) -> Result<Verdict, String> {
         let asked = self.driver.define_table(table)?;
         let (before, after) = (before.map(image), after.map(image));
-        let mut batch = Batch {
-            table: table.id,
-            count: 1,
-            ..Batch::default()
-        };
+        let mut batch = Batch { table: table.id, count: 1, ..Batch::default() };
         batch.operations.push(operation as u8);
         put(&mut batch, table, &asked, before.as_ref());
         put(&mut batch, table, &asked, after.as_ref());
@@ -168,9 +154,7 @@ impl Verdict {
     #[track_caller]
     pub fn document(&self) -> Value {
         match self {
-            Self::Documents(documents) if documents.len() == 1 => {
-                Value::Object(documents[0].body.clone())
-            }
+            Self::Documents(documents) if documents.len() == 1 => Value::Object(documents[0].body.clone()),
             other => panic!("expected one document, got {other:?}"),
         }
     }
@@ -212,19 +196,11 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(output: &'a Output, table: &'a Table) -> Self {
-        Self {
-            output,
-            table,
-            at: 0,
-        }
+        Self { output, table, at: 0 }
     }
 
     fn ends(&self) {
-        assert_eq!(
-            self.at,
-            self.output.verdicts.len(),
-            "words are left after the last verdict"
-        );
+        assert_eq!(self.at, self.output.verdicts.len(), "words are left after the last verdict");
     }
 
     fn word(&mut self) -> u32 {
@@ -254,10 +230,7 @@ impl<'a> Reader<'a> {
 
     fn name(&mut self) -> String {
         let at = self.word() as usize * 2;
-        let (start, n) = (
-            self.output.names[at] as usize,
-            self.output.names[at + 1] as usize,
-        );
+        let (start, n) = (self.output.names[at] as usize, self.output.names[at + 1] as usize);
         text_of(&self.output.bytes[start..start + n])
     }
 
@@ -271,10 +244,7 @@ impl<'a> Reader<'a> {
                     let column = self.column().to_owned();
                     let bytes = self.range();
                     let value = (!bytes.is_empty()).then(|| value_of(bytes));
-                    assert!(
-                        cells.insert(column, value).is_none(),
-                        "a cell is edited twice"
-                    );
+                    assert!(cells.insert(column, value).is_none(), "a cell is edited twice");
                 }
                 Verdict::Edit(cells)
             }
@@ -301,13 +271,7 @@ impl<'a> Reader<'a> {
         }
         assert_eq!(open.len(), 1, "an object is not ended");
         let body = open.remove(0).1;
-        Doc {
-            operation,
-            index,
-            id,
-            routing,
-            body,
-        }
+        Doc { operation, index, id, routing, body }
     }
 
     fn piece(&mut self, image: &Image, open: &mut Vec<(String, Map<String, Value>)>) {
@@ -315,46 +279,25 @@ impl<'a> Reader<'a> {
         match self.word() {
             0 => {
                 let column = self.column();
-                fields.extend(
-                    image
-                        .get(column)
-                        .map(|cell| (column.to_owned(), value_of(cell.get().as_bytes()))),
-                );
+                fields.extend(image.get(column).map(|cell| (column.to_owned(), value_of(cell.get().as_bytes()))));
             }
             1 => {
                 let name = self.name();
                 let column = self.column();
-                fields.extend(
-                    image
-                        .get(column)
-                        .map(|cell| (name, value_of(cell.get().as_bytes()))),
-                );
+                fields.extend(image.get(column).map(|cell| (name, value_of(cell.get().as_bytes()))));
             }
             2 => fields.push((self.name(), self.json())),
             3 => {
                 let n = self.word();
                 let except: Vec<&str> = (0..n).map(|_| self.column()).collect();
-                for column in self
-                    .table
-                    .columns
-                    .iter()
-                    .map(|c| c.name.as_str())
-                    .filter(|c| !except.contains(c))
-                {
-                    fields.extend(
-                        image
-                            .get(column)
-                            .map(|cell| (column.to_owned(), value_of(cell.get().as_bytes()))),
-                    );
+                for column in self.table.columns.iter().map(|c| c.name.as_str()).filter(|c| !except.contains(c)) {
+                    fields.extend(image.get(column).map(|cell| (column.to_owned(), value_of(cell.get().as_bytes()))));
                 }
             }
             4 => open.push((self.name(), Map::new())),
             5 => {
                 assert!(open.len() > 1, "an object ends that did not begin");
-                fields.extend(
-                    open.pop()
-                        .map(|(name, object)| (name, Value::Object(object))),
-                );
+                fields.extend(open.pop().map(|(name, object)| (name, Value::Object(object))));
             }
             other => panic!("no piece {other}"),
         }
@@ -362,10 +305,7 @@ impl<'a> Reader<'a> {
             return;
         };
         for (name, value) in fields {
-            assert!(
-                object.insert(name.clone(), value).is_none(),
-                "the field '{name}' stands twice"
-            );
+            assert!(object.insert(name.clone(), value).is_none(), "the field '{name}' stands twice");
         }
     }
 }

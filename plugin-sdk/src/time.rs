@@ -58,11 +58,7 @@ impl Date {
         }
         let year = number(&b[..4])?;
         let (month, day) = (two(&b[5..7])?, two(&b[8..])?);
-        (month <= 12 && day <= 31).then_some(Self {
-            year: year as i32,
-            month,
-            day,
-        })
+        (month <= 12 && day <= 31).then_some(Self { year: year as i32, month, day })
     }
 
     /// The day that is this number of days after 1970-01-01.
@@ -108,9 +104,7 @@ impl Date {
 impl Time {
     /// Reads `-12:34:56.789`.
     pub fn parse(text: &str) -> Option<Self> {
-        let (negative, rest) = text
-            .strip_prefix('-')
-            .map_or((false, text), |rest| (true, rest));
+        let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (hours, rest) = rest.split_once(':')?;
         let b = rest.as_bytes();
         if hours.is_empty() || hours.len() > 4 || b.len() < 5 || b[2] != b':' {
@@ -142,8 +136,7 @@ impl Time {
 
     /// All of it in microseconds.
     pub fn to_microseconds(self) -> i64 {
-        let seconds =
-            i64::from(self.hours) * 3_600 + i64::from(self.minutes) * 60 + i64::from(self.seconds);
+        let seconds = i64::from(self.hours) * 3_600 + i64::from(self.minutes) * 60 + i64::from(self.seconds);
         let all = seconds * 1_000_000 + i64::from(self.microseconds);
         if self.negative { -all } else { all }
     }
@@ -159,10 +152,7 @@ impl DateTime {
     pub(crate) fn from_bytes(b: &[u8]) -> Option<Self> {
         let date = Date::from_bytes(b.get(..10)?)?;
         if b.len() == 10 {
-            return Some(Self {
-                date,
-                ..Self::default()
-            });
+            return Some(Self { date, ..Self::default() });
         }
         if b.len() < 19 || !matches!(b[10], b'T' | b' ') || b[13] != b':' || b[16] != b':' {
             return None;
@@ -204,8 +194,7 @@ impl DateTime {
 
     /// Microseconds since 1970-01-01T00:00:00.
     pub fn to_epoch_micros(self) -> i64 {
-        let of_day =
-            i64::from(self.hour) * 3_600 + i64::from(self.minute) * 60 + i64::from(self.second);
+        let of_day = i64::from(self.hour) * 3_600 + i64::from(self.minute) * 60 + i64::from(self.second);
         (self.date.to_epoch_days() * DAY + of_day) * 1_000_000 + i64::from(self.microsecond)
     }
 
@@ -254,16 +243,8 @@ impl fmt::Display for Date {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.negative { "-" } else { "" };
-        write!(
-            f,
-            "{sign}{:02}:{:02}:{:02}",
-            self.hours, self.minutes, self.seconds
-        )?;
-        if self.microseconds != 0 {
-            write!(f, ".{:06}", self.microseconds)
-        } else {
-            Ok(())
-        }
+        write!(f, "{sign}{:02}:{:02}:{:02}", self.hours, self.minutes, self.seconds)?;
+        if self.microseconds != 0 { write!(f, ".{:06}", self.microseconds) } else { Ok(()) }
     }
 }
 
@@ -278,9 +259,7 @@ impl fmt::Display for DateTime {
 
 #[inline]
 fn number(b: &[u8]) -> Option<u32> {
-    b.iter().try_fold(0_u32, |sum, &d| {
-        d.is_ascii_digit().then(|| sum * 10 + u32::from(d - b'0'))
-    })
+    b.iter().try_fold(0_u32, |sum, &d| d.is_ascii_digit().then(|| sum * 10 + u32::from(d - b'0')))
 }
 
 #[inline]
@@ -320,14 +299,7 @@ mod tests {
         for days in (-800_000..3_000_000).step_by(37) {
             assert_eq!(Date::from_epoch_days(days).to_epoch_days(), days);
         }
-        assert_eq!(
-            Date::from_epoch_days(0),
-            Date {
-                year: 1970,
-                month: 1,
-                day: 1
-            }
-        );
+        assert_eq!(Date::from_epoch_days(0), Date { year: 1970, month: 1, day: 1 });
         assert_eq!(Date::parse("2024-02-29").unwrap().to_epoch_days(), 19_782);
         assert!(!Date::parse("2023-02-29").unwrap().is_valid());
         assert!(!Date::parse("0000-00-00").unwrap().is_valid());
@@ -337,10 +309,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expect: &str) {
-        assert_eq!(
-            DateTime::parse(text).map(|d| d.to_string()).as_deref(),
-            Some(expect)
-        );
+        assert_eq!(DateTime::parse(text).map(|d| d.to_string()).as_deref(), Some(expect));
     }
 
     #[test]
@@ -351,13 +320,7 @@ mod tests {
         check("2026-03-04T05:06:07.100000Z", "2026-03-04T05:06:07.100");
         check("2026-03-04", "2026-03-04T00:00:00");
         check("0000-00-00 00:00:00", "0000-00-00T00:00:00");
-        for text in [
-            "",
-            "2026-03-04T",
-            "2026-03-04T05:06",
-            "2026-03-04T25:06:07",
-            "2026-03-04T05:06:07+01:00",
-        ] {
+        for text in ["", "2026-03-04T", "2026-03-04T05:06", "2026-03-04T25:06:07", "2026-03-04T05:06:07+01:00"] {
             assert!(DateTime::parse(text).is_none(), "{text}");
         }
     }
@@ -366,20 +329,11 @@ mod tests {
     fn epochs_of_every_unit() {
         let expect = DateTime::parse("2026-03-01T00:00:00.000001").unwrap();
         assert_eq!(DateTime::from_epoch_guess(1_772_323_200_000_001), expect);
-        assert_eq!(
-            DateTime::from_epoch_guess(1_772_323_200_000_001_000),
-            expect
-        );
-        assert_eq!(
-            DateTime::from_epoch_guess(1_772_323_200_000).to_string(),
-            "2026-03-01T00:00:00"
-        );
+        assert_eq!(DateTime::from_epoch_guess(1_772_323_200_000_001_000), expect);
+        assert_eq!(DateTime::from_epoch_guess(1_772_323_200_000).to_string(), "2026-03-01T00:00:00");
         assert_eq!(expect.to_epoch_micros(), 1_772_323_200_000_001);
         assert_eq!(expect.to_epoch_millis(), 1_772_323_200_000);
-        assert_eq!(
-            DateTime::from_epoch_micros(-1).to_string(),
-            "1969-12-31T23:59:59.999999"
-        );
+        assert_eq!(DateTime::from_epoch_micros(-1).to_string(), "1969-12-31T23:59:59.999999");
     }
 
     #[test]

@@ -96,15 +96,9 @@ fn unicode_escape(rest: &[u8]) -> Result<(char, &[u8]), Wrong> {
         && (0xDC00..0xE000).contains(&second)
     {
         let code = 0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-        return Ok((
-            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
-            after,
-        ));
+        return Ok((char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), after));
     }
-    Ok((
-        char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER),
-        rest,
-    ))
+    Ok((char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest))
 }
 
 fn four_digits(bytes: &[u8]) -> Option<(u32, &[u8])> {
@@ -132,18 +126,10 @@ pub(crate) fn integer(cell: &[u8]) -> Result<i128, Wrong> {
         });
     }
     let value = if digits.len() <= 18 {
-        i128::from(
-            digits
-                .iter()
-                .fold(0_u64, |sum, d| sum * 10 + u64::from(d - b'0')),
-        )
+        i128::from(digits.iter().fold(0_u64, |sum, d| sum * 10 + u64::from(d - b'0')))
     } else {
-        let digit =
-            |sum: Option<i128>, d: &u8| sum?.checked_mul(10)?.checked_add(i128::from(d - b'0'));
-        digits
-            .iter()
-            .fold(Some(0), digit)
-            .ok_or("the integer is too large")?
+        let digit = |sum: Option<i128>, d: &u8| sum?.checked_mul(10)?.checked_add(i128::from(d - b'0'));
+        digits.iter().fold(Some(0), digit).ok_or("the integer is too large")?
     };
     Ok(if negative { -value } else { value })
 }
@@ -162,14 +148,6 @@ pub(crate) fn boolean(cell: &[u8]) -> Result<bool, Wrong> {
 pub(crate) fn float(cell: &[u8]) -> Result<f64, Wrong> {
     let text = token(cell)?;
     let is_number = text.starts_with(|c: char| c.is_ascii_digit() || c == '-');
-    let value: f64 = text
-        .parse()
-        .ok()
-        .filter(|_| is_number)
-        .ok_or("expected a number")?;
-    if value.is_finite() {
-        Ok(value)
-    } else {
-        Err("the number is too large for a double")
-    }
+    let value: f64 = text.parse().ok().filter(|_| is_number).ok_or("expected a number")?;
+    if value.is_finite() { Ok(value) } else { Err("the number is too large for a double") }
 }

@@ -31,23 +31,13 @@ impl Transform for Echo {
 }
 
 fn echo(row: &Value) -> Value {
-    let table = table(
-        "t",
-        [("text", "text"), ("number", "integer"), ("json", "json")],
-    );
-    Harness::<Echo>::new(&json!({}))
-        .unwrap()
-        .row(&table, &row.to_string())
-        .unwrap()
-        .document()
+    let table = table("t", [("text", "text"), ("number", "integer"), ("json", "json")]);
+    Harness::<Echo>::new(&json!({})).unwrap().row(&table, &row.to_string()).unwrap().document()
 }
 
 /// A JSON string with every character as `\uXXXX`.
 fn escaped(text: &str) -> String {
-    let units: String = text
-        .encode_utf16()
-        .map(|unit| format!("\\u{unit:04X}"))
-        .collect();
+    let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
     format!("\"{units}\"")
 }
 

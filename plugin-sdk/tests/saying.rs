@@ -3,8 +3,8 @@
 
 use rowmill_sdk::testing::{ChangeHarness, Doc, Harness, Verdict, table};
 use rowmill_sdk::{
-    Change, ChangeTransform, Columns, DateTime, Description, Fail, Mode, NoSettings, Operation,
-    Out, Row, Table, Transform,
+    Change, ChangeTransform, Columns, DateTime, Description, Fail, Mode, NoSettings, Operation, Out, Row, Table,
+    Transform,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,11 +32,7 @@ impl Transform for Sayer {
             .settings_schema("{\"type\":\"object\"}")
     }
     fn new(settings: Settings) -> Result<Self, String> {
-        if settings.say.is_empty() {
-            Err("settings: 'say' is empty".to_owned())
-        } else {
-            Ok(Self(settings))
-        }
+        if settings.say.is_empty() { Err("settings: 'say' is empty".to_owned()) } else { Ok(Self(settings)) }
     }
     fn columns(&self, _: &Table) -> Result<Columns, String> {
         Ok(Columns::of(self.0.columns.clone()))
@@ -72,18 +68,13 @@ impl Transform for Sayer {
                 out.edit().null("typo");
             }
             "columns" => {
-                out.document()
-                    .column("id")
-                    .column_as("name", "title")
-                    .column("note");
+                out.document().column("id").column_as("name", "title").column("note");
             }
             "all" => {
                 out.document().all();
             }
             "all except" => {
-                out.document()
-                    .all_except(["id", "note"])
-                    .text("note", "mine");
+                out.document().all_except(["id", "note"]).text("note", "mine");
             }
             "no such column" => {
                 out.document().column("id").column_as("typo", "x");
@@ -145,8 +136,7 @@ impl Transform for Sayer {
                 out.document().id("x".repeat(512));
             }
             "not to be serialised" => {
-                out.document()
-                    .set("map", &std::collections::BTreeMap::from([((1, 2), 3)]));
+                out.document().set("map", &std::collections::BTreeMap::from([((1, 2), 3)]));
             }
             other => panic!("what is {other}"),
         }
@@ -155,22 +145,12 @@ impl Transform for Sayer {
 }
 
 fn shop() -> Table {
-    table(
-        "shop.t",
-        [
-            ("id", "integer"),
-            ("name", "text"),
-            ("note", "text"),
-            ("price", "decimal"),
-        ],
-    )
+    table("shop.t", [("id", "integer"), ("name", "text"), ("note", "text"), ("price", "decimal")])
 }
 
 fn say(what: &str) -> Verdict {
     let mut plugin = Harness::<Sayer>::new(&json!({"say": what})).unwrap();
-    plugin
-        .row(&shop(), r#"{"id":1,"name":"n","price":"1.50"}"#)
-        .unwrap()
+    plugin.row(&shop(), r#"{"id":1,"name":"n","price":"1.50"}"#).unwrap()
 }
 
 #[track_caller]
@@ -187,41 +167,24 @@ fn plain_verdicts() {
     document("document after drop", json!({"id": 1}));
     assert_eq!(say("fail").reason(), "no rate");
     assert_eq!(say("fail!").reason(), "no rate for CNY");
-    assert_eq!(
-        say("fail after a document").reason(),
-        "invalid digit found in string"
-    );
+    assert_eq!(say("fail after a document").reason(), "invalid digit found in string");
 }
 
 #[test]
 fn edits() {
-    let Verdict::Edit(cells) = say("edit") else {
-        panic!()
-    };
-    assert_eq!(
-        json!(cells),
-        json!({"name": {"a": [1, null]}, "note": "second", "price": null, "id": null})
-    );
+    let Verdict::Edit(cells) = say("edit") else { panic!() };
+    assert_eq!(json!(cells), json!({"name": {"a": [1, null]}, "note": "second", "price": null, "id": null}));
     assert_eq!(cells["id"], None);
     assert_eq!(cells["price"], Some(Value::Null));
-    assert_eq!(
-        say("edit no such").reason(),
-        "table shop.t has no column 'typo'"
-    );
+    assert_eq!(say("edit no such").reason(), "table shop.t has no column 'typo'");
 }
 
 #[test]
 fn documents_of_columns() {
     document("columns", json!({"id": 1, "title": "n"}));
     document("all", json!({"id": 1, "name": "n", "price": "1.50"}));
-    document(
-        "all except",
-        json!({"name": "n", "price": "1.50", "note": "mine"}),
-    );
-    assert_eq!(
-        say("no such column").reason(),
-        "table shop.t has no column 'typo'"
-    );
+    document("all except", json!({"name": "n", "price": "1.50", "note": "mine"}));
+    assert_eq!(say("no such column").reason(), "table shop.t has no column 'typo'");
 }
 
 #[test]
@@ -231,57 +194,31 @@ fn documents_of_values() {
         "yes":true,"no":false,"null":null,"time":"2026-03-04T05:06:07.123456","utc":"2026-03-04T05:06:07Z",
         "raw":{"a":[1.10]},"serde":["tuple",1,true],"name \" of \\ kinds 保":"x"}"#;
     document("values", serde_json::from_str(expect).unwrap());
-    assert!(
-        say("not to be serialised")
-            .reason()
-            .starts_with("'map' cannot be written as JSON: ")
-    );
+    assert!(say("not to be serialised").reason().starts_with("'map' cannot be written as JSON: "));
 }
 
 #[test]
 fn nested_objects() {
-    document(
-        "nested",
-        json!({"a": {"id": 1, "b": {"c": {}, "d": "e"}, "id2": "x"}, "b": {}, "c": {"x": null}}),
-    );
+    document("nested", json!({"a": {"id": 1, "b": {"c": {}, "d": "e"}, "id2": "x"}, "b": {}, "c": {"x": null}}));
 }
 
 #[test]
 fn index_id_and_routing() {
-    let Verdict::Documents(docs) = say("head") else {
-        panic!()
-    };
+    let Verdict::Documents(docs) = say("head") else { panic!() };
     let body = json!({"id": 1, "name": "n"}).as_object().unwrap().clone();
     let some = |s: &str| Some(s.to_owned());
-    let expect = Doc {
-        operation: "index",
-        index: some("audit-1"),
-        id: some("a-5"),
-        routing: some("7"),
-        body,
-    };
+    let expect = Doc { operation: "index", index: some("audit-1"), id: some("a-5"), routing: some("7"), body };
     assert_eq!(docs, [expect]);
     assert_eq!(say("empty id").reason(), "the document's id is empty");
-    assert_eq!(
-        say("long id").reason(),
-        "the document's id has 513 bytes, more than 512"
-    );
+    assert_eq!(say("long id").reason(), "the document's id has 513 bytes, more than 512");
     document("id of 512", json!({}));
 }
 
 #[test]
 fn several_documents() {
-    let Verdict::Documents(docs) = say("three documents") else {
-        panic!()
-    };
-    let heads: Vec<_> = docs
-        .iter()
-        .map(|d| (d.operation, d.id.as_deref().unwrap(), d.body.len()))
-        .collect();
-    assert_eq!(
-        heads,
-        [("index", "1", 1), ("merge", "2", 1), ("delete", "3", 0)]
-    );
+    let Verdict::Documents(docs) = say("three documents") else { panic!() };
+    let heads: Vec<_> = docs.iter().map(|d| (d.operation, d.id.as_deref().unwrap(), d.body.len())).collect();
+    assert_eq!(heads, [("index", "1", 1), ("merge", "2", 1), ("delete", "3", 0)]);
     assert_eq!(docs[2].index.as_deref(), Some("audit-x"));
     assert_eq!(say("fields in a delete").reason(), "a delete has no fields");
 }
@@ -297,10 +234,7 @@ fn a_batch_of_many_rows_shares_names() {
 #[test]
 fn descriptions() {
     let d = rowmill_sdk::native::Native::<Sayer>::describe();
-    assert_eq!(
-        (d.name.as_str(), d.version.as_str(), d.mode),
-        ("sayer", "1.2.3", Mode::Image)
-    );
+    assert_eq!((d.name.as_str(), d.version.as_str(), d.mode), ("sayer", "1.2.3", Mode::Image));
     assert_eq!(d.tables, ["shop.*"]);
     assert_eq!(d.indices.len(), 2);
 }
@@ -312,15 +246,9 @@ fn refused(settings: Value, expect: &str) {
 
 #[test]
 fn settings_are_refused_readably() {
-    refused(
-        json!({"say": "x", "extra": 1}),
-        "settings: unknown field 'extra', expected 'say' or 'columns'",
-    );
+    refused(json!({"say": "x", "extra": 1}), "settings: unknown field 'extra', expected 'say' or 'columns'");
     refused(json!({}), "settings: missing field 'say'");
-    refused(
-        json!({"say": 5}),
-        "settings: invalid type: integer '5', expected a string",
-    );
+    refused(json!({"say": 5}), "settings: invalid type: integer '5', expected a string");
     refused(json!({"say": ""}), "settings: 'say' is empty");
 }
 
@@ -330,10 +258,7 @@ fn tables_that_lack_columns_are_refused() {
         let mut plugin = Harness::<Sayer>::new(&json!({"say": "keep", "columns": names})).unwrap();
         plugin.row(&shop(), "{}").unwrap_err()
     };
-    assert_eq!(
-        columns(&["id", "typo"]),
-        "table shop.t has no column 'typo'"
-    );
+    assert_eq!(columns(&["id", "typo"]), "table shop.t has no column 'typo'");
     assert_eq!(columns(&["a", "b"]), "table shop.t has no columns 'a', 'b'");
 }
 
@@ -341,22 +266,10 @@ fn tables_that_lack_columns_are_refused() {
 fn a_batch_that_breaks_the_contract_fails_row_by_row() {
     use rowmill_sdk::{Batch, native::Native};
     let mut plugin = Native::<Sayer>::new();
-    plugin
-        .configure(r#"{"say":"keep","columns":["id"]}"#)
-        .unwrap();
-    let batch = |cells: Vec<u32>| Batch {
-        table: 1,
-        count: 2,
-        cells,
-        bytes: b"12".to_vec(),
-        ..Batch::default()
-    };
+    plugin.configure(r#"{"say":"keep","columns":["id"]}"#).unwrap();
+    let batch = |cells: Vec<u32>| Batch { table: 1, count: 2, cells, bytes: b"12".to_vec(), ..Batch::default() };
     let verdicts = |output: rowmill_sdk::Output| (output.verdicts[0], output.verdicts.len());
-    assert_eq!(
-        verdicts(plugin.transform(&batch(vec![1, 2]))),
-        (4, 6),
-        "not defined"
-    );
+    assert_eq!(verdicts(plugin.transform(&batch(vec![1, 2]))), (4, 6), "not defined");
     plugin.define_table(&shop()).unwrap();
     assert_eq!(verdicts(plugin.transform(&batch(vec![1, 2]))), (0, 2));
     for cells in [vec![], vec![1], vec![2, 1], vec![1, 9]] {
@@ -374,19 +287,12 @@ impl ChangeTransform for Audit {
         Ok(Self)
     }
     fn change(&self, change: &Change<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
-        let name = |row: Option<Row<'_>>| {
-            row.map_or(Ok(None), |r| {
-                r.text("name").map(|n| n.map(|n| n.into_owned()))
-            })
-        };
+        let name = |row: Option<Row<'_>>| row.map_or(Ok(None), |r| r.text("name").map(|n| n.map(|n| n.into_owned())));
         if change.operation == Operation::Delete {
             out.delete().id(change.row().unwrap().i64("id")?.unwrap());
             return Ok(());
         }
-        out.document()
-            .set("was", &name(change.before)?)
-            .set("is", &name(change.after)?)
-            .column("id");
+        out.document().set("was", &name(change.before)?).set("is", &name(change.after)?).column("id");
         Ok(())
     }
 }
@@ -395,30 +301,12 @@ impl ChangeTransform for Audit {
 fn changes_have_both_images() {
     let mut plugin = ChangeHarness::<Audit>::new(&json!({})).unwrap();
     let (a, b) = (r#"{"id":1,"name":"a"}"#, r#"{"id":1,"name":"b"}"#);
-    let mut change =
-        |operation, before, after| plugin.change(&shop(), operation, before, after).unwrap();
+    let mut change = |operation, before, after| plugin.change(&shop(), operation, before, after).unwrap();
     let is = |was: Option<&str>, is: &str| json!({"was": was, "is": is, "id": 1});
-    assert_eq!(
-        change(Operation::Insert, None, Some(a)).document(),
-        is(None, "a")
-    );
-    assert_eq!(
-        change(Operation::Snapshot, None, Some(a)).document(),
-        is(None, "a")
-    );
-    assert_eq!(
-        change(Operation::Update, Some(a), Some(b)).document(),
-        is(Some("a"), "b")
-    );
-    let Verdict::Documents(docs) = change(Operation::Delete, Some(a), None) else {
-        panic!()
-    };
-    assert_eq!(
-        (docs[0].operation, docs[0].id.as_deref()),
-        ("delete", Some("1"))
-    );
-    assert_eq!(
-        rowmill_sdk::native::NativeChange::<Audit>::describe().mode,
-        Mode::Change
-    );
+    assert_eq!(change(Operation::Insert, None, Some(a)).document(), is(None, "a"));
+    assert_eq!(change(Operation::Snapshot, None, Some(a)).document(), is(None, "a"));
+    assert_eq!(change(Operation::Update, Some(a), Some(b)).document(), is(Some("a"), "b"));
+    let Verdict::Documents(docs) = change(Operation::Delete, Some(a), None) else { panic!() };
+    assert_eq!((docs[0].operation, docs[0].id.as_deref()), ("delete", Some("1")));
+    assert_eq!(rowmill_sdk::native::NativeChange::<Audit>::describe().mode, Mode::Change);
 }

@@ -30,10 +30,7 @@ struct Envelope<'a> {
 }
 
 fn not_canal<T>(expected: &'static str) -> Result<T, DecodeError> {
-    Err(DecodeError::Envelope {
-        format: Format::Canal,
-        expected,
-    })
+    Err(DecodeError::Envelope { format: Format::Canal, expected })
 }
 
 pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
@@ -43,9 +40,7 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
         return not_canal("`type`, `database` and `table`");
     }
     let time = envelope.time.and_then(|t| i64::try_from(t).ok());
-    let position = time.map_or(SourcePosition::Unknown, |milliseconds| {
-        SourcePosition::Time { milliseconds }
-    });
+    let position = time.map_or(SourcePosition::Unknown, |milliseconds| SourcePosition::Time { milliseconds });
     let operation = match (envelope.kind, envelope.is_ddl.unwrap_or(false)) {
         (b"TRUNCATE", true) => {
             work.push_truncate(envelope.database, envelope.table, position, out);
@@ -55,8 +50,7 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
         (b"INSERT", false) => Operation::Insert,
         (b"UPDATE", false) => Operation::Update,
         (b"DELETE", false) => Operation::Delete,
-        (b"CREATE" | b"ALTER" | b"ERASE" | b"RENAME" | b"CINDEX" | b"DINDEX" | b"TRUNCATE", _)
-        | (_, true) => {
+        (b"CREATE" | b"ALTER" | b"ERASE" | b"RENAME" | b"CINDEX" | b"DINDEX" | b"TRUNCATE", _) | (_, true) => {
             return Ok(Outcome::Ignored(Ignored::SchemaChange));
         }
         (b"MHEARTBEAT", _) => return Ok(Outcome::Ignored(Ignored::Heartbeat)),
@@ -78,13 +72,7 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
     let n_columns = work.tables.shapes[shape as usize].n_columns();
     for i in 0..work.buffers.images.len() {
         let cells = work.settle(work.buffers.images[i], expected, shape, no_skip, out)?;
-        let mut change = Change {
-            operation,
-            before: None,
-            after: Some(cells),
-            before_is_whole: true,
-            position,
-        };
+        let mut change = Change { operation, before: None, after: Some(cells), before_is_whole: true, position };
         match operation {
             Operation::Delete => (change.before, change.after) = (Some(cells), None),
             Operation::Update => match work.buffers.old.get(i).copied().flatten() {
@@ -129,11 +117,7 @@ pub(crate) fn lay_over(
     Ok(before as u32)
 }
 
-fn envelope<'a>(
-    work: &mut Work<'a>,
-    expected: Option<u32>,
-    out: &mut RowBatch,
-) -> Result<Envelope<'a>, DecodeError> {
+fn envelope<'a>(work: &mut Work<'a>, expected: Option<u32>, out: &mut RowBatch) -> Result<Envelope<'a>, DecodeError> {
     let mut walk = work.walk.clone();
     let mut envelope = Envelope::default();
     walk.white();
@@ -238,11 +222,7 @@ fn find_old(work: &mut Work<'_>, old: Option<usize>) -> Result<(), DecodeError> 
 }
 
 /// The shape that `mysqlType` and `pkNames` describe.
-fn shape(
-    work: &mut Work<'_>,
-    expected: Option<u32>,
-    envelope: &Envelope<'_>,
-) -> Result<u32, DecodeError> {
+fn shape(work: &mut Work<'_>, expected: Option<u32>, envelope: &Envelope<'_>) -> Result<u32, DecodeError> {
     if let Some(number) = expected {
         let shape = &work.tables.shapes[number as usize];
         if shape.dialect == Dialect::Canal
@@ -264,24 +244,12 @@ fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, Decode
     if !envelope.mysql_type.starts_with(b"{") {
         // Without types the names are all that is known.
         work.buffers.key = pk_names(envelope.pk_names)?.join(&0);
-        let shape = work.shape_of_names(
-            Dialect::Canal,
-            database,
-            table,
-            work.buffers.images[0].start,
-            no_skip,
-        )?;
+        let shape = work.shape_of_names(Dialect::Canal, database, table, work.buffers.images[0].start, no_skip)?;
         work.expect_next(shape);
         return Ok(shape);
     }
     let signature = &mut work.buffers.signature;
-    begin_signature(
-        signature,
-        Dialect::Canal,
-        database,
-        table,
-        envelope.pk_names,
-    );
+    begin_signature(signature, Dialect::Canal, database, table, envelope.pk_names);
     signature.extend_from_slice(envelope.mysql_type);
     let shape = match work.tables.find(signature) {
         Some(shape) => shape,

@@ -40,9 +40,7 @@ impl CapturedRecord {
             self.timestamp,
             self.key.as_deref(),
             self.value.as_deref(),
-            self.headers
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_deref())),
+            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())),
         );
     }
 }
@@ -83,13 +81,7 @@ pub struct Captures<R> {
 impl<R: BufRead> Captures<R> {
     /// The records that `reader` holds; `name` is the topic of plain events.
     pub fn new(reader: R, name: impl Into<String>) -> Self {
-        Self {
-            reader,
-            name: name.into(),
-            line: Vec::new(),
-            n_lines: 0,
-            is_over: false,
-        }
+        Self { reader, name: name.into(), line: Vec::new(), n_lines: 0, is_over: false }
     }
 
     fn record(&self) -> Result<CapturedRecord, CaptureErrorKind> {
@@ -104,12 +96,8 @@ impl<R: BufRead> Captures<R> {
             value: Some(value.to_vec()),
         };
         // What is no JSON object at all is left to the decoder, which says so with the record's position.
-        let Ok(Line {
-            topic: Some(topic),
-            partition: Some(partition),
-            offset: Some(offset),
-            rest,
-        }) = serde_json::from_slice::<Line>(line)
+        let Ok(Line { topic: Some(topic), partition: Some(partition), offset: Some(offset), rest }) =
+            serde_json::from_slice::<Line>(line)
         else {
             return Ok(plain(line));
         };
@@ -132,8 +120,7 @@ impl<R: BufRead> Captures<R> {
         let partition = whole(partition, "`partition` to be a number")?;
         Ok(CapturedRecord {
             topic: topic.as_str().ok_or(form("`topic` to be text"))?.to_owned(),
-            partition: i32::try_from(partition)
-                .map_err(|_| form("`partition` to be a small number"))?,
+            partition: i32::try_from(partition).map_err(|_| form("`partition` to be a small number"))?,
             offset: whole(offset, "`offset` to be a number")?,
             timestamp,
             headers,
@@ -158,10 +145,7 @@ impl<R: BufRead> Iterator for Captures<R> {
                 Ok(_) => return Some(self.record().map_err(|kind| CaptureError { line, kind })),
                 Err(error) => {
                     self.is_over = true;
-                    return Some(Err(CaptureError {
-                        line,
-                        kind: error.into(),
-                    }));
+                    return Some(Err(CaptureError { line, kind: error.into() }));
                 }
             }
         }
@@ -181,9 +165,7 @@ struct Line {
 fn header(pair: &serde_json::Value) -> Result<(String, Option<Vec<u8>>), CaptureErrorKind> {
     match pair.as_array().map(Vec::as_slice) {
         Some([serde_json::Value::String(name), value]) => Ok((name.clone(), bytes(value)?)),
-        _ => Err(CaptureErrorKind::Form(
-            "each of `headers` to be [name, value]",
-        )),
+        _ => Err(CaptureErrorKind::Form("each of `headers` to be [name, value]")),
     }
 }
 
@@ -194,13 +176,9 @@ fn bytes(value: &serde_json::Value) -> Result<Option<Vec<u8>>, CaptureErrorKind>
         serde_json::Value::Object(object) if object.len() == 1 => {
             let text = object.get("base64").and_then(|t| t.as_str());
             let decoded = text.and_then(|t| STANDARD.decode(t).ok());
-            decoded
-                .map(Some)
-                .ok_or(CaptureErrorKind::Form("base64 text in `base64`"))
+            decoded.map(Some).ok_or(CaptureErrorKind::Form("base64 text in `base64`"))
         }
-        _ => Err(CaptureErrorKind::Form(
-            "keys and values to be text, null or {\"base64\": …}",
-        )),
+        _ => Err(CaptureErrorKind::Form("keys and values to be text, null or {\"base64\": …}")),
     }
 }
 
@@ -209,9 +187,7 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8]) -> Vec<Result<CapturedRecord, String>> {
-        Captures::new(text, "events.ndjson")
-            .map(|r| r.map_err(|e| e.to_string()))
-            .collect()
+        Captures::new(text, "events.ndjson").map(|r| r.map_err(|e| e.to_string())).collect()
     }
 
     #[test]
@@ -222,40 +198,14 @@ mod tests {
                     {\"op\":\"c\"}\nnot json";
         let records = read(text.as_bytes());
         let first = records[0].clone().unwrap();
-        assert_eq!(
-            (
-                first.topic.as_str(),
-                first.partition,
-                first.offset,
-                first.timestamp
-            ),
-            ("t", 2, 7, 5)
-        );
-        assert_eq!(
-            first.headers,
-            [
-                ("h".to_owned(), Some(b"v".to_vec())),
-                ("n".to_owned(), None)
-            ]
-        );
-        assert_eq!(
-            (first.key, first.value),
-            (None, Some(b"{\"a\":1}".to_vec()))
-        );
+        assert_eq!((first.topic.as_str(), first.partition, first.offset, first.timestamp), ("t", 2, 7, 5));
+        assert_eq!(first.headers, [("h".to_owned(), Some(b"v".to_vec())), ("n".to_owned(), None)]);
+        assert_eq!((first.key, first.value), (None, Some(b"{\"a\":1}".to_vec())));
         let second = records[1].clone().unwrap();
-        assert_eq!(
-            (second.key, second.value, second.timestamp),
-            (Some(vec![0, 255]), None, -1)
-        );
-        for (record, offset, value) in [
-            (&records[2], 3, "{\"op\":\"c\"}"),
-            (&records[3], 4, "not json"),
-        ] {
+        assert_eq!((second.key, second.value, second.timestamp), (Some(vec![0, 255]), None, -1));
+        for (record, offset, value) in [(&records[2], 3, "{\"op\":\"c\"}"), (&records[3], 4, "not json")] {
             let record = record.clone().unwrap();
-            assert_eq!(
-                (record.topic.as_str(), record.offset),
-                ("events.ndjson", offset)
-            );
+            assert_eq!((record.topic.as_str(), record.offset), ("events.ndjson", offset));
             assert_eq!(record.value.unwrap(), value.as_bytes());
         }
     }
@@ -265,13 +215,7 @@ mod tests {
         let text = b"\n{\"topic\":\"t\",\"partition\":\"x\",\"offset\":0,\"value\":null}\n\
                      {\"topic\":\"t\",\"partition\":0,\"offset\":0,\"value\":{\"base64\":\"?\"}}\n";
         let messages: Vec<String> = read(text).into_iter().map(|r| r.unwrap_err()).collect();
-        assert_eq!(
-            messages[0],
-            "line 2: not a captured record: expected `partition` to be a number"
-        );
-        assert_eq!(
-            messages[1],
-            "line 3: not a captured record: expected base64 text in `base64`"
-        );
+        assert_eq!(messages[0], "line 2: not a captured record: expected `partition` to be a number");
+        assert_eq!(messages[1], "line 3: not a captured record: expected base64 text in `base64`");
     }
 }

@@ -14,10 +14,7 @@ use crate::settings::Format;
 use crate::value::Dialect;
 
 fn not_debezium<T>(expected: &'static str) -> Result<T, DecodeError> {
-    Err(DecodeError::Envelope {
-        format: Format::Debezium,
-        expected,
-    })
+    Err(DecodeError::Envelope { format: Format::Debezium, expected })
 }
 
 /// The envelope's members, as they stand in the message.
@@ -52,15 +49,11 @@ fn position(file: &[u8], position: &[u8], row: &[u8], milliseconds: &[u8]) -> So
     match (binlog_number(file), number(position), number(milliseconds)) {
         (Some(file), Some(position), _) => {
             let row = number(row).and_then(|r| u32::try_from(r).ok()).unwrap_or(0);
-            SourcePosition::Binlog {
-                file,
-                position,
-                row: RowInEvent::InEvent(row),
-            }
+            SourcePosition::Binlog { file, position, row: RowInEvent::InEvent(row) }
         }
-        (_, _, Some(milliseconds)) if milliseconds <= i64::MAX as u64 => SourcePosition::Time {
-            milliseconds: milliseconds as i64,
-        },
+        (_, _, Some(milliseconds)) if milliseconds <= i64::MAX as u64 => {
+            SourcePosition::Time { milliseconds: milliseconds as i64 }
+        }
         _ => SourcePosition::Unknown,
     }
 }
@@ -113,12 +106,7 @@ fn body<'a>(
         _ => return not_debezium("an object in `payload`"),
     }
     let start = walk.clone();
-    const BEGINNINGS: [&[u8]; 4] = [
-        b"{\"before\":",
-        b"{\"after\":",
-        b"{\"source\":",
-        b"{\"op\":",
-    ];
+    const BEGINNINGS: [&[u8]; 4] = [b"{\"before\":", b"{\"after\":", b"{\"source\":", b"{\"op\":"];
     let ahead = &walk.bytes()[walk.at()..];
     if BEGINNINGS.iter().any(|b| ahead.starts_with(b)) {
         let n_cells = out.cells.len();
@@ -228,27 +216,14 @@ fn change(
         return not_debezium("a row in `before` or `after`");
     };
     key_columns(work);
-    let shape = shape(
-        work,
-        expected,
-        schema,
-        (source.database, source.table),
-        telling,
-        no_skip,
-    )?;
+    let shape = shape(work, expected, schema, (source.database, source.table), telling, no_skip)?;
     let mut settle = |image: Option<Image>| match image {
         Some(image) => work.settle(image, expected, shape, no_skip, out).map(Some),
         None => Ok(None),
     };
     let before_is_whole = operation != Operation::Update || before.is_some();
     let (before, after) = (settle(before)?, settle(after)?);
-    let change = Change {
-        operation,
-        before,
-        after,
-        before_is_whole,
-        position,
-    };
+    let change = Change { operation, before, after, before_is_whole, position };
     work.push_row(work.version(shape), change, out);
     Ok(Outcome::Rows)
 }
@@ -262,11 +237,7 @@ fn shape(
     telling: Image,
     skip: fn(&[u8]) -> bool,
 ) -> Result<u32, DecodeError> {
-    let dialect = if schema.is_some() {
-        Dialect::DebeziumSchema
-    } else {
-        Dialect::DebeziumPlain
-    };
+    let dialect = if schema.is_some() { Dialect::DebeziumSchema } else { Dialect::DebeziumPlain };
     let types = schema.map_or([0; 4], u32::to_le_bytes);
     let types = if schema.is_some() { &types[..] } else { &[] };
     if let Some(number) = expected {
@@ -300,11 +271,7 @@ fn key_columns(work: &mut Work<'_>) {
     }
 }
 
-fn names_of_key(
-    key: &[u8],
-    key_schema: &mut Vec<u8>,
-    names: &mut Vec<u8>,
-) -> Result<(), JsonError> {
+fn names_of_key(key: &[u8], key_schema: &mut Vec<u8>, names: &mut Vec<u8>) -> Result<(), JsonError> {
     let mut walk = Walk::new(key, 0, Text::HasControls);
     // Mostly the topic's last key had the same schema.
     let is_known = !key_schema.is_empty() && walk.take(key_schema);

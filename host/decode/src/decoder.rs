@@ -79,10 +79,7 @@ impl Decoder {
                     out.rows.truncate(n_rows);
                     out.cells.truncate(n_cells);
                     out.scratch.truncate(n_scratch);
-                    out.undecodable.push(Undecodable {
-                        record: number,
-                        error,
-                    });
+                    out.undecodable.push(Undecodable { record: number, error });
                 }
             }
         }
@@ -94,8 +91,7 @@ impl Decoder {
             return known;
         }
         self.topics.push(Topic::new(name.clone(), self.format));
-        self.topic_numbers
-            .insert(name.clone(), self.topics.len() - 1);
+        self.topic_numbers.insert(name.clone(), self.topics.len() - 1);
         self.topics.len() - 1
     }
 
@@ -114,10 +110,7 @@ impl Decoder {
             return Err(DecodeError::BatchTooLarge);
         }
         if value.len() > self.max_message_bytes {
-            return Err(DecodeError::TooLong {
-                bytes: value.len(),
-                limit: self.max_message_bytes,
-            });
+            return Err(DecodeError::TooLong { bytes: value.len(), limit: self.max_message_bytes });
         }
         let text = Text::check(value.of(&records.bytes)).ok_or(DecodeError::NotText)?;
         let start = value.start as usize;
@@ -134,10 +127,7 @@ impl Decoder {
         };
         decode_one(work, out).map_err(|error| match error {
             // The walk counts in the arena, a person counts in the message.
-            DecodeError::NotJson { at, expected } => DecodeError::NotJson {
-                at: at - start.min(at),
-                expected,
-            },
+            DecodeError::NotJson { at, expected } => DecodeError::NotJson { at: at - start.min(at), expected },
             other => other,
         })
     }
@@ -168,9 +158,6 @@ fn decode_one(mut work: Work<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeE
 
 impl From<JsonError> for DecodeError {
     fn from(error: JsonError) -> Self {
-        Self::NotJson {
-            at: error.at,
-            expected: error.expected,
-        }
+        Self::NotJson { at: error.at, expected: error.expected }
     }
 }

@@ -51,9 +51,7 @@ pub enum DecodeError {
         expected: &'static str,
     },
     /// A key column is not in the row.
-    #[error(
-        "table {table}: key column {column} is not in the row: the source must send all key columns"
-    )]
+    #[error("table {table}: key column {column} is not in the row: the source must send all key columns")]
     KeyColumn {
         /// The table's full name.
         table: String,
@@ -71,9 +69,7 @@ pub enum DecodeError {
         what: &'static str,
     },
     /// A value is not of its column's type.
-    #[error(
-        "table {table}: column {column} does not hold {expected}: correct the declared type or the source"
-    )]
+    #[error("table {table}: column {column} does not hold {expected}: correct the declared type or the source")]
     Value {
         /// The table's full name.
         table: String,

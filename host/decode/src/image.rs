@@ -9,11 +9,7 @@ use crate::value::Misfit;
 /// Walks an object whose members are the shape's columns in order, up to behind the last column's value. Pushes a
 /// cell for each and tells whether it was so; if not, the cells are taken back and the walk stands at its start.
 #[inline]
-pub(crate) fn columns_in_order(
-    walk: &mut Walk<'_>,
-    shape: &Shape,
-    out: &mut RowBatch,
-) -> Result<bool, JsonError> {
+pub(crate) fn columns_in_order(walk: &mut Walk<'_>, shape: &Shape, out: &mut RowBatch) -> Result<bool, JsonError> {
     let start = walk.clone();
     let first_cell = out.cells.len();
     out.cells.reserve(shape.n_columns());
@@ -21,11 +17,7 @@ pub(crate) fn columns_in_order(
     let mut first = true;
     for literal in shape.literals() {
         // As the tools write it, without white space; else member by member.
-        let is_next = if first {
-            walk.take(literal)
-        } else {
-            walk.peek() == b',' && walk.take_behind_comma(literal)
-        };
+        let is_next = if first { walk.take(literal) } else { walk.peek() == b',' && walk.take_behind_comma(literal) };
         if is_next {
             first = false;
             walk.white();
@@ -57,11 +49,7 @@ pub(crate) fn columns_in_order(
 
 /// Walks an object that has exactly the shape's columns in order; see [`columns_in_order`].
 #[inline]
-pub(crate) fn image_in_order(
-    walk: &mut Walk<'_>,
-    shape: &Shape,
-    out: &mut RowBatch,
-) -> Result<bool, JsonError> {
+pub(crate) fn image_in_order(walk: &mut Walk<'_>, shape: &Shape, out: &mut RowBatch) -> Result<bool, JsonError> {
     let start = walk.clone();
     let first_cell = out.cells.len();
     if !columns_in_order(walk, shape, out)? {
@@ -100,11 +88,7 @@ pub(crate) fn image_by_name(
         }
         let wrong = |what| {
             let column = crate::table::name(raw_name).to_string();
-            Err(DecodeError::Column {
-                table: tables.table_name(shape_number),
-                column,
-                what,
-            })
+            Err(DecodeError::Column { table: tables.table_name(shape_number), column, what })
         };
         let column = shape.column(raw_name, from).or_else(|| {
             let columns = &tables.versions[shape.version as usize].columns;
@@ -169,11 +153,9 @@ pub(crate) fn convert(
 fn misfit_error(tables: &Tables, shape: u32, column: usize, misfit: Misfit) -> DecodeError {
     match misfit {
         Misfit::Full => DecodeError::BatchTooLarge,
-        Misfit::Not(expected) => DecodeError::Value {
-            table: tables.table_name(shape),
-            column: tables.column_name(shape, column),
-            expected,
-        },
+        Misfit::Not(expected) => {
+            DecodeError::Value { table: tables.table_name(shape), column: tables.column_name(shape, column), expected }
+        }
     }
 }
 

@@ -35,19 +35,13 @@ impl Text {
     /// Checks the bytes; `None` if they are not UTF-8.
     pub fn check(bytes: &[u8]) -> Option<Self> {
         simdutf8::basic::from_utf8(bytes).ok()?;
-        Some(if has_controls(bytes) {
-            Self::HasControls
-        } else {
-            Self::Clean
-        })
+        Some(if has_controls(bytes) { Self::HasControls } else { Self::Clean })
     }
 }
 
 /// Whether a byte below the space is in `bytes`. Written so that the compiler makes vector code of it.
 pub(crate) fn has_controls(bytes: &[u8]) -> bool {
-    bytes
-        .chunks(256)
-        .any(|chunk| chunk.iter().fold(false, |any, &b| any | (b < b' ')))
+    bytes.chunks(256).any(|chunk| chunk.iter().fold(false, |any, &b| any | (b < b' ')))
 }
 
 /// A position in JSON text. The text must have been checked to be UTF-8.
@@ -64,21 +58,12 @@ type Result<T> = std::result::Result<T, JsonError>;
 impl<'a> Walk<'a> {
     /// A walk over `bytes` from `at`; positions count from the start of `bytes`.
     pub fn new(bytes: &'a [u8], at: usize, text: Text) -> Self {
-        Self {
-            bytes,
-            at,
-            depth: 0,
-            text,
-        }
+        Self { bytes, at, depth: 0, text }
     }
 
     /// Whether a whole text, which must be UTF-8, is one JSON value.
     pub fn is_json(bytes: &[u8]) -> bool {
-        let text = if has_controls(bytes) {
-            Text::HasControls
-        } else {
-            Text::Clean
-        };
+        let text = if has_controls(bytes) { Text::HasControls } else { Text::Clean };
         let mut walk = Walk::new(bytes, 0, text);
         walk.white();
         walk.value().is_ok() && walk.end().is_ok()
@@ -140,20 +125,13 @@ impl<'a> Walk<'a> {
 
     /// An error here.
     pub fn fail<T>(&self, expected: &'static str) -> Result<T> {
-        Err(JsonError {
-            at: self.at,
-            expected,
-        })
+        Err(JsonError { at: self.at, expected })
     }
 
     /// Only white space may be left.
     pub fn end(&mut self) -> Result<()> {
         self.white();
-        if self.at == self.bytes.len() {
-            Ok(())
-        } else {
-            self.fail("the end of the message")
-        }
+        if self.at == self.bytes.len() { Ok(()) } else { self.fail("the end of the message") }
     }
 
     /// Steps over `{`. The members follow by [`Walk::member`].
@@ -284,11 +262,7 @@ impl<'a> Walk<'a> {
 
     #[inline(always)]
     fn literal(&mut self, literal: &'static [u8]) -> Result<()> {
-        if self.take(literal) {
-            Ok(())
-        } else {
-            self.fail("a value")
-        }
+        if self.take(literal) { Ok(()) } else { self.fail("a value") }
     }
 
     #[inline(always)]
@@ -353,10 +327,7 @@ impl<'a> Walk<'a> {
                 self.at = end;
                 Ok(())
             }
-            Err(at) => Err(JsonError {
-                at,
-                expected: "a digit",
-            }),
+            Err(at) => Err(JsonError { at, expected: "a digit" }),
         }
     }
 

@@ -28,10 +28,7 @@ struct Envelope<'a> {
 }
 
 fn not_maxwell<T>(expected: &'static str) -> Result<T, DecodeError> {
-    Err(DecodeError::Envelope {
-        format: Format::Maxwell,
-        expected,
-    })
+    Err(DecodeError::Envelope { format: Format::Maxwell, expected })
 }
 
 pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
@@ -53,26 +50,16 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
             return Ok(Outcome::Ignored(Ignored::SchemaChange));
         }
         _ => {
-            return not_maxwell(
-                "`type` insert, update, delete, bootstrap-… or that of a DDL statement",
-            );
+            return not_maxwell("`type` insert, update, delete, bootstrap-… or that of a DDL statement");
         }
     };
     let Some(data) = envelope.data.filter(|_| !envelope.table.is_empty()) else {
-        return not_maxwell(
-            "a row in `data` and the name of its `table` (encrypted messages cannot be read)",
-        );
+        return not_maxwell("a row in `data` and the name of its `table` (encrypted messages cannot be read)");
     };
     key_columns(work, envelope.key_columns)?;
     let shape = shape(work, expected, &envelope, data)?;
     let cells = work.settle(data, expected, shape, no_skip, out)?;
-    let mut change = Change {
-        operation,
-        before: None,
-        after: Some(cells),
-        before_is_whole: true,
-        position,
-    };
+    let mut change = Change { operation, before: None, after: Some(cells), before_is_whole: true, position };
     match operation {
         Operation::Delete => (change.before, change.after) = (Some(cells), None),
         Operation::Update => match envelope.old {
@@ -122,9 +109,7 @@ fn envelope<'a>(
             b"xoffset" => envelope.offset = number(value),
             b"commit" => envelope.is_commit = value == b"true",
             b"ts" => envelope.seconds = number(value),
-            b"primary_key_columns" => {
-                envelope.key_columns = (value[0] == b'[').then_some(value_from)
-            }
+            b"primary_key_columns" => envelope.key_columns = (value[0] == b'[').then_some(value_from),
             b"old" => envelope.old = (value[0] == b'{').then_some(value_from),
             _ => {}
         }
@@ -144,12 +129,7 @@ fn expected_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Option<u32> {
     of_table.filter(|&s| work.tables.shapes[s as usize].dialect == Dialect::Maxwell)
 }
 
-fn shape(
-    work: &mut Work<'_>,
-    expected: Option<u32>,
-    envelope: &Envelope<'_>,
-    data: Image,
-) -> Result<u32, DecodeError> {
+fn shape(work: &mut Work<'_>, expected: Option<u32>, envelope: &Envelope<'_>, data: Image) -> Result<u32, DecodeError> {
     if let (Some(number), Some(_)) = (expected, data.cells) {
         let shape = &work.tables.shapes[number as usize];
         if shape.dialect == Dialect::Maxwell
@@ -171,9 +151,7 @@ fn position(envelope: &Envelope<'_>) -> SourcePosition {
     let colon = envelope.position.iter().rposition(|&b| b == b':');
     let parts = colon.map(|c| (&envelope.position[..c], &envelope.position[c + 1..]));
     let binlog = parts.and_then(|(file, position)| Some((binlog_number(file)?, number(position)?)));
-    let milliseconds = envelope
-        .seconds
-        .and_then(|s| i64::try_from(s).ok()?.checked_mul(1000));
+    let milliseconds = envelope.seconds.and_then(|s| i64::try_from(s).ok()?.checked_mul(1000));
     match (binlog, milliseconds) {
         (Some((file, position)), _) => {
             let row = if envelope.is_commit {
@@ -181,11 +159,7 @@ fn position(envelope: &Envelope<'_>) -> SourcePosition {
             } else {
                 RowInEvent::InTransaction(envelope.offset.unwrap_or(0))
             };
-            SourcePosition::Binlog {
-                file,
-                position,
-                row,
-            }
+            SourcePosition::Binlog { file, position, row }
         }
         (None, Some(milliseconds)) => SourcePosition::Time { milliseconds },
         (None, None) => SourcePosition::Unknown,

@@ -80,12 +80,7 @@ pub struct RecordBatch {
 impl RecordBatch {
     /// An empty batch.
     pub fn new(partition: TopicPartition) -> Self {
-        Self {
-            partition,
-            bytes: Vec::new(),
-            records: Vec::new(),
-            headers: Vec::new(),
-        }
+        Self { partition, bytes: Vec::new(), records: Vec::new(), headers: Vec::new() }
     }
 
     /// Appends a record, copying its bytes into the arena.
@@ -105,13 +100,7 @@ impl RecordBatch {
             let value = value.map(|v| self.append(v));
             self.headers.push((name, value));
         }
-        self.records.push(Record {
-            offset,
-            timestamp,
-            key,
-            value,
-            headers: (first, self.headers.len() as u32),
-        });
+        self.records.push(Record { offset, timestamp, key, value, headers: (first, self.headers.len() as u32) });
     }
 
     /// The headers of `record` as bytes.
@@ -124,9 +113,6 @@ impl RecordBatch {
     fn append(&mut self, bytes: &[u8]) -> Span {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
-        Span {
-            start,
-            end: self.bytes.len() as u32,
-        }
+        Span { start, end: self.bytes.len() as u32 }
     }
 }

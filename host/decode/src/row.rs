@@ -26,19 +26,13 @@ impl Cell {
     /// A value at `start..end` of the record batch's arena.
     pub fn in_records(start: usize, end: usize) -> Self {
         debug_assert!(end > start && end < IN_SCRATCH as usize);
-        Self {
-            start: start as u32,
-            len: (end - start) as u32,
-        }
+        Self { start: start as u32, len: (end - start) as u32 }
     }
 
     /// A value at `start..end` of the scratch arena.
     pub fn in_scratch(start: usize, end: usize) -> Self {
         debug_assert!(end > start && end < IN_SCRATCH as usize);
-        Self {
-            start: start as u32 | IN_SCRATCH,
-            len: (end - start) as u32,
-        }
+        Self { start: start as u32 | IN_SCRATCH, len: (end - start) as u32 }
     }
 
     /// Whether the value had to be spelled anew.
@@ -60,11 +54,8 @@ impl Cell {
     /// The value's bytes, given both arenas; empty if absent.
     #[inline]
     pub fn bytes<'a>(self, records: &'a [u8], scratch: &'a [u8]) -> &'a [u8] {
-        let (arena, start) = if self.start & IN_SCRATCH == 0 {
-            (records, self.start)
-        } else {
-            (scratch, self.start & !IN_SCRATCH)
-        };
+        let (arena, start) =
+            if self.start & IN_SCRATCH == 0 { (records, self.start) } else { (scratch, self.start & !IN_SCRATCH) };
         &arena[start as usize..start as usize + self.len as usize]
     }
 }
@@ -110,11 +101,7 @@ pub struct TableVersion {
 impl TableVersion {
     /// `database.table`, or the table alone.
     pub fn full_name(&self) -> String {
-        if self.database.is_empty() {
-            self.name.to_string()
-        } else {
-            format!("{}.{}", self.database, self.name)
-        }
+        if self.database.is_empty() { self.name.to_string() } else { format!("{}.{}", self.database, self.name) }
     }
 }
 

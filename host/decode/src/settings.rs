@@ -76,18 +76,12 @@ impl DeclaredTypes {
         let at = match self.tables.iter().position(|t| t.pattern == table) {
             Some(at) => at,
             None => {
-                self.tables.push(DeclaredTable {
-                    pattern: table.to_owned(),
-                    columns: Vec::new(),
-                });
+                self.tables.push(DeclaredTable { pattern: table.to_owned(), columns: Vec::new() });
                 self.tables.len() - 1
             }
         };
         let columns = &mut self.tables[at].columns;
-        match columns
-            .iter_mut()
-            .find(|(name, _)| name.eq_ignore_ascii_case(column))
-        {
+        match columns.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(column)) {
             Some((_, known)) => *known = declaration,
             None => columns.push((column.to_owned(), declaration)),
         }
@@ -101,28 +95,13 @@ impl DeclaredTypes {
 
     /// The declaration of a column. Column names do not care about case, as in MySQL.
     pub(crate) fn of(&self, database: &str, table: &str, column: &str) -> Option<&Declaration> {
-        let full = if database.is_empty() {
-            table.to_owned()
-        } else {
-            format!("{database}.{table}")
-        };
-        let column_of = |t: &'_ DeclaredTable| {
-            t.columns
-                .iter()
-                .position(|(name, _)| name.eq_ignore_ascii_case(column))
-        };
-        let ranks: [&dyn Fn(&str) -> bool; 3] = [
-            &|pattern| pattern == full,
-            &|pattern| pattern == table,
-            &|pattern| {
-                pattern.contains('*') && (matches(pattern, &full) || matches(pattern, table))
-            },
-        ];
+        let full = if database.is_empty() { table.to_owned() } else { format!("{database}.{table}") };
+        let column_of = |t: &'_ DeclaredTable| t.columns.iter().position(|(name, _)| name.eq_ignore_ascii_case(column));
+        let ranks: [&dyn Fn(&str) -> bool; 3] = [&|pattern| pattern == full, &|pattern| pattern == table, &|pattern| {
+            pattern.contains('*') && (matches(pattern, &full) || matches(pattern, table))
+        }];
         ranks.iter().find_map(|fits| {
-            self.tables
-                .iter()
-                .filter(|t| fits(&t.pattern))
-                .find_map(|t| column_of(t).map(|i| &t.columns[i].1))
+            self.tables.iter().filter(|t| fits(&t.pattern)).find_map(|t| column_of(t).map(|i| &t.columns[i].1))
         })
     }
 }
@@ -170,10 +149,7 @@ mod tests {
         let of = |d, t, c| types.of(d, t, c).map(|d| d.column_type.clone());
         assert_eq!(of("shop", "trade", "A"), Some(ColumnType::Date));
         assert_eq!(of("other", "trade", "a"), Some(ColumnType::Json));
-        assert_eq!(
-            of("other", "x", "a"),
-            Some(ColumnType::Integer { unsigned: false })
-        );
+        assert_eq!(of("other", "x", "a"), Some(ColumnType::Integer { unsigned: false }));
         assert_eq!(of("other", "x", "b"), None);
         assert!(types.declare("x", "a", "bigint unsinged").is_err());
     }

@@ -56,20 +56,14 @@ impl Shape {
 
     /// A column's name as messages spell it, without quotes.
     pub fn raw_name(&self, column: usize) -> &[u8] {
-        let start = if column == 0 {
-            0
-        } else {
-            self.ends[column - 1] as usize
-        };
+        let start = if column == 0 { 0 } else { self.ends[column - 1] as usize };
         &self.literals[start + 1..self.ends[column] as usize - 2]
     }
 
     /// The column that a message spells so. Members mostly come in order, so the search begins at `from`.
     pub fn column(&self, raw_name: &[u8], from: usize) -> Option<usize> {
         let n = self.n_columns();
-        (from..n)
-            .chain(0..from.min(n))
-            .find(|&i| self.raw_name(i) == raw_name)
+        (from..n).chain(0..from.min(n)).find(|&i| self.raw_name(i) == raw_name)
     }
 }
 
@@ -106,10 +100,7 @@ struct OfTable {
 
 impl Tables {
     pub fn new(declared: DeclaredTypes) -> Self {
-        Self {
-            declared,
-            ..Self::default()
-        }
+        Self { declared, ..Self::default() }
     }
 
     /// The shape with these parts, if there was one.
@@ -124,12 +115,7 @@ impl Tables {
 
     /// Notes the shape that the table's messages have now.
     pub fn set_last(&mut self, shape: u32) {
-        let Self {
-            shapes,
-            by_table,
-            buffer,
-            ..
-        } = self;
+        let Self { shapes, by_table, buffer, .. } = self;
         let of = &shapes[shape as usize];
         let key = table_key(&of.database, &of.table, buffer);
         let known = match by_table.get_mut(key) {
@@ -140,8 +126,7 @@ impl Tables {
     }
 
     fn of_table(&mut self, database: &[u8], table: &[u8]) -> Option<&mut OfTable> {
-        self.by_table
-            .get_mut(table_key(database, table, &mut self.buffer))
+        self.by_table.get_mut(table_key(database, table, &mut self.buffer))
     }
 
     /// A version of the table for rows without images: the last one, or one without columns.
@@ -164,14 +149,9 @@ impl Tables {
     pub fn add(&mut self, signature: &[u8], new: NewShape<'_>) -> Result<u32, DecodeError> {
         let (database, table) = (name(new.database), name(new.table));
         let full_name = || full_name(new.database, new.table);
-        let n_shapes = self
-            .of_table(new.database, new.table)
-            .map_or(0, |t| t.n_shapes);
+        let n_shapes = self.of_table(new.database, new.table).map_or(0, |t| t.n_shapes);
         if n_shapes >= MAX_SHAPES {
-            return Err(DecodeError::TooManyShapes {
-                table: full_name(),
-                limit: MAX_SHAPES,
-            });
+            return Err(DecodeError::TooManyShapes { table: full_name(), limit: MAX_SHAPES });
         }
         let mut shape = Shape {
             dialect: new.dialect,
@@ -191,11 +171,7 @@ impl Tables {
             let column = name(raw);
             if columns.iter().any(|c| c.name == column) {
                 let column = column.to_string();
-                return Err(DecodeError::Column {
-                    table: full_name(),
-                    column,
-                    what: "in the row twice",
-                });
+                return Err(DecodeError::Column { table: full_name(), column, what: "in the row twice" });
             }
             let declared = self.declared.of(&database, &table, &column);
             let (column_type, conversion) = choose(new.dialect, sent.as_ref(), declared);
@@ -207,27 +183,16 @@ impl Tables {
             shape.literals.extend_from_slice(raw);
             shape.literals.extend_from_slice(b"\":");
             shape.ends.push(shape.literals.len() as u32);
-            columns.push(Column {
-                name: column,
-                column_type,
-            });
+            columns.push(Column { name: column, column_type });
         }
         for raw in &new.key_columns {
             let column = name(raw);
             let Some(at) = columns.iter().position(|c| c.name == column) else {
-                return Err(DecodeError::KeyColumn {
-                    table: full_name(),
-                    column: column.to_string(),
-                });
+                return Err(DecodeError::KeyColumn { table: full_name(), column: column.to_string() });
             };
             shape.key_columns.push(at as u32);
         }
-        let version = TableVersion {
-            database,
-            name: table,
-            columns,
-            key: shape.key_columns.clone(),
-        };
+        let version = TableVersion { database, name: table, columns, key: shape.key_columns.clone() };
         shape.version = self.version(version);
         let number = self.shapes.len() as u32;
         self.shapes.push(shape);
@@ -255,30 +220,21 @@ impl Tables {
     /// A column's name, for a message to a person.
     pub fn column_name(&self, shape: u32, column: usize) -> String {
         let version = &self.versions[self.shapes[shape as usize].version as usize];
-        version
-            .columns
-            .get(column)
-            .map_or_else(String::new, |c| c.name.to_string())
+        version.columns.get(column).map_or_else(String::new, |c| c.name.to_string())
     }
 
     /// The shape to which a row with these names belongs as one that lacks columns; for tables whose rows come with
     /// ever other columns (row image MINIMAL), so that not every set of columns is a version.
     pub fn find_wider(&mut self, like: &NewShape<'_>) -> Option<u32> {
         const ENOUGH: usize = 16;
-        if self
-            .of_table(like.database, like.table)
-            .is_none_or(|t| t.n_shapes < ENOUGH)
-        {
+        if self.of_table(like.database, like.table).is_none_or(|t| t.n_shapes < ENOUGH) {
             return None;
         }
         let fits = |shape: &Shape| {
             shape.dialect == like.dialect
                 && (&shape.database[..], &shape.table[..]) == (like.database, like.table)
                 && shape.key == like.key
-                && like
-                    .columns
-                    .iter()
-                    .all(|(name, _)| shape.column(name, 0).is_some())
+                && like.columns.iter().all(|(name, _)| shape.column(name, 0).is_some())
         };
         self.shapes.iter().position(fits).map(|n| n as u32)
     }
@@ -308,9 +264,5 @@ fn table_key<'a>(database: &[u8], table: &[u8], buffer: &'a mut Vec<u8>) -> &'a 
 /// `database.table` of names as messages spell them.
 pub(crate) fn full_name(database: &[u8], table: &[u8]) -> String {
     let (database, table) = (name(database), name(table));
-    if database.is_empty() {
-        table.to_string()
-    } else {
-        format!("{database}.{table}")
-    }
+    if database.is_empty() { table.to_string() } else { format!("{database}.{table}") }
 }

@@ -87,12 +87,9 @@ impl Declaration {
         let name = name.to_ascii_lowercase();
         let mut rest = rest.trim_start();
         // Types of two words.
-        for (first, second) in [
-            ("double", "precision"),
-            ("national", "varchar"),
-            ("national", "char"),
-            ("character", "varying"),
-        ] {
+        for (first, second) in
+            [("double", "precision"), ("national", "varchar"), ("national", "char"), ("character", "varying")]
+        {
             if name == first && starts_with_word(rest, second) {
                 rest = rest[second.len()..].trim_start();
             }
@@ -116,9 +113,7 @@ impl Declaration {
             None => Ok(None),
             Some(text) => match text.parse::<u32>() {
                 Ok(n) if n <= 100_000_000 => Ok(Some(n)),
-                _ => Err(format!(
-                    "column type `{mysql_type}`: expected a number in the parentheses"
-                )),
+                _ => Err(format!("column type `{mysql_type}`: expected a number in the parentheses")),
             },
         };
         let mut declaration = Self {
@@ -129,8 +124,8 @@ impl Declaration {
             is_geometry: false,
         };
         declaration.column_type = match name.as_str() {
-            "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "int1"
-            | "int2" | "int3" | "int4" | "int8" | "middleint" => ColumnType::Integer { unsigned },
+            "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "int1" | "int2" | "int3" | "int4"
+            | "int8" | "middleint" => ColumnType::Integer { unsigned },
             "serial" => ColumnType::Integer { unsigned: true },
             "year" => ColumnType::Integer { unsigned: false },
             "bool" | "boolean" => ColumnType::Boolean,
@@ -160,8 +155,9 @@ impl Declaration {
                     _ => ColumnType::Timestamp,
                 }
             }
-            "char" | "varchar" | "nchar" | "nvarchar" | "national" | "character" | "uuid"
-            | "inet4" | "inet6" => ColumnType::Text,
+            "char" | "varchar" | "nchar" | "nvarchar" | "national" | "character" | "uuid" | "inet4" | "inet6" => {
+                ColumnType::Text
+            }
             "tinytext" | "text" | "mediumtext" | "longtext" | "long" => ColumnType::LongText,
             "binary" => {
                 declaration.binary_length = match number(0)?.unwrap_or(1) {
@@ -170,11 +166,9 @@ impl Declaration {
                 };
                 ColumnType::Binary
             }
-            "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" => {
-                ColumnType::Binary
-            }
-            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
-            | "multipolygon" | "geometrycollection" | "geomcollection" => {
+            "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" | "vector" => ColumnType::Binary,
+            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
+            | "geometrycollection" | "geomcollection" => {
                 declaration.is_geometry = true;
                 ColumnType::Binary
             }
@@ -185,9 +179,7 @@ impl Declaration {
             }
             "json" => ColumnType::Json,
             _ => {
-                return wrong(
-                    "expected a type of MySQL's, such as `bigint unsigned` or `datetime(6)`",
-                );
+                return wrong("expected a type of MySQL's, such as `bigint unsigned` or `datetime(6)`");
             }
         };
         Ok(declaration)
@@ -196,8 +188,7 @@ impl Declaration {
 
 /// Whether `text` begins with `word`, in any letter case.
 fn starts_with_word(text: &str, word: &str) -> bool {
-    text.get(..word.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(word))
+    text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
 }
 
 /// What stands between parentheses, separated by commas, quotes taken off; and what follows the `)`.
@@ -206,9 +197,7 @@ fn arguments(inside: &str) -> Option<(Vec<String>, &str)> {
     let mut letters = inside.char_indices().peekable();
     while let Some((at, letter)) = letters.next() {
         match letter {
-            '\'' if quoted && letters.next_if(|&(_, next)| next == '\'').is_some() => {
-                argument.push('\'')
-            }
+            '\'' if quoted && letters.next_if(|&(_, next)| next == '\'').is_some() => argument.push('\''),
             '\'' => quoted = !quoted,
             _ if quoted => argument.push(letter),
             ',' => arguments.push(std::mem::take(&mut argument)),
@@ -230,15 +219,13 @@ fn modifiers(words: &str) -> Result<bool, &str> {
     while let Some(word) = words.next() {
         match word {
             "unsigned" | "zerofill" => unsigned = true,
-            "signed" | "not" | "null" | "binary" | "auto_increment" | "ascii" | "unicode"
-            | "varying" => {}
+            "signed" | "not" | "null" | "binary" | "auto_increment" | "ascii" | "unicode" | "varying" => {}
             "set" | "charset" | "collate" => {
                 words.next();
             }
             "character" => {}
             // What follows may be any expression; the type has ended.
-            "default" | "comment" | "primary" | "unique" | "key" | "on" | "generated" | "check"
-            | "invisible" => break,
+            "default" | "comment" | "primary" | "unique" | "key" | "on" | "generated" | "check" | "invisible" => break,
             other => return Err(other),
         }
     }
@@ -260,19 +247,10 @@ mod tests {
 
     #[test]
     fn types_of_mysql() {
-        check(
-            "bigint(20) unsigned",
-            ColumnType::Integer { unsigned: true },
-        );
-        check(
-            "BIGINT UNSIGNED NOT NULL AUTO_INCREMENT",
-            ColumnType::Integer { unsigned: true },
-        );
+        check("bigint(20) unsigned", ColumnType::Integer { unsigned: true });
+        check("BIGINT UNSIGNED NOT NULL AUTO_INCREMENT", ColumnType::Integer { unsigned: true });
         check("tinyint(1)", ColumnType::Integer { unsigned: false });
-        check(
-            "int(10) unsigned zerofill",
-            ColumnType::Integer { unsigned: true },
-        );
+        check("int(10) unsigned zerofill", ColumnType::Integer { unsigned: true });
         check("year(4)", ColumnType::Integer { unsigned: false });
         check("Boolean", ColumnType::Boolean);
         check("bit(16)", ColumnType::Bit);
@@ -280,36 +258,17 @@ mod tests {
         check("float(53)", ColumnType::Double);
         check("double precision", ColumnType::Double);
         check("decimal", ColumnType::Decimal { scale: Some(0) });
-        check(
-            "decimal(18, 2) unsigned",
-            ColumnType::Decimal { scale: Some(2) },
-        );
+        check("decimal(18, 2) unsigned", ColumnType::Decimal { scale: Some(2) });
         check("datetime(6)", ColumnType::DateTime);
-        check(
-            "timestamp(3) not null default current_timestamp(3)",
-            ColumnType::Timestamp,
-        );
-        check(
-            "varchar(32) character set utf8mb4 collate utf8mb4_bin",
-            ColumnType::Text,
-        );
+        check("timestamp(3) not null default current_timestamp(3)", ColumnType::Timestamp);
+        check("varchar(32) character set utf8mb4 collate utf8mb4_bin", ColumnType::Text);
         check("character varying(20)", ColumnType::Text);
         check("national varchar(20)", ColumnType::Text);
         check("longtext", ColumnType::LongText);
         check("binary(16)", ColumnType::Binary);
         check("point", ColumnType::Binary);
-        check(
-            "enum('NEW','it''s', 'a,b)')",
-            ColumnType::Enum {
-                labels: labels(&["NEW", "it's", "a,b)"]),
-            },
-        );
-        check(
-            "set('x','')",
-            ColumnType::Set {
-                labels: labels(&["x", ""]),
-            },
-        );
+        check("enum('NEW','it''s', 'a,b)')", ColumnType::Enum { labels: labels(&["NEW", "it's", "a,b)"]) });
+        check("set('x','')", ColumnType::Set { labels: labels(&["x", ""]) });
         check("json", ColumnType::Json);
     }
 
@@ -334,10 +293,7 @@ mod tests {
         ];
         for text in texts {
             let message = ColumnType::parse(text).unwrap_err();
-            assert!(
-                message.starts_with(&format!("column type `{text}`: ")),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("column type `{text}`: ")), "{message}");
         }
     }
 }

@@ -126,12 +126,8 @@ impl Conversion {
         let from = scratch.len();
         match self.spell(raw, scratch)? {
             Spelled::Same => Ok(cell),
-            Spelled::Part { start, end } => {
-                Ok(Cell::in_records(range.start + start, range.start + end))
-            }
-            Spelled::Anew if scratch.len() < ARENA_LIMIT => {
-                Ok(Cell::in_scratch(from, scratch.len()))
-            }
+            Spelled::Part { start, end } => Ok(Cell::in_records(range.start + start, range.start + end)),
+            Spelled::Anew if scratch.len() < ARENA_LIMIT => Ok(Cell::in_scratch(from, scratch.len())),
             Spelled::Anew => Err(Misfit::Full),
         }
     }
@@ -146,9 +142,7 @@ impl Conversion {
                 let at = cell.range().start;
                 Ok(Cell::in_scratch(at + start, at + end))
             }
-            Spelled::Anew if scratch.len() < ARENA_LIMIT => {
-                Ok(Cell::in_scratch(from, scratch.len()))
-            }
+            Spelled::Anew if scratch.len() < ARENA_LIMIT => Ok(Cell::in_scratch(from, scratch.len())),
             Spelled::Anew => Err(Misfit::Full),
         }
     }
@@ -157,10 +151,7 @@ impl Conversion {
     fn spell(&self, raw: &[u8], out: &mut Vec<u8>) -> Result<Spelled> {
         match self {
             Self::AsIs => Ok(Spelled::Same),
-            Self::Integer {
-                unsigned,
-                is_bigint,
-            } => number::integer(raw, *unsigned, *is_bigint, out),
+            Self::Integer { unsigned, is_bigint } => number::integer(raw, *unsigned, *is_bigint, out),
             Self::Boolean { bits } => number::boolean(raw, *bits, out),
             Self::Bit { bits } => number::bit(raw, *bits, out),
             Self::Float => number::float(raw),

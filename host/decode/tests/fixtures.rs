@@ -14,8 +14,7 @@ fn is_known(capture: &str, table: &str, column: &str) -> bool {
     capture == "maxwell/records"
         && matches!(
             (table, column),
-            ("trade", "cutoff" | "pay_time" | "created_at" | "updated_at")
-                | ("orders", "ordered_at")
+            ("trade", "cutoff" | "pay_time" | "created_at" | "updated_at") | ("orders", "ordered_at")
         )
 }
 
@@ -38,17 +37,9 @@ fn final_spelling(column_type: &str, value: &serde_json::Value) -> String {
             Some(millis) => format!(".{millis}"),
             None => format!(".{fraction}"),
         };
-        let zone = if upper.starts_with("TIMESTAMP") {
-            "Z"
-        } else {
-            ""
-        };
+        let zone = if upper.starts_with("TIMESTAMP") { "Z" } else { "" };
         let clock = clock.replace(' ', "T");
-        if upper.starts_with("DATE ") || upper == "DATE" {
-            clock
-        } else {
-            format!("{clock}{fraction}{zone}")
-        }
+        if upper.starts_with("DATE ") || upper == "DATE" { clock } else { format!("{clock}{fraction}{zone}") }
     } else {
         text.to_owned()
     };
@@ -73,9 +64,7 @@ fn comparable(column_type: &str, text: &str) -> String {
 
 fn column_types() -> BTreeMap<(String, String), String> {
     let tables = schema().into_iter();
-    tables
-        .flat_map(|(t, columns)| columns.into_iter().map(move |(c, ty)| ((t.clone(), c), ty)))
-        .collect()
+    tables.flat_map(|(t, columns)| columns.into_iter().map(move |(c, ty)| ((t.clone(), c), ty))).collect()
 }
 
 #[test]
@@ -104,20 +93,15 @@ fn captures_replay_to_the_tables() {
                 let mut n_expected = 0;
                 for line in expected.lines() {
                     n_expected += 1;
-                    let want: BTreeMap<String, serde_json::Value> =
-                        serde_json::from_str(line).unwrap();
-                    let spell = |c: &str| {
-                        final_spelling(&types[&(table.to_owned(), c.to_owned())], &want[c])
-                    };
+                    let want: BTreeMap<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+                    let spell = |c: &str| final_spelling(&types[&(table.to_owned(), c.to_owned())], &want[c]);
                     let key: &[&str] = match table {
                         "customers" => &["customer_no"],
                         "order_items" => &["order_id", "line_no"],
                         _ => &["id"],
                     };
                     let key: Vec<String> = key.iter().map(|k| spell(k)).collect();
-                    let row = rows
-                        .get(&key)
-                        .unwrap_or_else(|| panic!("{capture} {table}: no {key:?}"));
+                    let row = rows.get(&key).unwrap_or_else(|| panic!("{capture} {table}: no {key:?}"));
                     assert_eq!(row.len(), want.len(), "{capture} {table} {key:?}");
                     for column in want.keys() {
                         if is_known(capture, table, column) {
@@ -153,10 +137,7 @@ fn format_of(capture: &str) -> Format {
 type Change = (&'static str, Option<Image>, Option<Image>);
 
 /// The changes of each key in order. A snapshot's row counts as inserted, a change of the key as delete and insert.
-fn changes(
-    capture: &str,
-    types: &BTreeMap<(String, String), String>,
-) -> BTreeMap<(String, Vec<String>), Vec<Change>> {
+fn changes(capture: &str, types: &BTreeMap<(String, String), String>) -> BTreeMap<(String, Vec<String>), Vec<Change>> {
     let decoded = decode_capture(capture, &mut decoder(Format::Auto, declared()));
     let mut changes: BTreeMap<(String, Vec<String>), Vec<Change>> = BTreeMap::new();
     for row in decoded.rows {
@@ -165,32 +146,18 @@ fn changes(
             image.as_ref().map(|image| {
                 let known = |c: &str| CAPTURES.iter().any(|capture| is_known(capture, &table, c));
                 let cells = image.iter().filter(|(c, _)| !known(c));
-                cells
-                    .map(|(c, v)| {
-                        (
-                            c.clone(),
-                            comparable(&types[&(table.clone(), c.clone())], v),
-                        )
-                    })
-                    .collect::<Image>()
+                cells.map(|(c, v)| (c.clone(), comparable(&types[&(table.clone(), c.clone())], v))).collect::<Image>()
             })
         };
         let (before, after) = (image(&row.before), image(&row.after));
         let mut add = |key: Vec<String>, change| {
-            changes
-                .entry((table.clone(), key))
-                .or_default()
-                .push(change);
+            changes.entry((table.clone(), key)).or_default().push(change);
         };
         let key_of = |image: &Option<Image>| image.as_ref().map(|i| row.key_of(i));
         match (row.operation, key_of(&before), key_of(&after)) {
-            (Operation::Insert | Operation::Snapshot, None, Some(key)) => {
-                add(key, ("insert", None, after))
-            }
+            (Operation::Insert | Operation::Snapshot, None, Some(key)) => add(key, ("insert", None, after)),
             (Operation::Update, None, Some(key)) => add(key, ("update", None, after)),
-            (Operation::Update, Some(old), Some(new)) if old == new => {
-                add(new, ("update", before, after))
-            }
+            (Operation::Update, Some(old), Some(new)) if old == new => add(new, ("update", before, after)),
             (Operation::Update, Some(old), Some(new)) => {
                 add(old, ("delete", before, None));
                 add(new, ("insert", None, after));
@@ -210,9 +177,7 @@ fn all_tools_tell_the_same_changes() {
     let mut n_compared = 0;
     for capture in CAPTURES {
         let of_this = changes(capture, &types);
-        let keys = |c: &BTreeMap<(String, Vec<String>), Vec<Change>>| {
-            c.keys().cloned().collect::<Vec<_>>()
-        };
+        let keys = |c: &BTreeMap<(String, Vec<String>), Vec<Change>>| c.keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&of_this), keys(&of_plain), "{capture}");
         for (key, expected) in &of_plain {
             let got = &of_this[key];
@@ -252,65 +217,27 @@ fn all_tools_tell_the_same_table_versions() {
 fn what_each_capture_holds_besides_rows() {
     use rowmill_decode::Ignored::{SchemaChange, Statement, Tombstone, Transaction};
     for (capture, kind, n) in [
-        (
-            "debezium/full",
-            Tombstone,
-            count(|c| c.value.is_none(), "debezium/full"),
-        ),
-        (
-            "debezium/plain",
-            Tombstone,
-            count(|c| c.value.is_none(), "debezium/plain"),
-        ),
-        (
-            "debezium/plain",
-            Transaction,
-            count(|c| c.topic.ends_with(".transaction"), "debezium/plain"),
-        ),
-        (
-            "debezium/full",
-            SchemaChange,
-            count(|c| c.topic == "dbz-full", "debezium/full"),
-        ),
-        (
-            "debezium/plain",
-            SchemaChange,
-            count(|c| c.topic == "dbz-plain", "debezium/plain"),
-        ),
-        (
-            "maxwell/records",
-            SchemaChange,
-            count(|c| c.topic == "maxwell.ddl", "maxwell/records"),
-        ),
-        (
-            "canal/flat",
-            Statement,
-            count(|c| value_has(c, "\"type\":\"QUERY\""), "canal/flat"),
-        ),
+        ("debezium/full", Tombstone, count(|c| c.value.is_none(), "debezium/full")),
+        ("debezium/plain", Tombstone, count(|c| c.value.is_none(), "debezium/plain")),
+        ("debezium/plain", Transaction, count(|c| c.topic.ends_with(".transaction"), "debezium/plain")),
+        ("debezium/full", SchemaChange, count(|c| c.topic == "dbz-full", "debezium/full")),
+        ("debezium/plain", SchemaChange, count(|c| c.topic == "dbz-plain", "debezium/plain")),
+        ("maxwell/records", SchemaChange, count(|c| c.topic == "maxwell.ddl", "maxwell/records")),
+        ("canal/flat", Statement, count(|c| value_has(c, "\"type\":\"QUERY\""), "canal/flat")),
         (
             "canal/flat",
             SchemaChange,
-            count(
-                |c| value_has(c, "\"type\":\"CREATE\"") || value_has(c, "\"type\":\"ALTER\""),
-                "canal/flat",
-            ),
+            count(|c| value_has(c, "\"type\":\"CREATE\"") || value_has(c, "\"type\":\"ALTER\""), "canal/flat"),
         ),
     ] {
         let decoded = decode_capture(capture, &mut decoder(Format::Auto, declared()));
         assert!(n > 0, "{capture} {kind:?}");
-        assert_eq!(
-            decoded.ignored.iter().filter(|i| **i == kind).count(),
-            n,
-            "{capture} {kind:?}"
-        );
+        assert_eq!(decoded.ignored.iter().filter(|i| **i == kind).count(), n, "{capture} {kind:?}");
     }
 }
 
 fn value_has(record: &rowmill_decode::capture::CapturedRecord, text: &str) -> bool {
-    record
-        .value
-        .as_ref()
-        .is_some_and(|v| String::from_utf8_lossy(v).contains(text))
+    record.value.as_ref().is_some_and(|v| String::from_utf8_lossy(v).contains(text))
 }
 
 fn count(fits: impl Fn(&rowmill_decode::capture::CapturedRecord) -> bool, capture: &str) -> usize {

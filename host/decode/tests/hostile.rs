@@ -8,24 +8,14 @@ use rowmill_decode::capture::CapturedRecord;
 use rowmill_decode::{DecodeError, Decoder, DecoderSettings, Format, RowBatch};
 use support::*;
 
-const FORMATS: [Format; 4] = [
-    Format::Auto,
-    Format::Canal,
-    Format::Debezium,
-    Format::Maxwell,
-];
+const FORMATS: [Format; 4] = [Format::Auto, Format::Canal, Format::Debezium, Format::Maxwell];
 
 /// Some records of each capture, of all kinds.
 fn samples() -> Vec<CapturedRecord> {
     let mut samples = Vec::new();
     for capture in CAPTURES {
         let records = captured(capture).into_iter().filter(|r| r.value.is_some());
-        samples.extend(
-            records
-                .enumerate()
-                .filter(|(n, _)| n % 23 == 5)
-                .map(|(_, r)| r),
-        );
+        samples.extend(records.enumerate().filter(|(n, _)| n % 23 == 5).map(|(_, r)| r));
     }
     samples
 }
@@ -48,12 +38,7 @@ fn a_message_cut_at_any_byte_is_undecodable() {
         let near = |at: &usize| *at < 300 || at + 300 > value.len() || at.is_multiple_of(37);
         for at in (0..value.len()).filter(near) {
             let decoded = one(&mut decoder, &record, &value[..at]);
-            assert_eq!(
-                (decoded.rows.len(), decoded.errors.len()),
-                (0, 1),
-                "{} cut at {at}",
-                record.topic
-            );
+            assert_eq!((decoded.rows.len(), decoded.errors.len()), (0, 1), "{} cut at {at}", record.topic);
         }
         assert_eq!(one(&mut decoder, &record, &value).errors, [""; 0]);
     }
@@ -74,18 +59,9 @@ fn a_long_message() {
     assert_eq!(out.rows.len(), 1);
     let a = out.cells[out.rows[0].after.unwrap() as usize + 1];
     assert_eq!(a.bytes(&records.bytes, &out.scratch).len(), long.len() + 2);
-    let settings = DecoderSettings {
-        max_message_bytes: 1 << 20,
-        ..DecoderSettings::default()
-    };
+    let settings = DecoderSettings { max_message_bytes: 1 << 20, ..DecoderSettings::default() };
     Decoder::new(settings).decode(&records, &mut out);
-    assert_eq!(
-        out.undecodable[0].error,
-        DecodeError::TooLong {
-            bytes: value.len(),
-            limit: 1 << 20
-        }
-    );
+    assert_eq!(out.undecodable[0].error, DecodeError::TooLong { bytes: value.len(), limit: 1 << 20 });
 }
 
 #[test]
@@ -99,9 +75,7 @@ fn deep_nesting() {
                 format!(
                     r#"{{"data":[{{"a":{deep}}}],"isDdl":false,"type":"INSERT","table":"t","mysqlType":{{"a":"json"}}}}"#
                 ),
-                format!(
-                    r#"{{"before":null,"after":{{"a":{deep}}},"source":{{"db":"d","table":"t"}},"op":"c"}}"#
-                ),
+                format!(r#"{{"before":null,"after":{{"a":{deep}}},"source":{{"db":"d","table":"t"}},"op":"c"}}"#),
                 format!(r#"{{"a":{deep},"__op":"c"}}"#),
             ] {
                 let whole = value == deep;
@@ -112,10 +86,7 @@ fn deep_nesting() {
                 assert_eq!(out.rows.len(), usize::from(fits && !whole), "{depth}");
                 if !fits {
                     let text = out.undecodable[0].error.to_string();
-                    assert!(
-                        text.ends_with("expected less nesting (at most 127 levels)"),
-                        "{text}"
-                    );
+                    assert!(text.ends_with("expected less nesting (at most 127 levels)"), "{text}");
                 }
             }
         }
@@ -125,30 +96,19 @@ fn deep_nesting() {
 #[test]
 fn no_error_carries_a_value() {
     let secret = "s3cr3t";
-    for (key, column_type) in [
-        ("int", "int"),
-        ("date", "date"),
-        ("bits", "bit(3)"),
-        ("money", "decimal(9,2)"),
-        ("time", "time"),
-    ] {
+    for (key, column_type) in
+        [("int", "int"), ("date", "date"), ("bits", "bit(3)"), ("money", "decimal(9,2)"), ("time", "time")]
+    {
         let mut declared = rowmill_decode::DeclaredTypes::default();
         declared.declare("t", key, column_type).unwrap();
-        let value = format!(
-            r#"{{"database":"d","table":"t","type":"insert","data":{{"{key}":"{secret}"}}}}"#
-        );
+        let value = format!(r#"{{"database":"d","table":"t","type":"insert","data":{{"{key}":"{secret}"}}}}"#);
         let mut records = batch("maxwell", 0);
         records.push(0, -1, None, Some(value.as_bytes()), []);
         let mut out = RowBatch::default();
         decoder(Format::Auto, declared).decode(&records, &mut out);
         let error = &out.undecodable[0].error;
         assert!(!format!("{error} {error:?}").contains(secret), "{error}");
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("table d.t: column {key} does not hold ")),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with(&format!("table d.t: column {key} does not hold ")), "{error}");
     }
 }
 
@@ -158,16 +118,8 @@ fn what_is_no_text_is_told() {
     records.push(0, -1, Some(b"\xff"), Some(b"\x00\x01\xff"), []);
     records.push(1, -1, Some(b"\xff"), Some(b""), []);
     let mut decoded = Decoded::default();
-    decode_batch(
-        &mut decoder(Format::Auto, declared()),
-        &records,
-        &mut decoded,
-    );
-    assert!(
-        decoded.errors[0].starts_with("not UTF-8 text: "),
-        "{}",
-        decoded.errors[0]
-    );
+    decode_batch(&mut decoder(Format::Auto, declared()), &records, &mut decoded);
+    assert!(decoded.errors[0].starts_with("not UTF-8 text: "), "{}", decoded.errors[0]);
     assert_eq!(decoded.errors[1], "not JSON at byte 0: expected a value");
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, Store, Trap};
 
-use crate::bindings::rowmill::plugin::{log, types};
 use crate::bindings::TransformPre;
+use crate::bindings::rowmill::plugin::{log, types};
 use crate::contract::{Batch, CallError, Description, Guest, RawOutput, Table};
 use crate::engine::{Sandbox, ticks};
 use crate::load::Bindings;
@@ -30,7 +30,11 @@ pub(crate) struct HostState {
 }
 
 impl Instance {
-    pub(crate) fn start(sandbox: &Arc<Sandbox>, pre: &TransformPre<HostState>, plugin: &str) -> Result<Self, CallError> {
+    pub(crate) fn start(
+        sandbox: &Arc<Sandbox>,
+        pre: &TransformPre<HostState>,
+        plugin: &str,
+    ) -> Result<Self, CallError> {
         let limits = &sandbox.limits;
         let state = HostState {
             plugin: plugin.to_string(),
@@ -90,7 +94,13 @@ impl Guest for Instance {
         self.prepare(time, 1 << 20);
         let columns: Vec<types::Column<'_>> =
             table.columns.iter().map(|column| types::Column { name: &column.name, kind: column.kind }).collect();
-        let table_record = types::Table { id: table.id, database: &table.database, name: &table.name, columns: &columns, key: &table.key };
+        let table_record = types::Table {
+            id: table.id,
+            database: &table.database,
+            name: &table.name,
+            columns: &columns,
+            key: &table.key,
+        };
         let result = self.bindings.rowmill_plugin_guest().call_define_table(&mut self.store, table_record);
         let wanted = self.answer(result, time)?.map_err(|reason| CallError::Refused(readable(&reason)))?;
         let mut seen = vec![false; table.columns.len()];
@@ -98,7 +108,12 @@ impl Guest for Instance {
             match seen.get_mut(column as usize) {
                 Some(seen) if !*seen => *seen = true,
                 Some(_) => return Err(CallError::Trapped(format!("define-table asked for column {column} twice"))),
-                None => return Err(CallError::Trapped(format!("define-table asked for column {column} of {}", table.columns.len()))),
+                None => {
+                    return Err(CallError::Trapped(format!(
+                        "define-table asked for column {column} of {}",
+                        table.columns.len()
+                    )));
+                }
             }
         }
         Ok(wanted)

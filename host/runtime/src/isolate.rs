@@ -63,7 +63,9 @@ impl Isolation<'_, '_> {
         self.faults += 1;
         match (self.renew)() {
             Ok(guest) => *self.guest = guest,
-            Err(error) => return self.fail(from, to, &format!("{reason}; then no new instance could be made: {error}")),
+            Err(error) => {
+                return self.fail(from, to, &format!("{reason}; then no new instance could be made: {error}"));
+            }
         }
         if to - from <= 1 {
             return self.fail(from, to, &reason);

@@ -30,7 +30,9 @@ mod output;
 mod pattern;
 mod reason;
 
-pub use contract::{Batch, CONTRACT_VERSION, CallError, Column, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table};
+pub use contract::{
+    Batch, CONTRACT_VERSION, CallError, Column, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table,
+};
 pub use document::{ColumnNames, Document, DocumentOperation, Documents};
 pub use engine::Sandbox;
 pub use instance::Instance;

@@ -17,7 +17,9 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
 
 /// Whether these bytes can stand between quotes as they are.
 fn is_plain(bytes: &[u8]) -> bool {
-    memchr2(b'"', b'\\', bytes).is_none() && bytes.iter().all(|&byte| byte >= 0x20) && std::str::from_utf8(bytes).is_ok()
+    memchr2(b'"', b'\\', bytes).is_none()
+        && bytes.iter().all(|&byte| byte >= 0x20)
+        && std::str::from_utf8(bytes).is_ok()
 }
 
 /// Arrays and objects may be nested this deep. Elasticsearch maps 20 levels of objects; what is deeper is a mistake.
@@ -100,7 +102,19 @@ mod tests {
 
     #[test]
     fn one_value_on_one_line() {
-        for value in ["\"\"", "\"a\"", "0", "17", "-1.5e3", "null", "true", "[1,{\"a\":[]}]", "\"\\u4e2d\"", "\"中\"", "123456789012345678901234567890"] {
+        for value in [
+            "\"\"",
+            "\"a\"",
+            "0",
+            "17",
+            "-1.5e3",
+            "null",
+            "true",
+            "[1,{\"a\":[]}]",
+            "\"\\u4e2d\"",
+            "\"中\"",
+            "123456789012345678901234567890",
+        ] {
             accepts(value);
         }
         for value in ["", "01", "\"a", "\"a\" ", "\"a\"b\"", "{\"a\":1}}", "nul", "1 2", "\"\u{1}\"", "-", "{'a':1}"] {

@@ -65,14 +65,23 @@ impl Plugin {
     pub fn load(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Self, Refusal> {
         let limit = sandbox.limits.file_bytes;
         if bytes.len() > limit {
-            return Err(Refusal::new("read", format!("the file has {} bytes, more than the limit of {limit}", bytes.len())));
+            return Err(Refusal::new(
+                "read",
+                format!("the file has {} bytes, more than the limit of {limit}", bytes.len()),
+            ));
         }
         let kind = file_kind(bytes)?;
         let component = match kind {
             FileKind::Component => Component::new(&sandbox.engine, bytes),
             FileKind::CoreModule => {
-                let component = if check_core_module(bytes)? { make_component(bytes) } else { embed_contract(bytes).and_then(|bytes| make_component(&bytes)) }
-                    .map_err(|error| Refusal::new("format", format!("no component can be made of this module: {error:#}")))?;
+                let component = if check_core_module(bytes)? {
+                    make_component(bytes)
+                } else {
+                    embed_contract(bytes).and_then(|bytes| make_component(&bytes))
+                }
+                .map_err(|error| {
+                    Refusal::new("format", format!("no component can be made of this module: {error:#}"))
+                })?;
                 Component::new(&sandbox.engine, component)
             }
         };
@@ -87,14 +96,20 @@ impl Plugin {
             .and_then(TransformPre::new)
             .map_err(|error| Refusal::new("exports", format!("{error:#}")))?;
 
-        let mut instance = Instance::start(sandbox, &pre, "").map_err(|error| Refusal::new("instantiate", error.to_string()))?;
+        let mut instance =
+            Instance::start(sandbox, &pre, "").map_err(|error| Refusal::new("instantiate", error.to_string()))?;
         let description = instance.describe().map_err(|error| Refusal::new("describe", error.to_string()))?;
         check_description(&description)?;
         Ok(Self {
             sandbox: sandbox.clone(),
             pre,
             tables: description.tables.iter().map(|table| Pattern::new(table)).collect(),
-            indices: description.indices.iter().filter(|index| !index.name.is_empty()).map(|index| Pattern::new(&index.name)).collect(),
+            indices: description
+                .indices
+                .iter()
+                .filter(|index| !index.name.is_empty())
+                .map(|index| Pattern::new(&index.name))
+                .collect(),
             description,
             hash: Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
             size: bytes.len(),
@@ -141,7 +156,7 @@ impl Plugin {
             .map_err(|error| Refusal::new("instantiate", error.to_string()))?;
         match instance.configure(settings) {
             Ok(()) => Ok(instance),
-            Err(CallError::Refused(reason)) => Err(Refusal::new("configure", format!("settings refused: {reason}"))),
+            Err(CallError::Refused(reason)) => Err(Refusal::new("configure", reason)),
             Err(CallError::Trapped(reason)) => Err(Refusal::new("configure", reason)),
         }
     }
@@ -151,7 +166,9 @@ fn file_kind(bytes: &[u8]) -> Result<FileKind, Refusal> {
     match bytes.get(..8) {
         Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Ok(FileKind::CoreModule),
         Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(FileKind::Component),
-        Some([0, b'a', b's', b'm', ..]) => Err(Refusal::new("format", "a WebAssembly file of a version that this host does not know")),
+        Some([0, b'a', b's', b'm', ..]) => {
+            Err(Refusal::new("format", "a WebAssembly file of a version that this host does not know"))
+        }
         _ if bytes.is_empty() => Err(Refusal::new("format", "the file is empty")),
         _ => Err(Refusal::new("format", "not a WebAssembly file: it does not begin with \\0asm")),
     }
@@ -212,15 +229,27 @@ fn check_import(module: &str, name: Option<&str>) -> Result<(), Refusal> {
     if module.starts_with("wasi") {
         return Err(Refusal::new(
             "imports",
-            format!("it imports `{import}`, but there is no WASI in the sandbox: no files, clock, network or environment. Build for wasm32-unknown-unknown and avoid std::time, std::fs, std::env and println!"),
+            format!(
+                "it imports `{import}`, but there is no WASI in the sandbox: no files, clock, network or environment. Build for wasm32-unknown-unknown and avoid std::time, std::fs, std::env and println!"
+            ),
         ));
     }
     let Some(rest) = module.strip_prefix(PACKAGE) else {
-        return Err(Refusal::new("imports", format!("it imports `{import}`, which is not part of the contract; a plugin may import only what wit/rowmill-plugin.wit offers")));
+        return Err(Refusal::new(
+            "imports",
+            format!(
+                "it imports `{import}`, which is not part of the contract; a plugin may import only what wit/rowmill-plugin.wit offers"
+            ),
+        ));
     };
     let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
     if !matches!(interface, "log" | "types") {
-        return Err(Refusal::new("imports", format!("it imports `{import}`, which contract {CONTRACT_VERSION} does not have; it was built for a newer one")));
+        return Err(Refusal::new(
+            "imports",
+            format!(
+                "it imports `{import}`, which contract {CONTRACT_VERSION} does not have; it was built for a newer one"
+            ),
+        ));
     }
     check_version(version, &import)
 }
@@ -259,7 +288,11 @@ fn check_version(version: &str, what: &str) -> Result<(), Refusal> {
             "exports",
             format!(
                 "built for contract {major}.{minor} (`{what}`), but this host speaks {CONTRACT_VERSION}: {}",
-                if (major, minor) > ours { "use a newer Rowmill, or an older SDK" } else { "build it with the current SDK" }
+                if (major, minor) > ours {
+                    "use a newer Rowmill, or an older SDK"
+                } else {
+                    "build it with the current SDK"
+                }
             ),
         )),
         None => Err(Refusal::new("exports", format!("`{what}` names no version of the contract"))),
@@ -269,23 +302,26 @@ fn check_version(version: &str, what: &str) -> Result<(), Refusal> {
 fn check_description(description: &Description) -> Result<(), Refusal> {
     let refuse = |reason: String| Err(Refusal::new("describe", reason));
     let name = &description.name;
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+    if name.is_empty()
+        || name.len() > 64
+        || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    {
         return refuse(format!("the name {name:?} is not 1 to 64 letters, digits, `-`, `_` or `.`"));
     }
     for index in &description.indices {
         if !index.name.is_empty() && !is_index_pattern(&index.name) {
             return refuse(format!("{:?} is no index name or pattern that Elasticsearch could take", index.name));
         }
-        if let Some(mapping) = &index.mapping {
-            if !matches!(serde_json::from_str(mapping), Ok(serde_json::Value::Object(_))) {
-                return refuse(format!("the mapping of the index {:?} is not a JSON object", index.name));
-            }
+        if let Some(mapping) = &index.mapping
+            && !matches!(serde_json::from_str(mapping), Ok(serde_json::Value::Object(_)))
+        {
+            return refuse(format!("the mapping of the index {:?} is not a JSON object", index.name));
         }
     }
-    if let Some(schema) = &description.settings_schema {
-        if let Err(error) = serde_json::from_str::<serde_json::Value>(schema) {
-            return refuse(format!("the settings schema is not JSON: {error}"));
-        }
+    if let Some(schema) = &description.settings_schema
+        && let Err(error) = serde_json::from_str::<serde_json::Value>(schema)
+    {
+        return refuse(format!("the settings schema is not JSON: {error}"));
     }
     Ok(())
 }
@@ -301,7 +337,11 @@ pub fn is_index_name(name: &str) -> bool {
         && !name.starts_with(['-', '_', '+'])
         && name != "."
         && name != ".."
-        && !name.chars().any(|c| c.is_control() || c.is_uppercase() || matches!(c, '\\' | '/' | '*' | '?' | '"' | '<' | '>' | '|' | ' ' | ',' | '#' | ':'))
+        && !name.chars().any(|c| {
+            c.is_control()
+                || c.is_uppercase()
+                || matches!(c, '\\' | '/' | '*' | '?' | '"' | '<' | '>' | '|' | ' ' | ',' | '#' | ':')
+        })
 }
 
 impl std::fmt::Debug for Plugin {

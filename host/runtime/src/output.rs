@@ -85,7 +85,12 @@ impl Output {
     /// The answer as a whole cannot be read: wrong number of verdicts, an encoding that ends early or says more than
     /// there is. What is wrong with a single image does not fail the others; it becomes [`Verdict::Refused`].
     pub fn check(raw: RawOutput, expect: Expect<'_>) -> Result<Self, String> {
-        let mut output = Self { words: raw.verdicts, bytes: raw.bytes, starts: Vec::with_capacity(expect.count as usize), ..Self::default() };
+        let mut output = Self {
+            words: raw.verdicts,
+            bytes: raw.bytes,
+            starts: Vec::with_capacity(expect.count as usize),
+            ..Self::default()
+        };
         output.encode_names(&raw.names)?;
         let mut checker = Checker { output: &output, raw_names: &raw.names, expect, at: 0, allowed_index: None };
         let mut starts = Vec::with_capacity(expect.count as usize);
@@ -119,10 +124,10 @@ impl Output {
 
     /// The verdict on `image`, which is below [`Output::len`].
     pub fn verdict(&self, image: u32) -> Verdict<'_> {
-        if !self.refused.is_empty() {
-            if let Ok(at) = self.refused.binary_search_by_key(&image, |(refused, _)| *refused) {
-                return Verdict::Refused(&self.refused[at].1);
-            }
+        if !self.refused.is_empty()
+            && let Ok(at) = self.refused.binary_search_by_key(&image, |(refused, _)| *refused)
+        {
+            return Verdict::Refused(&self.refused[at].1);
         }
         let words = &self.words[self.starts[image as usize] as usize..];
         match words[0] {
@@ -145,7 +150,7 @@ impl Output {
     }
 
     fn encode_names(&mut self, ranges: &[u32]) -> Result<(), String> {
-        if ranges.len() % 2 != 0 {
+        if !ranges.len().is_multiple_of(2) {
             return Err("the list of names has half a range at its end".into());
         }
         for range in ranges.chunks_exact(2) {
@@ -168,7 +173,9 @@ fn field_name(bytes: &[u8]) -> Result<&str, String> {
     match std::str::from_utf8(bytes) {
         Err(_) => Err("a field name that is not UTF-8".into()),
         Ok("") => Err("an empty field name".into()),
-        Ok(name) if name.len() > MAX_NAME => Err(format!("a field name of {} bytes, more than the limit of {MAX_NAME}", name.len())),
+        Ok(name) if name.len() > MAX_NAME => {
+            Err(format!("a field name of {} bytes, more than the limit of {MAX_NAME}", name.len()))
+        }
         Ok(name) => Ok(name),
     }
 }
@@ -232,8 +239,9 @@ impl Checker<'_> {
             }
             DOCUMENTS => {
                 let n = self.count(3)?;
-                let mut refused = (n > self.expect.documents_per_image)
-                    .then(|| format!("{n} documents of one image, more than the limit of {}", self.expect.documents_per_image));
+                let mut refused = (n > self.expect.documents_per_image).then(|| {
+                    format!("{n} documents of one image, more than the limit of {}", self.expect.documents_per_image)
+                });
                 for _ in 0..n {
                     let document = self.document()?;
                     refused = refused.or(document);
@@ -255,7 +263,9 @@ impl Checker<'_> {
         let mut refused = match operation {
             Document::INDEX | Document::MERGE => None,
             Document::DELETE if self.expect.change_mode => None,
-            Document::DELETE => Some("a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row".into()),
+            Document::DELETE => Some(
+                "a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row".into(),
+            ),
             other => return Err(format!("unknown document operation {other}")),
         };
         if flags & !7 != 0 {
@@ -320,7 +330,10 @@ impl Checker<'_> {
             Document::BEGIN => {
                 let name = self.name()?;
                 *depth += 1;
-                name.or_else(|| (*depth > literal::MAX_DEPTH).then(|| format!("objects nested more than {} deep", literal::MAX_DEPTH)))
+                name.or_else(|| {
+                    (*depth > literal::MAX_DEPTH)
+                        .then(|| format!("objects nested more than {} deep", literal::MAX_DEPTH))
+                })
             }
             Document::END => match depth.checked_sub(1) {
                 Some(less) => {
@@ -358,7 +371,9 @@ impl Checker<'_> {
             Ok(name) if !self.expect.indices.iter().any(|pattern| pattern.matches(name)) => {
                 Some(format!("the index {name:?} is not among those that the plugin describes"))
             }
-            Ok(name) if !crate::load::is_index_name(name) => Some(format!("{name:?} is no index name that Elasticsearch takes")),
+            Ok(name) if !crate::load::is_index_name(name) => {
+                Some(format!("{name:?} is no index name that Elasticsearch takes"))
+            }
             Ok(_) => None,
         }
     }
@@ -368,7 +383,9 @@ fn short_text(what: &str, bytes: &[u8]) -> Option<String> {
     match std::str::from_utf8(bytes) {
         Err(_) => Some(format!("an {what} that is not UTF-8").replace("an r", "a r")),
         Ok("") => Some(format!("an empty {what}")),
-        Ok(text) if text.len() > 512 => Some(format!("an {what} of {} bytes; Elasticsearch takes 512", text.len()).replace("an r", "a r")),
+        Ok(text) if text.len() > 512 => {
+            Some(format!("an {what} of {} bytes; Elasticsearch takes 512", text.len()).replace("an r", "a r"))
+        }
         Ok(_) => None,
     }
 }

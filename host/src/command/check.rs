@@ -19,7 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = args.read()?;
     let mut report = Report { failed: false };
-    report.good("configuration", &format!("{} is understood; {} routes", args.config.display(), config.routes.len()));
+    let routes = match config.routes.len() {
+        1 => "1 route".to_string(),
+        n => format!("{n} routes"),
+    };
+    report.good("configuration", &format!("{} is understood; {}", args.config.display(), routes));
     check_plugins(&config, &mut report)?;
     check_source(&config, &mut report);
     check_sink(&config, &mut report)?;
@@ -47,7 +51,10 @@ impl Report {
 
 fn check_plugins(config: &Config, report: &mut Report) -> anyhow::Result<()> {
     let Some(dir) = &config.plugins.dir else {
-        report.note("plugins", "none: every row becomes a document of its own columns (plugins.dir names a folder of .wasm files)");
+        report.note(
+            "plugins",
+            "none: every row becomes a document of its own columns (plugins.dir names a folder of .wasm files)",
+        );
         return Ok(());
     };
     let sandbox = Arc::new(Sandbox::new(config.limits.clone())?);
@@ -62,17 +69,34 @@ fn check_plugins(config: &Config, report: &mut Report) -> anyhow::Result<()> {
     if loaded.is_empty() {
         report.note("plugins", &format!("no .wasm file in {}", dir.display()));
     }
+    let mut refused = false;
     for file in loaded {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         match file.result {
             Ok(plugin) => {
-                let tables = if plugin.description.tables.is_empty() { "all tables".to_string() } else { plugin.description.tables.join(", ") };
-                report.good("plugin", &format!("{name}: {} {}, for {tables}, SHA-256 {}", plugin.name, plugin.description.version, &plugin.hash[..16]));
+                let tables = if plugin.description.tables.is_empty() {
+                    "all tables".to_string()
+                } else {
+                    plugin.description.tables.join(", ")
+                };
+                report.good(
+                    "plugin",
+                    &format!(
+                        "{name}: {} {}, for {tables}, SHA-256 {}",
+                        plugin.name,
+                        plugin.description.version,
+                        &plugin.hash[..16]
+                    ),
+                );
             }
-            Err(reason) => report.bad("plugin", &format!("{name}: {reason}")),
+            Err(reason) => {
+                refused = true;
+                report.bad("plugin", &format!("{name}: {reason}"));
+            }
         }
     }
-    for unknown in folder.unknown_names() {
+    // The name of a refused plugin is not known.
+    for unknown in folder.unknown_names().into_iter().filter(|_| !refused) {
         report.bad("plugins", &unknown);
     }
     Ok(())
@@ -134,19 +158,29 @@ fn check_sink(config: &Config, report: &mut Report) -> anyhow::Result<()> {
     match runtime.block_on(async { tokio::time::timeout(PATIENCE, client.version()).await }) {
         Ok(Ok(version)) => report.good("Elasticsearch", &format!("{urls} answers, version {version}")),
         Ok(Err(error)) => {
-            report.bad("Elasticsearch", &format!("{urls}: {error:#}"));
+            report.bad(
+                "Elasticsearch",
+                &format!("{urls}: {error:#}; is it running, and are sink.urls and the credentials right?"),
+            );
             return Ok(());
         }
         Err(_) => {
-            report.bad("Elasticsearch", &format!("{urls}: no answer within {} s; is it running, and is sink.urls right?", PATIENCE.as_secs()));
+            report.bad(
+                "Elasticsearch",
+                &format!("{urls}: no answer within {} s; is it running, and is sink.urls right?", PATIENCE.as_secs()),
+            );
             return Ok(());
         }
     }
     for index in config.routes.iter().filter_map(|route| route.index.as_ref()) {
         match runtime.block_on(client.has_index(index)) {
             Ok(true) => report.good("index", &format!("{index} is there")),
-            Ok(false) if elasticsearch.bulk.create_indices => report.note("index", &format!("{index} is not there yet; it is created with the first document")),
-            Ok(false) => report.bad("index", &format!("{index} is not there and sink.create_indices is false; create it")),
+            Ok(false) if elasticsearch.bulk.create_indices => {
+                report.note("index", &format!("{index} is not there yet; it is created with the first document"))
+            }
+            Ok(false) => {
+                report.bad("index", &format!("{index} is not there and sink.create_indices is false; create it"))
+            }
             Err(error) => report.bad("index", &format!("{index}: {error:#}")),
         }
     }

@@ -17,7 +17,11 @@ use crate::transform::chain::Chain;
 
 pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if !args.plugins.is_dir() {
-        return Err(Usage(format!("there is no folder {}; build the bundled plugins with `make plugins`, or name a folder with --plugins", args.plugins.display())).into());
+        return Err(Usage(format!(
+            "there is no folder {}; build the bundled plugins with `make plugins`, or name a folder with --plugins",
+            args.plugins.display()
+        ))
+        .into());
     }
     let letters = std::env::temp_dir().join(format!("rowmill-demo-{}.ndjson", std::process::id()));
     let text = format!(
@@ -37,7 +41,11 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process.\n");
     print_line("  source    a Kafka-protocol broker with what Canal wrote of a shop's four tables");
     let names: Vec<String> = chain.load().plugins.iter().map(|plugin| plugin.name.to_string()).collect();
-    print_line(&format!("  plugins   {} (from {})", if names.is_empty() { "none".to_string() } else { names.join(" → ") }, args.plugins.display()));
+    print_line(&format!(
+        "  plugins   {} (from {})",
+        if names.is_empty() { "none".to_string() } else { names.join(" → ") },
+        args.plugins.display()
+    ));
     print_line(&format!("  store     {url}\n"));
 
     let plugins = args.plugins.display().to_string();
@@ -51,14 +59,19 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let stop = Stop::default();
     let narrator = {
         let stop = stop.clone();
-        std::thread::Builder::new().name("narrator".into()).spawn(move || narrate(&client, &metrics, &url, &plugins, &chain, &stop))?
+        std::thread::Builder::new()
+            .name("narrator".into())
+            .spawn(move || narrate(&client, &metrics, &url, &plugins, &chain, &stop))?
     };
     let result = pipeline.run(false);
     stop.request();
     let _ = narrator.join();
     let _ = std::fs::remove_file(&letters);
     let (summary, _) = result?;
-    print_line(&format!("Ended in order: {} events, {} documents written, {} dead letters.", summary.events, summary.documents.index, summary.dead_letters));
+    print_line(&format!(
+        "Ended in order: {} events, {} documents written, {} dead letters.",
+        summary.events, summary.documents.index, summary.dead_letters
+    ));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -84,13 +97,17 @@ fn show_documents(client: &Client) {
 /// Tells what happens: the documents once the captured stream is there, then what changes, until it is stopped.
 fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, chain: &ArcSwap<Chain>, stop: &Stop) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    wait_until(Duration::from_secs(20), || stop.is_requested() || metrics.events.get() >= 244 && metrics.written_total() >= 80);
+    wait_until(Duration::from_secs(20), || {
+        stop.is_requested() || metrics.events.get() >= 244 && metrics.written_total() >= 80
+    });
     if stop.is_requested() {
         return;
     }
     show_documents(client);
     print_line(&format!("Look around:      curl -s '{url}/trade/_search?size=1'"));
-    print_line(&format!("Replace a plugin: change its source, `make plugins`; or remove it: mv {plugins}/20-trade-document.wasm /tmp"));
+    print_line(&format!(
+        "Replace a plugin: change its source, `make plugins`; or remove it: mv {plugins}/20-trade-document.wasm /tmp"
+    ));
     print_line("                  (rows of trade keep changing, so the documents follow within a second)");
     print_line("End:              Ctrl-C\n");
     let mut known = chain.load().number;
@@ -103,12 +120,25 @@ fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, chain: 
         if chain.load().number != known {
             let now = chain.load();
             known = now.number;
-            let names: Vec<String> = now.plugins.iter().map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation)).collect();
-            print_line(&format!("  plugins are now: {}", if names.is_empty() { "none".to_string() } else { names.join(" → ") }));
+            let names: Vec<String> = now
+                .plugins
+                .iter()
+                .map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation))
+                .collect();
+            print_line(&format!(
+                "  plugins are now: {}",
+                if names.is_empty() { "none".to_string() } else { names.join(" → ") }
+            ));
         }
         let Ok(document) = runtime.block_on(client.document("trade", "4")) else { return };
         let document = document.unwrap_or_default();
-        let line = format!("  {} events · {} written · {} stale · {} dead letters", metrics.events.get(), metrics.written_total(), metrics.stale.get(), metrics.dead_letters_total());
+        let line = format!(
+            "  {} events · {} written · {} stale · {} dead letters",
+            metrics.events.get(),
+            metrics.written_total(),
+            metrics.stale.get(),
+            metrics.dead_letters_total()
+        );
         print_line(&line);
         // The version moves with every change; the document is shown again when its shape does.
         let shape: String = document.chars().filter(|c| !c.is_ascii_digit()).collect();

@@ -30,7 +30,8 @@ impl Progress {
     pub fn start(metrics: Arc<Metrics>) -> Self {
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let terminal = std::io::stderr().is_terminal();
-        let thread = std::thread::Builder::new().name("progress".into()).spawn(move || show(&metrics, terminal, &stopped)).ok();
+        let thread =
+            std::thread::Builder::new().name("progress".into()).spawn(move || show(&metrics, terminal, &stopped)).ok();
         Self { stop: Some(stop), thread }
     }
 }
@@ -46,7 +47,9 @@ impl Drop for Progress {
 
 fn show(metrics: &Metrics, terminal: bool, stopped: &crossbeam_channel::Receiver<()>) {
     if terminal {
-        let line = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        let line = ProgressBar::new_spinner().with_style(
+            ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         *bar().lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     }
     let (mut before, mut then) = (metrics.events.get(), Instant::now());
@@ -65,16 +68,19 @@ fn show(metrics: &Metrics, terminal: bool, stopped: &crossbeam_channel::Receiver
             metrics.bytes_in_flight.get() as f64 / f64::from(1 << 20),
             if metrics.paused.get() == 1 { " · paused: the sink is slower" } else { "" },
         );
-        match &*bar().lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(bar) => {
-                bar.set_message(text);
-                bar.tick();
+        // Taken out of the lock: a log line asks for it too.
+        let line = bar().lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match line {
+            Some(line) => {
+                line.set_message(text);
+                line.tick();
             }
             None => tracing::info!("{text}"),
         }
     }
-    if let Some(bar) = bar().lock().unwrap_or_else(PoisonError::into_inner).take() {
-        bar.finish_and_clear();
+    let line = bar().lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(line) = line {
+        line.finish_and_clear();
     }
 }
 
@@ -103,8 +109,9 @@ impl Drop for LogWriter {
         let write = |bytes: &[u8]| {
             let _ = std::io::stderr().write_all(bytes);
         };
-        match &*bar().lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(bar) => bar.suspend(|| write(&self.0)),
+        let line = bar().lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match line {
+            Some(line) => line.suspend(|| write(&self.0)),
             None => write(&self.0),
         }
     }

@@ -17,7 +17,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     if ended == Ended::CaughtUp {
         print_line(&serde_json::to_string(&summary)?);
     } else {
-        tracing::info!(events = summary.events, dead_letters = summary.dead_letters, "ended as asked; everything taken in is settled");
+        tracing::info!(
+            events = summary.events,
+            dead_letters = summary.dead_letters,
+            "ended as asked; everything taken in is settled"
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

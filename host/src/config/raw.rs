@@ -77,7 +77,6 @@ pub struct RawSink {
     pub in_flight: Option<usize>,
     pub timeout: Option<String>,
     pub create_indices: Option<bool>,
-    pub refresh_at_end: Option<bool>,
     /// Where the embedded store listens.
     pub listen: Option<String>,
 }

@@ -70,7 +70,10 @@ fn expand(text: &str, name: &str, variable: impl Fn(&str) -> Option<String>) -> 
             let inner = &rest[start + 2..start + len];
             let (key, default) = inner.split_once(":-").map_or((inner, None), |(key, default)| (key, Some(default)));
             let value = variable(key).or_else(|| default.map(str::to_string)).ok_or_else(|| {
-                ConfigError(format!("{name} line {}: the environment variable {key} is not set; set it, or write ${{{key}:-default}}", number + 1))
+                ConfigError(format!(
+                    "{name} line {}: the environment variable {key} is not set; set it, or write ${{{key}:-default}}",
+                    number + 1
+                ))
             })?;
             out.push_str(&rest[..start]);
             for c in value.chars() {
@@ -97,7 +100,8 @@ fn explain(error: &toml::de::Error, text: &str, name: &str) -> String {
     match (message.starts_with("unknown field"), quoted.split_first()) {
         (true, Some((unknown, known))) => {
             let nearest = nearest(unknown, known.iter().copied());
-            let hint = nearest.map_or(format!("the keys here are {}", known.join(", ")), |key| format!("did you mean `{key}`?"));
+            let hint = nearest
+                .map_or(format!("the keys here are {}", known.join(", ")), |key| format!("did you mean `{key}`?"));
             format!("{place}: unknown key `{unknown}`; {hint}")
         }
         _ => format!("{place}: {message}"),
@@ -139,17 +143,22 @@ fn apply_overrides(raw: RawConfig, text: &str, overrides: &Overrides) -> Result<
         table.insert(last.to_string(), value);
     }
     let text = toml::to_string(&root).map_err(|error| ConfigError(error.to_string()))?;
-    toml::from_str(&text).map_err(|error| ConfigError(explain(&error, &text, "--set").replace("--set line", "--set, then line")))
+    toml::from_str(&text)
+        .map_err(|error| ConfigError(explain(&error, &text, "--set").replace("--set line", "--set, then line")))
 }
 
 fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
     let mut decoder = DecoderSettings {
-        format: one_of("source.format", raw.source.format.as_deref(), &[
-            ("auto", Format::Auto),
-            ("canal", Format::Canal),
-            ("debezium", Format::Debezium),
-            ("maxwell", Format::Maxwell),
-        ])?,
+        format: one_of(
+            "source.format",
+            raw.source.format.as_deref(),
+            &[
+                ("auto", Format::Auto),
+                ("canal", Format::Canal),
+                ("debezium", Format::Debezium),
+                ("maxwell", Format::Maxwell),
+            ],
+        )?,
         ..DecoderSettings::default()
     };
     if let Some(size) = raw.source.max_message_bytes {
@@ -164,8 +173,16 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
         }
     }
     let source = source(&raw.source)?;
+    let dead_letter = dead_letter(&raw.dead_letter, &source)?;
+    if let (SourceConfig::File { path: read }, DeadLetterConfig::File { path: written }) = (&source, &dead_letter)
+        && read == written
+    {
+        return error(
+            "dead_letter.path is the file that is read (source.path); what fails would be appended to it and read again",
+        );
+    }
     Ok(Config {
-        dead_letter: dead_letter(&raw.dead_letter, &source)?,
+        dead_letter,
         source,
         decoder,
         plugins: PluginConfig {
@@ -177,7 +194,8 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
                 .settings
                 .iter()
                 .map(|(name, value)| {
-                    let json = serde_json::to_string(value).map_err(|error| ConfigError(format!("plugins.settings.{name}: {error}")))?;
+                    let json = serde_json::to_string(value)
+                        .map_err(|error| ConfigError(format!("plugins.settings.{name}: {error}")))?;
                     if !value.is_table() {
                         return error(format!("plugins.settings.{name} must be a table, [plugins.settings.{name}]"));
                     }
@@ -196,7 +214,10 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
 fn source(raw: &RawSource) -> Result<SourceConfig> {
     let kind = one_of("source.kind", raw.kind.as_deref(), &[("kafka", 0), ("file", 1), ("demo", 2)])?;
     let forbid = |what: &str, given: bool| match given {
-        true => error(format!("source.{what} has no meaning with source.kind = {:?}", raw.kind.as_deref().unwrap_or("kafka"))),
+        true => error(format!(
+            "source.{what} has no meaning with source.kind = {:?}",
+            raw.kind.as_deref().unwrap_or("kafka")
+        )),
         false => Ok(()),
     };
     if kind != 0 {
@@ -218,11 +239,17 @@ fn source(raw: &RawSource) -> Result<SourceConfig> {
                 return error("source.kind = \"kafka\" needs source.brokers, for example \"127.0.0.1:9092\"");
             };
             if raw.topics.is_empty() {
-                return error("source.kind = \"kafka\" needs source.topics, for example [\"shop.trade\", \"^shop\\\\..*\"]");
+                return error(
+                    "source.kind = \"kafka\" needs source.topics, for example [\"shop.trade\", \"^shop\\\\..*\"]",
+                );
             }
-            for reserved in ["bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"] {
+            for reserved in
+                ["bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"]
+            {
                 if raw.properties.contains_key(reserved) {
-                    return error(format!("source.properties: {reserved} is set by Rowmill; use source.brokers, source.group and source.start"));
+                    return error(format!(
+                        "source.properties: {reserved} is set by Rowmill; use source.brokers, source.group and source.start"
+                    ));
                 }
             }
             Ok(SourceConfig::Kafka(KafkaConfig {
@@ -235,7 +262,9 @@ fn source(raw: &RawSource) -> Result<SourceConfig> {
                     Some(text) => match text.parse::<jiff::Timestamp>() {
                         Ok(timestamp) => Start::At(timestamp.as_millisecond()),
                         Err(_) => {
-                            return error(format!("source.start = {text:?} is neither \"earliest\", \"latest\" nor a time like \"2026-11-01T00:00:00Z\""));
+                            return error(format!(
+                                "source.start = {text:?} is neither \"earliest\", \"latest\" nor a time like \"2026-11-01T00:00:00Z\""
+                            ));
                         }
                     },
                 },
@@ -251,15 +280,21 @@ fn route(raw: &RawRoute) -> Result<Route> {
         return error("a [[routes]] has no `table`; write table = \"shop.trade\", or a pattern with *");
     }
     let place = |key: &str| format!("route of {:?}, {key}", raw.table);
-    if let Some(index) = &raw.index {
-        if !rowmill_runtime::is_index_name(index) {
-            return error(format!("{}: {index:?} is no index name that Elasticsearch takes (lower case, no blanks or \\/*?\"<>|,#:)", place("index")));
-        }
+    if let Some(index) = &raw.index
+        && !rowmill_runtime::is_index_name(index)
+    {
+        return error(format!(
+            "{}: {index:?} is no index name that Elasticsearch takes (lower case, no blanks or \\/*?\"<>|,#:)",
+            place("index")
+        ));
     }
-    if let Some(id) = &raw.id {
-        if id.is_empty() || id.matches('{').count() != id.matches('}').count() || !id.contains('{') {
-            return error(format!("{}: {id:?} names no column; write columns in braces, for example \"{{order_id}}-{{line_no}}\"", place("id")));
-        }
+    if let Some(id) = &raw.id
+        && (id.is_empty() || id.matches('{').count() != id.matches('}').count() || !id.contains('{'))
+    {
+        return error(format!(
+            "{}: {id:?} names no column; write columns in braces, for example \"{{order_id}}-{{line_no}}\"",
+            place("id")
+        ));
     }
     let epoch = raw.epoch.unwrap_or(0);
     if epoch > MAX_EPOCH {
@@ -267,18 +302,23 @@ fn route(raw: &RawRoute) -> Result<Route> {
     }
     let version = match raw.version.as_deref() {
         Some(text) if text.starts_with("column:") => VersionStrategy::Column(text["column:".len()..].to_string()),
-        other => one_of(&place("version"), other, &[
-            ("auto", VersionStrategy::Auto),
-            ("binlog", VersionStrategy::Binlog),
-            ("time", VersionStrategy::Time),
-            ("offset", VersionStrategy::Offset),
-            ("column:NAME", VersionStrategy::Auto),
-        ])?,
+        other => one_of(
+            &place("version"),
+            other,
+            &[
+                ("auto", VersionStrategy::Auto),
+                ("binlog", VersionStrategy::Binlog),
+                ("time", VersionStrategy::Time),
+                ("offset", VersionStrategy::Offset),
+                ("column:NAME", VersionStrategy::Auto),
+            ],
+        )?,
     };
     let mapping = match &raw.mapping {
         None => None,
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{}: cannot read {path}: {error}", place("mapping"))))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("{}: cannot read {path}: {error}", place("mapping"))))?;
             match serde_json::from_str::<serde_json::Value>(&text) {
                 Ok(serde_json::Value::Object(_)) => Some(text),
                 Ok(_) => return error(format!("{}: {path} is not a JSON object", place("mapping"))),
@@ -292,8 +332,16 @@ fn route(raw: &RawRoute) -> Result<Route> {
         id: raw.id.clone(),
         version,
         epoch,
-        truncate: one_of(&place("truncate"), raw.truncate.as_deref(), &[("ignore", TruncatePolicy::Ignore), ("apply", TruncatePolicy::Apply)])?,
-        delete: one_of(&place("delete"), raw.delete.as_deref(), &[("hard", DeletePolicy::Hard), ("soft", DeletePolicy::Soft)])?,
+        truncate: one_of(
+            &place("truncate"),
+            raw.truncate.as_deref(),
+            &[("ignore", TruncatePolicy::Ignore), ("apply", TruncatePolicy::Apply)],
+        )?,
+        delete: one_of(
+            &place("delete"),
+            raw.delete.as_deref(),
+            &[("hard", DeletePolicy::Hard), ("soft", DeletePolicy::Soft)],
+        )?,
         mapping,
     })
 }
@@ -367,8 +415,11 @@ fn dead_letter(raw: &RawDeadLetter, source: &SourceConfig) -> Result<DeadLetterC
                 (Some(brokers), _) => (brokers.clone(), raw.properties.clone()),
                 // The same cluster, and so the same way to log in.
                 (None, SourceConfig::Kafka(kafka)) => {
-                    let security = kafka.properties.iter().filter(|(key, _)| key.starts_with("sasl.") || key.starts_with("ssl.") || *key == "security.protocol");
-                    let mut properties: BTreeMap<String, String> = security.map(|(key, value)| (key.clone(), value.clone())).collect();
+                    let security = kafka.properties.iter().filter(|(key, _)| {
+                        key.starts_with("sasl.") || key.starts_with("ssl.") || *key == "security.protocol"
+                    });
+                    let mut properties: BTreeMap<String, String> =
+                        security.map(|(key, value)| (key.clone(), value.clone())).collect();
                     properties.extend(raw.properties.clone());
                     (kafka.brokers.clone(), properties)
                 }
@@ -379,7 +430,9 @@ fn dead_letter(raw: &RawDeadLetter, source: &SourceConfig) -> Result<DeadLetterC
                 None => error("dead_letter.kind = \"kafka\" needs dead_letter.topic"),
             }
         }
-        _ => Ok(DeadLetterConfig::File { path: raw.path.clone().unwrap_or_else(|| "dead-letter.ndjson".into()).into() }),
+        _ => {
+            Ok(DeadLetterConfig::File { path: raw.path.clone().unwrap_or_else(|| "dead-letter.ndjson".into()).into() })
+        }
     }
 }
 
@@ -390,8 +443,10 @@ fn pipeline(raw: &RawPipeline) -> Result<PipelineConfig> {
         batch_rows: raw.batch_rows.unwrap_or(default.batch_rows),
         batch_bytes: raw.batch_bytes.map_or(default.batch_bytes, |size| size.0),
         bytes_in_flight: raw.bytes_in_flight.map_or(default.bytes_in_flight, |size| size.0),
-        commit_interval: duration("pipeline.commit_interval", raw.commit_interval.as_deref())?.unwrap_or(default.commit_interval),
-        shutdown_timeout: duration("pipeline.shutdown_timeout", raw.shutdown_timeout.as_deref())?.unwrap_or(default.shutdown_timeout),
+        commit_interval: duration("pipeline.commit_interval", raw.commit_interval.as_deref())?
+            .unwrap_or(default.commit_interval),
+        shutdown_timeout: duration("pipeline.shutdown_timeout", raw.shutdown_timeout.as_deref())?
+            .unwrap_or(default.shutdown_timeout),
     };
     if !(1..=256).contains(&config.workers) {
         return error("pipeline.workers must be from 1 to 256");
@@ -429,7 +484,8 @@ fn one_of<T: Clone>(key: &str, given: Option<&str>, choices: &[(&str, T)]) -> Re
         Some((_, value)) => Ok(value.clone()),
         None => {
             let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-            let hint = nearest(given, names.iter().copied()).map_or(String::new(), |name| format!("; did you mean {name:?}?"));
+            let hint =
+                nearest(given, names.iter().copied()).map_or(String::new(), |name| format!("; did you mean {name:?}?"));
             error(format!("{key} = {given:?} is none of {}{hint}", names.join(", ")))
         }
     }
@@ -437,13 +493,15 @@ fn one_of<T: Clone>(key: &str, given: Option<&str>, choices: &[(&str, T)]) -> Re
 
 fn duration(key: &str, text: Option<&str>) -> Result<Option<Duration>> {
     text.map(|text| {
-        humantime::parse_duration(text).map_err(|_| ConfigError(format!("{key} = {text:?} is not a time; write it like \"200ms\" or \"5s\"")))
+        humantime::parse_duration(text)
+            .map_err(|_| ConfigError(format!("{key} = {text:?} is not a time; write it like \"200ms\" or \"5s\"")))
     })
     .transpose()
 }
 
 fn address(key: &str, text: &str) -> Result<SocketAddr> {
-    text.parse().map_err(|_| ConfigError(format!("{key} = {text:?} is not an address; write it like \"127.0.0.1:8088\"")))
+    text.parse()
+        .map_err(|_| ConfigError(format!("{key} = {text:?} is not an address; write it like \"127.0.0.1:8088\"")))
 }
 
 fn secret(key: &str, given: Option<&Secret>, file: Option<&str>) -> Result<Option<Secret>> {

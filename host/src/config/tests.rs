@@ -16,14 +16,20 @@ fn taken(text: &str) -> Config {
 
 #[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
-    refused("[sink]\nkind = \"null\"\nlingr = \"1s\"\n", "rowmill.toml line 3: unknown key `lingr`; did you mean `linger`?");
+    refused(
+        "[sink]\nkind = \"null\"\nlingr = \"1s\"\n",
+        "rowmill.toml line 3: unknown key `lingr`; did you mean `linger`?",
+    );
     refused("[sonk]\n", "unknown key `sonk`; did you mean `sink`?");
     refused(&format!("{MINIMAL}[[routes]]\ntable = \"a\"\nxyzzy = 1\n"), "the keys here are table, index");
 }
 
 #[test]
 fn values_are_refused_with_what_to_write_instead() {
-    refused("[source]\nkind = \"kafak\"\n", "source.kind = \"kafak\" is none of kafka, file, demo; did you mean \"kafka\"?");
+    refused(
+        "[source]\nkind = \"kafak\"\n",
+        "source.kind = \"kafak\" is none of kafka, file, demo; did you mean \"kafka\"?",
+    );
     refused("[source]\nkind = \"kafka\"\nbrokers = \"a:1\"\n", "needs source.topics");
     refused(&MINIMAL.replace("null", "elasticsearch"), "needs sink.urls");
     refused(&format!("{MINIMAL}linger = \"fast\"\n"), "write it like \"200ms\"");
@@ -32,7 +38,10 @@ fn values_are_refused_with_what_to_write_instead() {
     refused(&format!("{MINIMAL}[[routes]]\ntable = \"t\"\nid = \"id\"\n"), "names no column");
     refused(&format!("{MINIMAL}[tables.\"shop.trade\"]\nid = \"bigint unsinged\"\n"), "shop.trade");
     refused("[source\n", "rowmill.toml line 1");
-    refused("[source]\nkind = \"kafka\"\nbrokers = \"a\"\ntopics = [\"t\"]\n[source.properties]\n\"group.id\" = \"x\"\n", "set by Rowmill");
+    refused(
+        "[source]\nkind = \"kafka\"\nbrokers = \"a\"\ntopics = [\"t\"]\n[source.properties]\n\"group.id\" = \"x\"\n",
+        "set by Rowmill",
+    );
 }
 
 #[test]
@@ -79,14 +88,19 @@ fn the_design_s_example_is_taken() {
     assert_eq!(route.version, VersionStrategy::Column("updated_at".into()));
     assert_eq!(route.truncate, TruncatePolicy::Apply);
     assert_eq!(config.route("shop", "other").index, None);
-    let DeadLetterConfig::Kafka { brokers, properties, .. } = &config.dead_letter else { panic!("{:?}", config.dead_letter) };
+    let DeadLetterConfig::Kafka { brokers, properties, .. } = &config.dead_letter else {
+        panic!("{:?}", config.dead_letter)
+    };
     assert_eq!(brokers, "127.0.0.1:9092");
     assert_eq!(properties["security.protocol"], "SASL_SSL");
 }
 
 #[test]
 fn the_command_line_wins() {
-    let overrides = Overrides { plugins: Some("other".into()), set: vec!["sink.kind=embedded".into(), "sink.in_flight=4".into(), "source.path=-".into()] };
+    let overrides = Overrides {
+        plugins: Some("other".into()),
+        set: vec!["sink.kind=embedded".into(), "sink.in_flight=4".into(), "source.path=-".into()],
+    };
     let config = read_text(MINIMAL, "rowmill.toml", &overrides).expect("a configuration");
     assert!(matches!(config.sink, SinkConfig::Embedded { bulk: BulkConfig { in_flight: 4, .. }, .. }));
     assert!(matches!(&config.source, SourceConfig::File { path } if path.as_os_str() == "-"));

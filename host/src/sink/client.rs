@@ -55,27 +55,47 @@ impl Client {
         let mut builder = builder.disable_proxy().request_body_compression(config.gzip).timeout(config.bulk.timeout);
         builder = match &config.credentials {
             None => builder,
-            Some(Credentials::Basic(user, password)) => builder.auth(ClientCredentials::Basic(user.clone(), password.0.clone())),
+            Some(Credentials::Basic(user, password)) => {
+                builder.auth(ClientCredentials::Basic(user.clone(), password.0.clone()))
+            }
             Some(Credentials::ApiKey(key)) => builder.auth(ClientCredentials::EncodedApiKey(key.0.clone())),
         };
         if let Some(path) = &config.ca {
             let pem = std::fs::read(path).with_context(|| format!("cannot read sink.ca {}", path.display()))?;
-            let certificate = Certificate::from_pem(&pem).with_context(|| format!("sink.ca {} is not a PEM certificate", path.display()))?;
+            let certificate = Certificate::from_pem(&pem)
+                .with_context(|| format!("sink.ca {} is not a PEM certificate", path.display()))?;
             builder = builder.cert_validation(CertificateValidation::Full(certificate));
         }
-        Ok(Self { transport: builder.build().context("cannot build the Elasticsearch client")?, timeout: config.bulk.timeout })
+        Ok(Self {
+            transport: builder.build().context("cannot build the Elasticsearch client")?,
+            timeout: config.bulk.timeout,
+        })
     }
 
-    async fn send(&self, method: Method, path: &str, query: &[(&str, &str)], content_type: &'static str, body: Option<Bytes>) -> anyhow::Result<Answer> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        content_type: &'static str,
+        body: Option<Bytes>,
+    ) -> anyhow::Result<Answer> {
         let mut headers = HeaderMap::new();
         if body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
-        let response = self.transport.send(method, path, headers, Some(&query), body, Some(self.timeout)).await.map_err(plain)?;
+        let response =
+            self.transport.send(method, path, headers, Some(&query), body, Some(self.timeout)).await.map_err(plain)?;
         Ok(Answer { status: response.status_code().as_u16(), body: response.text().await.map_err(plain)? })
     }
 
-    async fn json(&self, method: Method, path: &str, query: &[(&str, &str)], body: Option<&Value>) -> anyhow::Result<Answer> {
+    async fn json(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> anyhow::Result<Answer> {
         self.send(method, path, query, "application/json", body.map(|body| Bytes::from(body.to_string()))).await
     }
 
@@ -85,7 +105,10 @@ impl Client {
     /// There was no answer.
     pub async fn bulk(&self, body: Bytes) -> anyhow::Result<Answer> {
         // Only what is needed of the answer: it has a line for every item.
-        let query = [("filter_path", "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error,status")];
+        let query = [(
+            "filter_path",
+            "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error,status",
+        )];
         self.send(Method::Post, "/_bulk", &query, "application/x-ndjson", Some(body)).await
     }
 
@@ -97,7 +120,10 @@ impl Client {
         let answer = self.json(Method::Get, "/", &[], None).await?;
         match answer.status {
             200 => Ok(answer.json()["version"]["number"].as_str().unwrap_or("unknown").to_string()),
-            401 | 403 => anyhow::bail!("it does not let us in (status {}); check sink.username, sink.password or sink.api_key", answer.status),
+            401 | 403 => anyhow::bail!(
+                "it does not let us in (status {}); check sink.username, sink.password or sink.api_key",
+                answer.status
+            ),
             status => anyhow::bail!("status {status}: {}", answer.body),
         }
     }
@@ -135,12 +161,22 @@ impl Client {
     /// # Errors
     /// There was no answer.
     pub async fn raise_gc_deletes(&self, index: &str) -> anyhow::Result<bool> {
-        let settings = self.json(Method::Get, &path(index, "/_settings"), &[("flat_settings", "true")], None).await?.json();
-        let every = settings.as_object().into_iter().flatten().map(|(_, index)| index["settings"]["index.gc_deletes"].as_str().unwrap_or("60s").to_string());
-        if every.into_iter().all(|time| humantime::parse_duration(&time).is_ok_and(|time| time >= Duration::from_secs(3600))) {
+        let settings =
+            self.json(Method::Get, &path(index, "/_settings"), &[("flat_settings", "true")], None).await?.json();
+        let every = settings
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(_, index)| index["settings"]["index.gc_deletes"].as_str().unwrap_or("60s").to_string());
+        if every
+            .into_iter()
+            .all(|time| humantime::parse_duration(&time).is_ok_and(|time| time >= Duration::from_secs(3600)))
+        {
             return Ok(true);
         }
-        let answer = self.json(Method::Put, &path(index, "/_settings"), &[], Some(&json!({ "index.gc_deletes": GC_DELETES }))).await?;
+        let answer = self
+            .json(Method::Put, &path(index, "/_settings"), &[], Some(&json!({ "index.gc_deletes": GC_DELETES })))
+            .await?;
         Ok(answer.status == 200)
     }
 
@@ -160,7 +196,13 @@ impl Client {
     /// # Errors
     /// There was no answer.
     pub async fn refresh(&self, index: &str) -> anyhow::Result<Answer> {
-        self.json(Method::Post, &path(index, "/_refresh"), &[("ignore_unavailable", "true"), ("allow_no_indices", "true")], None).await
+        self.json(
+            Method::Post,
+            &path(index, "/_refresh"),
+            &[("ignore_unavailable", "true"), ("allow_no_indices", "true")],
+            None,
+        )
+        .await
     }
 
     /// Counts an index' documents; `None` if it is not there.

@@ -121,8 +121,15 @@ mod tests {
         let mut source: Map<String, Value> = Map::new();
         source.insert("id".into(), json!(1));
         let params = json!({ "parts": [{ "source": "orders", "version": 1, "fields": {} }] });
-        let mut context =
-            ScriptContext { index: "orders", id: "1", source: &mut source, params: &params, is_new: false, op: ScriptOp::Index, failure: None };
+        let mut context = ScriptContext {
+            index: "orders",
+            id: "1",
+            source: &mut source,
+            params: &params,
+            is_new: false,
+            op: ScriptOp::Index,
+            failure: None,
+        };
         merge(&mut context);
         assert!(context.failure.is_some());
     }

@@ -49,15 +49,19 @@ pub fn of_item(action: Action, status: u16, error_type: &str, reason: &str) -> O
     match status {
         200 | 201 => Outcome::Written,
         404 if action == Action::Delete && error_type.is_empty() => Outcome::Written,
-        404 if error_type == "index_not_found_exception" => {
-            Outcome::Stop(format!("{}; create the index, or let Rowmill create it (sink.create_indices = true)", told()))
-        }
+        404 if error_type == "index_not_found_exception" => Outcome::Stop(format!(
+            "{}; create the index, or let Rowmill create it (sink.create_indices = true)",
+            told()
+        )),
         409 if action.is_merge() => Outcome::Again("conflict"),
         409 => Outcome::Stale,
         429 => Outcome::Again("rejected"),
         502..=504 => Outcome::Again("unavailable"),
         403 if error_type == "cluster_block_exception" => Outcome::Again("blocked"),
-        401 | 403 => Outcome::Stop(format!("Elasticsearch does not let us write ({}); check the credentials and the role's privileges", told())),
+        401 | 403 => Outcome::Stop(format!(
+            "Elasticsearch does not let us write ({}); check the credentials and the role's privileges",
+            told()
+        )),
         400 | 413 => Outcome::DeadLetter(told()),
         _ => Outcome::Stop(format!("an answer that is not understood: {}", told())),
     }
@@ -71,7 +75,10 @@ pub fn of_request(status: u16, body: &str) -> RequestOutcome {
         429 => RequestOutcome::Again("rejected"),
         502..=504 => RequestOutcome::Again("unavailable"),
         403 if body.contains("cluster_block_exception") => RequestOutcome::Again("blocked"),
-        401 | 403 => RequestOutcome::Stop(format!("Elasticsearch does not let us in ({}); check sink.username, sink.password or sink.api_key, and the role's privileges", told())),
+        401 | 403 => RequestOutcome::Stop(format!(
+            "Elasticsearch does not let us in ({}); check sink.username, sink.password or sink.api_key, and the role's privileges",
+            told()
+        )),
         400 | 413 => RequestOutcome::Split(told()),
         _ => RequestOutcome::Stop(format!("an answer that is not understood: {}", told())),
     }
@@ -99,8 +106,13 @@ mod tests {
         assert_eq!(item(Action::Index, 429, "es_rejected_execution_exception"), Outcome::Again("rejected"));
         assert_eq!(item(Action::Index, 503, "unavailable_shards_exception"), Outcome::Again("unavailable"));
         assert_eq!(item(Action::Index, 403, "cluster_block_exception"), Outcome::Again("blocked"));
-        assert_eq!(item(Action::Index, 400, "document_parsing_exception"), Outcome::DeadLetter("document_parsing_exception: reason".into()));
-        for (status, error_type) in [(401, ""), (403, "security_exception"), (404, "index_not_found_exception"), (500, "x"), (0, ""), (302, "")] {
+        assert_eq!(
+            item(Action::Index, 400, "document_parsing_exception"),
+            Outcome::DeadLetter("document_parsing_exception: reason".into())
+        );
+        for (status, error_type) in
+            [(401, ""), (403, "security_exception"), (404, "index_not_found_exception"), (500, "x"), (0, ""), (302, "")]
+        {
             assert!(matches!(item(Action::Index, status, error_type), Outcome::Stop(_)), "{status}");
         }
         // A delete into a missing index says that the index is missing, not the document.

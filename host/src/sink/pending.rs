@@ -160,7 +160,10 @@ impl Pending {
             hasher.finish()
         };
         let slots = &self.slots;
-        let known = self.documents.find(hash, |slot| slots[*slot as usize].as_ref().is_some_and(|slot| slot.key.is_same_document(&new))).copied();
+        let known = self
+            .documents
+            .find(hash, |slot| slots[*slot as usize].as_ref().is_some_and(|slot| slot.key.is_same_document(&new)))
+            .copied();
         let Some(number) = known else {
             let bytes = new.bytes();
             let number = self.free.pop().unwrap_or_else(|| {
@@ -168,9 +171,11 @@ impl Pending {
                 self.slots.len() as u32 - 1
             });
             let entry = Entry { operations: vec![new.clone()], folded: Vec::new(), attempts: 0, slot: number };
-            self.slots[number as usize] = Some(Slot { hash, key: new, waiting: Some(entry), in_flight: false, since: now });
+            self.slots[number as usize] =
+                Some(Slot { hash, key: new, waiting: Some(entry), in_flight: false, since: now });
             let slots = &self.slots;
-            self.documents.insert_unique(hash, number, |slot| slots[*slot as usize].as_ref().map_or(0, |slot| slot.hash));
+            self.documents
+                .insert_unique(hash, number, |slot| slots[*slot as usize].as_ref().map_or(0, |slot| slot.hash));
             self.ready.push_back(number);
             self.ready_bytes += bytes;
             return;

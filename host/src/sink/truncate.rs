@@ -47,15 +47,19 @@ pub(super) async fn keep(client: &Client, table: &str, index: &str, version: u64
 }
 
 /// All versions that were kept for tables where they have the index of their own that `own_index` tells.
-pub(super) async fn load(client: &Client, own_index: &(dyn Fn(&str) -> String + Send + Sync)) -> anyhow::Result<Vec<(Arc<str>, u64)>> {
+pub(super) async fn load(
+    client: &Client,
+    own_index: &(dyn Fn(&str) -> String + Send + Sync),
+) -> anyhow::Result<Vec<(Arc<str>, u64)>> {
     let mut floors = Vec::new();
     each_page(client, STATE_INDEX, async |hits| {
         for hit in hits {
             let kept = &hit["_source"];
-            if let (Some(table), Some(index), Some(version)) = (kept["table"].as_str(), kept["index"].as_str(), kept["version"].as_u64()) {
-                if own_index(table) == index {
-                    floors.push((table.into(), version));
-                }
+            if let (Some(table), Some(index), Some(version)) =
+                (kept["table"].as_str(), kept["index"].as_str(), kept["version"].as_u64())
+                && own_index(table) == index
+            {
+                floors.push((table.into(), version));
             }
         }
         Ok(())
@@ -66,7 +70,13 @@ pub(super) async fn load(client: &Client, own_index: &(dyn Fn(&str) -> String + 
 
 /// Deletes what rows older than `version` left: in the table's own index, and in `others` what is marked as the table's.
 /// Returns how many documents went or lost a part.
-pub(super) async fn apply(client: &Client, table: &str, index: &str, others: &[String], version: u64) -> anyhow::Result<u64> {
+pub(super) async fn apply(
+    client: &Client,
+    table: &str,
+    index: &str,
+    others: &[String],
+    version: u64,
+) -> anyhow::Result<u64> {
     let mut indices = vec![index.to_string()];
     indices.extend(others.iter().cloned());
     client.refresh(&indices.join(",")).await?;
@@ -96,10 +106,19 @@ pub(super) async fn apply(client: &Client, table: &str, index: &str, others: &[S
             anyhow::ensure!(answer.status == 200, "status {}: {}", answer.status, answer.body);
             let items = answer.json();
             for (place, action) in actions.iter().enumerate() {
-                let item = items["items"][place].as_object().and_then(|item| item.values().next()).cloned().unwrap_or_default();
+                let item = items["items"][place]
+                    .as_object()
+                    .and_then(|item| item.values().next())
+                    .cloned()
+                    .unwrap_or_default();
                 let status = item["status"].as_u64().unwrap_or(0) as u16;
                 let error = &item["error"];
-                match outcome::of_item(*action, status, error["type"].as_str().unwrap_or_default(), error["reason"].as_str().unwrap_or_default()) {
+                match outcome::of_item(
+                    *action,
+                    status,
+                    error["type"].as_str().unwrap_or_default(),
+                    error["reason"].as_str().unwrap_or_default(),
+                ) {
                     Outcome::Written => gone += 1,
                     // Newer than the truncate: it stays.
                     Outcome::Stale => {}
@@ -114,7 +133,11 @@ pub(super) async fn apply(client: &Client, table: &str, index: &str, others: &[S
 }
 
 fn write(out: &mut Vec<u8>, action: Action, hit: &Value, table: &str, version: u64) {
-    out.extend_from_slice(if action == Action::Delete { b"{\"delete\":{\"_index\":" } else { b"{\"update\":{\"_index\":" });
+    out.extend_from_slice(if action == Action::Delete {
+        b"{\"delete\":{\"_index\":"
+    } else {
+        b"{\"update\":{\"_index\":"
+    });
     literal::write_string(out, hit["_index"].as_str().unwrap_or_default());
     out.extend_from_slice(b",\"_id\":");
     literal::write_string(out, hit["_id"].as_str().unwrap_or_default());
@@ -132,7 +155,11 @@ fn write(out: &mut Vec<u8>, action: Action, hit: &Value, table: &str, version: u
 }
 
 /// Calls `page` with the hits of every page of some indices; none if they are not there.
-async fn each_page(client: &Client, indices: &str, mut page: impl AsyncFnMut(Vec<Value>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+async fn each_page(
+    client: &Client,
+    indices: &str,
+    mut page: impl AsyncFnMut(Vec<Value>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut answer = client.scroll_start(indices).await?;
     let mut scroll = None;
     let result = loop {

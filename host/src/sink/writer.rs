@@ -144,7 +144,8 @@ impl Writer {
             if self.closed && self.inbox.is_empty() && self.pending.is_empty() {
                 return Ok(());
             }
-            let takes = !self.closed && self.inbox.is_empty() && self.truncate.is_none() && self.pending.ready() < MAX_WAITING;
+            let takes =
+                !self.closed && self.inbox.is_empty() && self.truncate.is_none() && self.pending.ready() < MAX_WAITING;
             let wait = self.wait();
             tokio::select! {
                 biased;
@@ -241,7 +242,11 @@ impl Writer {
     }
 
     /// Waits until `request` succeeds. There is nothing else to do meanwhile: documents cannot be written before it.
-    async fn patiently<T>(&mut self, what: &str, request: impl AsyncFn(&Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    async fn patiently<T>(
+        &mut self,
+        what: &str,
+        request: impl AsyncFn(&Client) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         for attempt in 0.. {
             match request(&self.settings.client).await {
                 Ok(value) => return Ok(value),
@@ -267,14 +272,18 @@ impl Writer {
                 tracing::warn!(index = %name, "index.gc_deletes is shorter than an hour and cannot be raised: a write that is later than that can bring back what was deleted");
             }
         } else if self.settings.bulk.create_indices {
-            let answer = self.patiently("create the index", async |client| client.create_index(&name, mapping.as_deref()).await).await?;
+            let answer = self
+                .patiently("create the index", async |client| client.create_index(&name, mapping.as_deref()).await)
+                .await?;
             match answer.status {
                 200 => tracing::info!(index = %name, "index created"),
                 400 if answer.body.contains("resource_already_exists_exception") => {}
                 status => anyhow::bail!("cannot create the index {name}: status {status}: {}", answer.body),
             }
         } else {
-            anyhow::bail!("the index {name} does not exist and sink.create_indices is false; create it, or let Rowmill create it");
+            anyhow::bail!(
+                "the index {name} does not exist and sink.create_indices is false; create it, or let Rowmill create it"
+            );
         }
         self.ready_indices.insert(index);
         Ok(())
@@ -327,7 +336,8 @@ impl Writer {
     }
 
     fn settle_items(&mut self, entries: Vec<Entry>, answer: &Answer) -> anyhow::Result<()> {
-        let items: BulkAnswer = serde_json::from_str(&answer.body).map_err(|error| anyhow::anyhow!("the answer to a bulk request cannot be read: {error}"))?;
+        let items: BulkAnswer = serde_json::from_str(&answer.body)
+            .map_err(|error| anyhow::anyhow!("the answer to a bulk request cannot be read: {error}"))?;
         anyhow::ensure!(
             items.items.len() == entries.len(),
             "the answer to a bulk request of {} operations has {} items",
@@ -389,7 +399,11 @@ impl Writer {
     }
 
     fn again(&mut self, mut entry: Entry, reason: &str) {
-        self.settings.metrics.retries.get_or_create(&Kind { kind: reason.into() }).inc_by(entry.operations.len() as u64);
+        self.settings
+            .metrics
+            .retries
+            .get_or_create(&Kind { kind: reason.into() })
+            .inc_by(entry.operations.len() as u64);
         let wait = backoff(entry.attempts);
         entry.attempts += 1;
         self.pending.again(entry, Instant::now() + wait);
@@ -399,7 +413,8 @@ impl Writer {
     fn refuse(&mut self, entry: &Entry, reason: &str) {
         for operation in &entry.operations {
             let batch = &operation.batch;
-            let mut letter = DeadLetter::new(&batch.source, operation.operation().record, Stage::Sink, reason.to_string());
+            let mut letter =
+                DeadLetter::new(&batch.source, operation.operation().record, Stage::Sink, reason.to_string());
             letter.table = Some(operation.table().clone());
             letter.producer = batch.producers.get(operation.operation().producer as usize).cloned();
             letter.index = Some(self.settings.indices.name(operation.operation().index));
@@ -425,9 +440,12 @@ impl Writer {
         let version = truncate.operation().version;
         let index = self.settings.indices.name(truncate.operation().index);
         let others: Vec<String> = serde_json::from_slice(truncate.body()).unwrap_or_default();
-        self.patiently("keep the truncate", async |client| truncate::keep(client, &table, &index, version).await).await?;
+        self.patiently("keep the truncate", async |client| truncate::keep(client, &table, &index, version).await)
+            .await?;
         let gone = self
-            .patiently("apply the truncate", async |client| truncate::apply(client, &table, &index, &others, version).await)
+            .patiently("apply the truncate", async |client| {
+                truncate::apply(client, &table, &index, &others, version).await
+            })
             .await?;
         tracing::info!(%table, %index, documents = gone, "truncate applied");
         self.settings.metrics.written(Action::Truncate, 1);
@@ -482,7 +500,9 @@ fn write_item(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
         literal::write_string(out, first.batch.text(routing));
     }
     if operation.action.is_merge() {
-        out.extend_from_slice(b",\"retry_on_conflict\":5}}\n{\"scripted_upsert\":true,\"upsert\":{},\"script\":{\"id\":\"");
+        out.extend_from_slice(
+            b",\"retry_on_conflict\":5}}\n{\"scripted_upsert\":true,\"upsert\":{},\"script\":{\"id\":\"",
+        );
         out.extend_from_slice(SCRIPT_ID.as_bytes());
         out.extend_from_slice(b"\",\"params\":{\"parts\":[");
         for (place, part) in entry.operations.iter().enumerate() {

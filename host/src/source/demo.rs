@@ -27,7 +27,8 @@ const PULSE: Duration = Duration::from_millis(500);
 /// The broker cannot be made.
 pub fn run(intake: Intake) -> anyhow::Result<()> {
     let records = Captures::new(STREAM, "demo").collect::<Result<Vec<_>, _>>().context("the captured stream")?;
-    let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).context("cannot start the broker of the demo")?;
+    let cluster: MockCluster<'_, DefaultProducerContext> =
+        MockCluster::new(1).context("cannot start the broker of the demo")?;
     let mut topics: Vec<&str> = records.iter().map(|record| record.topic.as_str()).collect();
     topics.sort_unstable();
     topics.dedup();
@@ -40,9 +41,15 @@ pub fn run(intake: Intake) -> anyhow::Result<()> {
         group: "rowmill-demo".into(),
         start: Start::Earliest,
         properties: Default::default(),
-        partitions: Some(topics.iter().flat_map(|topic| (0..PARTITIONS).map(|partition| TopicPartition { topic: (*topic).into(), partition })).collect()),
+        partitions: Some(
+            topics
+                .iter()
+                .flat_map(|topic| (0..PARTITIONS).map(|partition| TopicPartition { topic: (*topic).into(), partition }))
+                .collect(),
+        ),
     };
-    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &config.brokers).set("linger.ms", "1").create()?;
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", &config.brokers).set("linger.ms", "1").create()?;
     for record in &records {
         produce(&producer, record)?;
     }
@@ -72,7 +79,9 @@ fn keep_changing(producer: &BaseProducer, records: &[CapturedRecord], stop: &Sto
         }
     }
     // What a later record deletes or moves must not come back.
-    rows.retain(|(_, value)| !matches!(value["data"][0]["id"].as_str(), Some("5" | "6" | "200" | "310" | "311") | None));
+    rows.retain(|(_, value)| {
+        !matches!(value["data"][0]["id"].as_str(), Some("5" | "6" | "200" | "310" | "311") | None)
+    });
     let mut last = Instant::now();
     let mut next = 0;
     while !stop.is_requested() && !rows.is_empty() {
@@ -103,13 +112,14 @@ pub fn captured_trade(id: &str) -> Option<String> {
     for record in Captures::new(STREAM, "demo").flatten().filter(|record| record.topic == "shop_trade") {
         let message: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default()).ok()?;
         let rows = message["data"].as_array().into_iter().flatten();
-        found = rows.filter(|row| row["id"] == id).map(ToString::to_string).last().or(found);
+        found = rows.filter(|row| row["id"] == id).map(ToString::to_string).next_back().or(found);
     }
     found
 }
 
 fn produce(producer: &BaseProducer, record: &CapturedRecord) -> anyhow::Result<()> {
-    let mut message = BaseRecord::<[u8], [u8]>::to(&record.topic).partition(record.partition).timestamp(record.timestamp);
+    let mut message =
+        BaseRecord::<[u8], [u8]>::to(&record.topic).partition(record.partition).timestamp(record.timestamp);
     if let Some(key) = &record.key {
         message = message.key(key);
     }

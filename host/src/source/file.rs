@@ -25,7 +25,11 @@ pub fn run(path: &Path, intake: Intake) -> anyhow::Result<()> {
         let file = std::fs::File::open(path).with_context(|| format!("cannot read the records {}", path.display()))?;
         Box::new(std::io::BufReader::with_capacity(1 << 20, file))
     };
-    let name = if stdin { "stdin".to_string() } else { path.file_name().map_or_else(|| "file".into(), |name| name.to_string_lossy().into_owned()) };
+    let name = if stdin {
+        "stdin".to_string()
+    } else {
+        path.file_name().map_or_else(|| "file".into(), |name| name.to_string_lossy().into_owned())
+    };
 
     // Reading blocks, so it has a thread of its own: a slow pipe must not hold back what was read before.
     let (sender, receiver) = crossbeam_channel::bounded(1024);
@@ -54,12 +58,22 @@ pub fn run(path: &Path, intake: Intake) -> anyhow::Result<()> {
                 let lane = match lanes.lane(&record.topic, record.partition) {
                     Some(lane) => lane,
                     None => {
-                        lanes.open(TopicPartition { topic: record.topic.as_str().into(), partition: record.partition }, 0);
+                        lanes.open(
+                            TopicPartition { topic: record.topic.as_str().into(), partition: record.partition },
+                            0,
+                        );
                         lanes.lane(&record.topic, record.partition).context("a lane that was just opened")?
                     }
                 };
                 let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-                lanes.push(lane, record.offset, record.timestamp, record.key.as_deref(), record.value.as_deref(), headers);
+                lanes.push(
+                    lane,
+                    record.offset,
+                    record.timestamp,
+                    record.key.as_deref(),
+                    record.value.as_deref(),
+                    headers,
+                );
             }
             Ok(Err(error)) => match error.kind {
                 CaptureErrorKind::Io(error) => return Err(error).context("cannot read the records"),

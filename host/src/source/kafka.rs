@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rdkafka::bindings::rd_kafka_resp_err_t;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
@@ -98,11 +99,14 @@ impl Rebalancer {
                 (_, Start::Earliest) => low,
                 (_, Start::Latest) => end,
                 // Nothing is as new as that: at the end.
-                (_, Start::At(_)) => by_time.get(&(element.topic().to_string(), element.partition())).copied().unwrap_or(end),
+                (_, Start::At(_)) => {
+                    by_time.get(&(element.topic().to_string(), element.partition())).copied().unwrap_or(end)
+                }
             };
             starts.add_partition_offset(element.topic(), element.partition(), Offset::Offset(start))?;
             let partition = TopicPartition { topic: element.topic().into(), partition: element.partition() };
-            let clock_seconds = element.metadata().strip_prefix(CLOCK).and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
+            let clock_seconds =
+                element.metadata().strip_prefix(CLOCK).and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
             assigned.push(Assigned { partition, clock_seconds, start, end });
         }
         match self.member {
@@ -130,14 +134,23 @@ impl Rebalancer {
     }
 
     /// Commits the watermarks that moved: of these partitions, or of all.
-    fn commit(&self, consumer: &BaseConsumer<Self>, only: Option<&TopicPartitionList>, mode: CommitMode) -> Result<(), KafkaError> {
+    fn commit(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        only: Option<&TopicPartitionList>,
+        mode: CommitMode,
+    ) -> Result<(), KafkaError> {
         let mut offsets = TopicPartitionList::new();
         let mut moved = Vec::new();
         {
             let assignment = self.lock();
             for (partition, open) in &assignment.open {
-                let wanted = only.is_none_or(|only| only.find_partition(&partition.topic, partition.partition).is_some());
-                let Some(watermark) = open.progress.watermark().filter(|mark| wanted && open.committed != Some(*mark)) else { continue };
+                let wanted =
+                    only.is_none_or(|only| only.find_partition(&partition.topic, partition.partition).is_some());
+                let Some(watermark) = open.progress.watermark().filter(|mark| wanted && open.committed != Some(*mark))
+                else {
+                    continue;
+                };
                 let mut element = offsets.add_partition(&partition.topic, partition.partition);
                 element.set_offset(Offset::Offset(watermark.next_offset))?;
                 element.set_metadata(format!("{CLOCK}{}", watermark.clock_seconds));
@@ -159,6 +172,11 @@ impl Rebalancer {
 }
 
 impl ClientContext for Rebalancer {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What matters of it comes as an error too.
+        tracing::debug!(facility, "librdkafka: {message}");
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is reported as an error; it is none.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
@@ -169,7 +187,12 @@ impl ClientContext for Rebalancer {
 }
 
 impl ConsumerContext for Rebalancer {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: rd_kafka_resp_err_t, partitions: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        error: rd_kafka_resp_err_t,
+        partitions: &mut TopicPartitionList,
+    ) {
         let result = match error {
             rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 tracing::info!(partitions = partitions.count(), "partitions assigned");
@@ -235,7 +258,9 @@ fn client(config: &KafkaConfig) -> ClientConfig {
 /// The brokers cannot be reached, or a property is not known.
 pub fn check(config: &KafkaConfig, timeout: Duration) -> anyhow::Result<Vec<(String, usize)>> {
     let consumer: BaseConsumer = client(config).create().context("source.properties")?;
-    let metadata = consumer.fetch_metadata(None, timeout).with_context(|| format!("no answer from the brokers {}", config.brokers))?;
+    let metadata = consumer
+        .fetch_metadata(None, timeout)
+        .with_context(|| format!("no answer from the brokers {}", config.brokers))?;
     Ok(metadata.topics().iter().map(|topic| (topic.name().to_string(), topic.partitions().len())).collect())
 }
 
@@ -245,7 +270,9 @@ pub fn check(config: &KafkaConfig, timeout: Duration) -> anyhow::Result<Vec<(Str
 /// The client cannot be made, or Kafka refuses it for good.
 pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
     let context = Rebalancer { start: config.start, member: config.partitions.is_none(), assignment: Mutex::default() };
-    let consumer: BaseConsumer<Rebalancer> = client(config).create_with_context(context).context("cannot make the Kafka consumer; check source.properties")?;
+    let consumer: BaseConsumer<Rebalancer> = client(config)
+        .create_with_context(context)
+        .context("cannot make the Kafka consumer; check source.properties")?;
     let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
     match &config.partitions {
         None => consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {topics:?}"))?,
@@ -287,7 +314,12 @@ pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
                 Some(code @ (RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
                     tracing::warn!(?topics, "a topic does not exist (yet): {code}");
                 }
-                Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::Fatal | RDKafkaErrorCode::InvalidGroupId) => {
+                Some(
+                    RDKafkaErrorCode::TopicAuthorizationFailed
+                    | RDKafkaErrorCode::GroupAuthorizationFailed
+                    | RDKafkaErrorCode::Fatal
+                    | RDKafkaErrorCode::InvalidGroupId,
+                ) => {
                     return Err(error).context("Kafka refuses us; check the topics, the group and source.properties");
                 }
                 _ => tracing::warn!(%error, "Kafka; trying again"),
@@ -321,14 +353,20 @@ pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
             if is_caught_up(&consumer, &lanes, last_record.elapsed()) {
                 break;
             }
-            anyhow::ensure!(ever_assigned || begin.elapsed() < NO_ASSIGNMENT, "no partition of {topics:?} was assigned within {} s; do the topics exist, and has the group no other members?", NO_ASSIGNMENT.as_secs());
+            anyhow::ensure!(
+                ever_assigned || begin.elapsed() < NO_ASSIGNMENT,
+                "no partition of {topics:?} was assigned within {} s; do the topics exist, and has the group no other members?",
+                NO_ASSIGNMENT.as_secs()
+            );
         }
     }
     lanes.discard();
     drain(&consumer, &mut lanes);
     match consumer.context().commit(&consumer, None, CommitMode::Sync) {
         Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-        Err(error) => tracing::warn!(%error, "the last offsets could not be committed; some records will be read again"),
+        Err(error) => {
+            tracing::warn!(%error, "the last offsets could not be committed; some records will be read again")
+        }
     }
     Ok(())
 }
@@ -360,15 +398,25 @@ fn take_assignment(consumer: &BaseConsumer<Rebalancer>, lanes: &mut Lanes) -> bo
 /// (markers of transactions, compaction), so a long idle time with everything settled counts as the end too.
 fn is_caught_up(consumer: &BaseConsumer<Rebalancer>, lanes: &Lanes, idle: Duration) -> bool {
     let assignment = consumer.context().lock();
-    let at_end = |open: &Open| open.progress.watermark().map_or(open.start, |mark| mark.next_offset) >= open.end_at_start;
+    let at_end =
+        |open: &Open| open.progress.watermark().map_or(open.start, |mark| mark.next_offset) >= open.end_at_start;
     !assignment.open.is_empty() && lanes.is_settled() && (assignment.open.values().all(at_end) || idle > IDLE)
 }
 
 fn show_lag(consumer: &BaseConsumer<Rebalancer>, lanes: &Lanes) {
-    let open: Vec<_> = consumer.context().lock().open.iter().map(|(partition, open)| (partition.clone(), open.progress.watermark(), open.start, open.end_at_start)).collect();
+    let open: Vec<_> = consumer
+        .context()
+        .lock()
+        .open
+        .iter()
+        .map(|(partition, open)| (partition.clone(), open.progress.watermark(), open.start, open.end_at_start))
+        .collect();
     for (partition, watermark, start, end_at_start) in open {
         // What the client knows of the end without asking: it comes with every fetch.
-        let end = consumer.client().fetch_watermarks(&partition.topic, partition.partition, Duration::from_millis(100)).map_or(end_at_start, |(_, high)| high);
+        let end = consumer
+            .client()
+            .fetch_watermarks(&partition.topic, partition.partition, Duration::from_millis(100))
+            .map_or(end_at_start, |(_, high)| high);
         let next = watermark.map_or(start, |mark| mark.next_offset);
         lanes.show_lag(&partition, (end - next).max(0));
     }
@@ -380,7 +428,7 @@ fn drain(consumer: &BaseConsumer<Rebalancer>, lanes: &mut Lanes) {
     if let Ok(assignment) = consumer.assignment() {
         let _ = consumer.pause(&assignment);
     }
-    while !lanes.is_settled() && Instant::now() < deadline {
+    while !lanes.is_settled() && Instant::now() < deadline && !lanes.intake().stop.is_now() {
         lanes.retry_held();
         let _ = consumer.poll(Duration::from_millis(5));
     }

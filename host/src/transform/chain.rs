@@ -43,7 +43,12 @@ impl ChainPlugin {
             name: description.name.as_str().into(),
             generation,
             hash,
-            indices: description.indices.iter().filter(|index| !index.name.is_empty()).map(|index| Pattern::new(&index.name)).collect(),
+            indices: description
+                .indices
+                .iter()
+                .filter(|index| !index.name.is_empty())
+                .map(|index| Pattern::new(&index.name))
+                .collect(),
             tables: description.tables.iter().map(|table| Pattern::new(table)).collect(),
             description,
             make,
@@ -72,13 +77,18 @@ impl ChainPlugin {
     /// The mapping for an index that the plugin names.
     pub fn mapping_of(&self, index: &str) -> Option<&str> {
         let named = self.description.indices.iter().filter(|described| !described.name.is_empty());
-        named.filter(|described| Pattern::new(&described.name).matches(index)).find_map(|described| described.mapping.as_deref())
+        named
+            .filter(|described| Pattern::new(&described.name).matches(index))
+            .find_map(|described| described.mapping.as_deref())
     }
 }
 
 impl std::fmt::Debug for ChainPlugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChainPlugin").field("name", &self.name).field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("ChainPlugin")
+            .field("name", &self.name)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
 
@@ -158,7 +168,11 @@ fn contract_table(number: u32, table: &TableVersion) -> Table {
         id: number,
         database: table.database.to_string(),
         name: table.name.to_string(),
-        columns: table.columns.iter().map(|column| Column { name: column.name.to_string(), kind: kind(&column.column_type) }).collect(),
+        columns: table
+            .columns
+            .iter()
+            .map(|column| Column { name: column.name.to_string(), kind: kind(&column.column_type) })
+            .collect(),
         key: table.key.clone(),
     }
 }

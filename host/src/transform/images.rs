@@ -127,11 +127,24 @@ impl Images {
     /// Turns to the images of one table version.
     pub fn select(&mut self, table: u32, rows: &RowBatch) {
         self.selected.clear();
-        self.selected.extend((0..self.images.len() as u32).filter(|image| rows.rows[self.images[*image as usize].row as usize].table == table));
+        self.selected.extend(
+            (0..self.images.len() as u32)
+                .filter(|image| rows.rows[self.images[*image as usize].row as usize].table == table),
+        );
     }
 
     /// Sends the selected images that are alive through one plugin.
-    pub fn run(&mut self, place: usize, running: &mut Running, number: u32, plan: &TablePlan, rows: &mut RowBatch, shared: &Shared, records: &[u8]) {
+    #[allow(clippy::too_many_arguments, reason = "one step's whole surroundings")]
+    pub fn run(
+        &mut self,
+        place: usize,
+        running: &mut Running,
+        number: u32,
+        plan: &TablePlan,
+        rows: &mut RowBatch,
+        shared: &Shared,
+        records: &[u8],
+    ) {
         let change = running.is_change_mode();
         self.gather(change);
         if self.called.is_empty() {
@@ -176,7 +189,19 @@ impl Images {
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call's whole surroundings")]
-    fn call(&mut self, place: usize, running: &mut Running, number: u32, plan: &TablePlan, columns: &[u32], called: &[(u32, u32)], change: bool, rows: &mut RowBatch, shared: &Shared, records: &[u8]) {
+    fn call(
+        &mut self,
+        place: usize,
+        running: &mut Running,
+        number: u32,
+        plan: &TablePlan,
+        columns: &[u32],
+        called: &[(u32, u32)],
+        change: bool,
+        rows: &mut RowBatch,
+        shared: &Shared,
+        records: &[u8],
+    ) {
         self.batch.clear();
         self.batch.table = number;
         self.batch.count = called.len() as u32;
@@ -237,7 +262,15 @@ impl Images {
 
     /// Takes over what a plugin said of a part of the call.
     #[allow(clippy::too_many_arguments, reason = "one answer's whole surroundings")]
-    fn take(&mut self, place: usize, part: Part, called: &[(u32, u32)], change: bool, plan: &TablePlan, rows: &mut RowBatch) {
+    fn take(
+        &mut self,
+        place: usize,
+        part: Part,
+        called: &[(u32, u32)],
+        change: bool,
+        plan: &TablePlan,
+        rows: &mut RowBatch,
+    ) {
         let called = &called[part.first as usize..(part.first + part.count) as usize];
         let output = match &part.result {
             Ok(output) => output,

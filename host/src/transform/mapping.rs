@@ -33,8 +33,12 @@ fn of_type(column_type: &ColumnType) -> Option<Value> {
         ColumnType::Date | ColumnType::DateTime | ColumnType::Timestamp => {
             json!({ "type": "date", "format": "strict_date_optional_time", "ignore_malformed": true })
         }
-        ColumnType::Time | ColumnType::Enum { .. } | ColumnType::Set { .. } => json!({ "type": "keyword", "ignore_above": 1024 }),
-        ColumnType::Text => json!({ "type": "text", "fields": { "keyword": { "type": "keyword", "ignore_above": 256 } } }),
+        ColumnType::Time | ColumnType::Enum { .. } | ColumnType::Set { .. } => {
+            json!({ "type": "keyword", "ignore_above": 1024 })
+        }
+        ColumnType::Text => {
+            json!({ "type": "text", "fields": { "keyword": { "type": "keyword", "ignore_above": 256 } } })
+        }
         ColumnType::LongText => json!({ "type": "text" }),
         ColumnType::Binary => json!({ "type": "binary" }),
         // Kept whole and not indexed: any value fits, whatever the value before it was.

@@ -38,10 +38,16 @@ pub(super) enum IdPart {
 }
 
 impl TablePlan {
-    pub fn new<'a>(table: &Arc<TableVersion>, config: &Config, plugins: impl Iterator<Item = (usize, &'a ChainPlugin)>, indices: &Indices) -> Self {
+    pub fn new<'a>(
+        table: &Arc<TableVersion>,
+        config: &Config,
+        plugins: impl Iterator<Item = (usize, &'a ChainPlugin)>,
+        indices: &Indices,
+    ) -> Self {
         let route = config.route(&table.database, &table.name);
         let chain: Vec<(usize, &ChainPlugin)> = plugins.filter(|(_, plugin)| plugin.wants(table)).collect();
-        let written: Vec<Option<&str>> = chain.iter().filter_map(|(_, plugin)| plugin.mapping_of_route_index()).collect();
+        let written: Vec<Option<&str>> =
+            chain.iter().filter_map(|(_, plugin)| plugin.mapping_of_route_index()).collect();
         let derived;
         let mapping = match (&route.mapping, written.iter().flatten().next()) {
             (Some(mapping), _) => Some(mapping.as_str()),
@@ -55,9 +61,18 @@ impl TablePlan {
         };
         let name = own_index(config, &table.database, &table.name);
         let index = indices.number(&name, mapping);
-        let exact = chain.iter().flat_map(|(_, plugin)| plugin.indices.iter().filter(|pattern| pattern.is_exact()).map(move |pattern| (plugin, pattern)));
-        let other_indices = exact.map(|(plugin, pattern)| indices.number(pattern.as_str(), plugin.mapping_of(pattern.as_str()))).filter(|other| *other != index).collect();
-        let patterns: Vec<&str> = chain.iter().flat_map(|(_, plugin)| plugin.indices.iter().map(|pattern| pattern.as_str())).filter(|pattern| *pattern != name).collect();
+        let exact = chain.iter().flat_map(|(_, plugin)| {
+            plugin.indices.iter().filter(|pattern| pattern.is_exact()).map(move |pattern| (plugin, pattern))
+        });
+        let other_indices = exact
+            .map(|(plugin, pattern)| indices.number(pattern.as_str(), plugin.mapping_of(pattern.as_str())))
+            .filter(|other| *other != index)
+            .collect();
+        let patterns: Vec<&str> = chain
+            .iter()
+            .flat_map(|(_, plugin)| plugin.indices.iter().map(|pattern| pattern.as_str()))
+            .filter(|pattern| *pattern != name)
+            .collect();
         Self {
             other_patterns: serde_json::Value::from(patterns).to_string(),
             full_name: table.full_name().into(),
@@ -86,11 +101,15 @@ impl TablePlan {
                 IdPart::Text(text) => out.extend_from_slice(text.as_bytes()),
                 IdPart::Column(column) => match cell(*column) {
                     b"" | b"null" => {
-                        return Err(format!("the column {} of {}, which is part of the id, is missing or NULL", self.table.columns[*column as usize].name, self.full_name));
+                        return Err(format!(
+                            "the column {} of {}, which is part of the id, is missing or NULL",
+                            self.table.columns[*column as usize].name, self.full_name
+                        ));
                     }
                     [b'"', inner @ .., b'"'] if memchr::memchr(b'\\', inner).is_none() => out.extend_from_slice(inner),
                     value @ [b'"', ..] => {
-                        let text: String = serde_json::from_slice(value).map_err(|error| format!("an id that is not text: {error}"))?;
+                        let text: String = serde_json::from_slice(value)
+                            .map_err(|error| format!("an id that is not text: {error}"))?;
                         out.extend_from_slice(text.as_bytes());
                     }
                     value => out.extend_from_slice(value),
@@ -99,7 +118,9 @@ impl TablePlan {
         }
         match out.len() - start {
             0 => Err(format!("the id of a row of {} is empty", self.full_name)),
-            len if len > 512 => Err(format!("the id of a row of {} has {len} bytes; Elasticsearch takes 512", self.full_name)),
+            len if len > 512 => {
+                Err(format!("the id of a row of {} has {len} bytes; Elasticsearch takes 512", self.full_name))
+            }
             _ => Ok(()),
         }
     }
@@ -113,7 +134,10 @@ fn id_parts(table: &TableVersion, template: Option<&str>) -> Result<Vec<IdPart>,
     let mut parts = Vec::new();
     let Some(template) = template else {
         if table.key.is_empty() {
-            return Err(format!("no primary key is known of {}; set `id` in its route, for example id = \"{{id}}\"", table.full_name()));
+            return Err(format!(
+                "no primary key is known of {}; set `id` in its route, for example id = \"{{id}}\"",
+                table.full_name()
+            ));
         }
         for (place, &column) in table.key.iter().enumerate() {
             if place > 0 {
@@ -132,7 +156,12 @@ fn id_parts(table: &TableVersion, template: Option<&str>) -> Result<Vec<IdPart>,
         let name = &rest[start + 1..end];
         match column(table, name) {
             Some(column) => parts.push(IdPart::Column(column)),
-            None => return Err(format!("the route's id {template:?} names the column `{name}`, which {} does not have", table.full_name())),
+            None => {
+                return Err(format!(
+                    "the route's id {template:?} names the column `{name}`, which {} does not have",
+                    table.full_name()
+                ));
+            }
         }
         rest = rest.get(end + 1..).unwrap_or_default();
     }
@@ -149,7 +178,11 @@ pub(crate) fn own_index(config: &Config, database: &str, table: &str) -> String 
 
 /// A table's name as the name of an index: lower case, and `-` for what Elasticsearch does not take.
 fn index_name(table: &str) -> String {
-    let name: String = table.to_lowercase().chars().map(|c| if rowmill_runtime::is_index_name(&format!("x{c}")) { c } else { '-' }).collect();
+    let name: String = table
+        .to_lowercase()
+        .chars()
+        .map(|c| if rowmill_runtime::is_index_name(&format!("x{c}")) { c } else { '-' })
+        .collect();
     if rowmill_runtime::is_index_name(&name) { name } else { format!("table-{name}") }
 }
 

@@ -57,10 +57,7 @@ impl Verb {
 }
 
 /// Reads a bulk body; what is wrong with one line refuses all of them.
-pub(crate) fn parse<'a>(
-    body: &'a [u8],
-    defaults: &BulkDefaults,
-) -> Result<Vec<BulkItem<'a>>, EsError> {
+pub(crate) fn parse<'a>(body: &'a [u8], defaults: &BulkDefaults) -> Result<Vec<BulkItem<'a>>, EsError> {
     if body.is_empty() {
         return Err(EsError::body_required());
     }
@@ -81,8 +78,7 @@ pub(crate) fn parse<'a>(
             line_number += 1;
             item.source = source;
             if item.verb == Verb::Update {
-                if item.guard.version.is_some() || item.guard.version_type != VersionType::Internal
-                {
+                if item.guard.version.is_some() || item.guard.version_type != VersionType::Internal {
                     return Err(EsError::illegal_argument(
                         "Update requests do not support versioning. Please use `if_seq_no` and `if_primary_term` instead",
                     ));
@@ -110,43 +106,29 @@ fn take_line<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, EsError> {
         return Ok(None);
     }
     let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
-        return Err(EsError::illegal_argument(
-            "The bulk request must be terminated by a newline [\\n]",
-        ));
+        return Err(EsError::illegal_argument("The bulk request must be terminated by a newline [\\n]"));
     };
     let (line, behind) = rest.split_at(end);
     *rest = &behind[1..];
     Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
-fn action_line<'a>(
-    line: &[u8],
-    number: usize,
-    defaults: &BulkDefaults,
-) -> Result<BulkItem<'a>, EsError> {
-    let malformed = |what: String| {
-        EsError::illegal_argument(format!("Malformed action/metadata line [{number}], {what}"))
-    };
+fn action_line<'a>(line: &[u8], number: usize, defaults: &BulkDefaults) -> Result<BulkItem<'a>, EsError> {
+    let malformed =
+        |what: String| EsError::illegal_argument(format!("Malformed action/metadata line [{number}], {what}"));
     let text = String::from_utf8_lossy(line);
     let mut cursor = Cursor::new(&text);
     match cursor.next() {
         Event::ObjectStart => {}
         other => {
-            serde_json::from_str::<serde::de::IgnoredAny>(&text)
-                .map_err(|error| EsError::malformed_body(&error))?;
-            return Err(malformed(format!(
-                "expected START_OBJECT but found [{}]",
-                token_name(&other)
-            )));
+            serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(|error| EsError::malformed_body(&error))?;
+            return Err(malformed(format!("expected START_OBJECT but found [{}]", token_name(&other))));
         }
     }
     let verb = match cursor.next() {
         Event::Key(verb) => verb,
         other => {
-            return Err(malformed(format!(
-                "expected FIELD_NAME but found [{}]",
-                token_name(&other)
-            )));
+            return Err(malformed(format!("expected FIELD_NAME but found [{}]", token_name(&other))));
         }
     };
     let verb = match verb.as_ref() {
@@ -163,10 +145,7 @@ fn action_line<'a>(
     match cursor.next() {
         Event::ObjectStart => {}
         other => {
-            return Err(malformed(format!(
-                "expected START_OBJECT or END_OBJECT but found [{}]",
-                token_name(&other)
-            )));
+            return Err(malformed(format!("expected START_OBJECT or END_OBJECT but found [{}]", token_name(&other))));
         }
     }
     let mut item = BulkItem {
@@ -201,9 +180,7 @@ fn action_line<'a>(
             }
             other => {
                 let found = token_name(other);
-                return Err(malformed(format!(
-                    "expected a simple value for field [{name}] but found [{found}]"
-                )));
+                return Err(malformed(format!("expected a simple value for field [{name}] but found [{found}]")));
             }
         };
         item.set(&name, value, &event, number)?;
@@ -218,27 +195,20 @@ fn action_line<'a>(
 }
 
 impl BulkItem<'_> {
-    fn set(
-        &mut self,
-        name: &str,
-        value: String,
-        event: &Event<'_>,
-        line: usize,
-    ) -> Result<(), EsError> {
+    fn set(&mut self, name: &str, value: String, event: &Event<'_>, line: usize) -> Result<(), EsError> {
         let number = || match value.parse::<i64>() {
             Ok(number) => Ok(number),
             Err(_) if matches!(event, Event::Number(_)) => {
                 let reason = format!(
                     "Numeric value ({value}) out of range of long (-9223372036854775808 - 9223372036854775807)"
                 );
-                Err(
-                    EsError::new(400, "x_content_parse_exception", reason.clone())
-                        .caused_by(EsError::new(400, "input_coercion_exception", reason)),
-                )
+                Err(EsError::new(400, "x_content_parse_exception", reason.clone()).caused_by(EsError::new(
+                    400,
+                    "input_coercion_exception",
+                    reason,
+                )))
             }
-            Err(_) => Err(EsError::illegal_argument(format!(
-                "For input string: \"{value}\""
-            ))),
+            Err(_) => Err(EsError::illegal_argument(format!("For input string: \"{value}\""))),
         };
         match name {
             "_index" => self.index = value,
@@ -251,11 +221,7 @@ impl BulkItem<'_> {
             "retry_on_conflict" => drop(number()?),
             "require_alias" => self.require_alias = value == "true",
             "op_type" if value == "create" => self.verb = Verb::Create,
-            "op_type"
-            | "pipeline"
-            | "_source"
-            | "require_data_stream"
-            | "list_executed_pipelines" => {}
+            "op_type" | "pipeline" | "_source" | "require_data_stream" | "list_executed_pipelines" => {}
             other => {
                 return Err(EsError::illegal_argument(format!(
                     "Action/metadata line [{line}] contains an unknown parameter [{other}]"
@@ -284,10 +250,7 @@ impl BulkItem<'_> {
 /// Refuses ids that are too long.
 pub(crate) fn id_complaints(id: Option<&str>, into: &mut Vec<String>) {
     if let Some(id) = id.filter(|id| id.len() > LONGEST_ID) {
-        into.push(format!(
-            "id [{id}] is too long, must be no longer than {LONGEST_ID} bytes but was: {}",
-            id.len()
-        ));
+        into.push(format!("id [{id}] is too long, must be no longer than {LONGEST_ID} bytes but was: {}", id.len()));
     }
 }
 
@@ -313,11 +276,7 @@ impl BulkAnswer {
 
     /// Marks the items as refreshed at once.
     pub(crate) fn set_refreshed(&mut self) {
-        for item in self
-            .items
-            .iter_mut()
-            .filter(|item| item.body.error.is_none())
-        {
+        for item in self.items.iter_mut().filter(|item| item.body.error.is_none()) {
             item.body.forced_refresh = item.body.result != Some("noop");
         }
     }
@@ -386,11 +345,7 @@ impl AnswerBody {
             version: Some(written.version),
             result: Some(written.result),
             forced_refresh: false,
-            shards: Some(Shards {
-                total,
-                successful,
-                failed: 0,
-            }),
+            shards: Some(Shards { total, successful, failed: 0 }),
             seq_no: written.seq_no,
             primary_term: written.seq_no.map(|_| PRIMARY_TERM),
             get: written.seq_no.is_none().then(|| json!({ "found": false })),
@@ -423,11 +378,7 @@ pub(crate) fn execute(
     now: Duration,
     mut fault: impl FnMut(&str, &str) -> Option<ItemFault>,
 ) -> BulkAnswer {
-    let mut answer = BulkAnswer {
-        errors: false,
-        took: 0,
-        items: Vec::with_capacity(items.len()),
-    };
+    let mut answer = BulkAnswer { errors: false, took: 0, items: Vec::with_capacity(items.len()) };
     for item in items {
         let made;
         let id = match &item.id {
@@ -439,9 +390,7 @@ pub(crate) fn execute(
         };
         let result = match fault(&item.index, id) {
             Some(ItemFault(error)) => Err(error),
-            None if id.is_empty() => Err(EsError::illegal_argument(
-                "if _id is specified it must not be empty",
-            )),
+            None if id.is_empty() => Err(EsError::illegal_argument("if _id is specified it must not be empty")),
             None => apply(cluster, item, id, now),
         };
         answer.errors |= result.is_err();
@@ -449,20 +398,12 @@ pub(crate) fn execute(
             Ok(written) => AnswerBody::done(&written),
             Err(error) => AnswerBody::failed(&item.index, id, &error),
         };
-        answer.items.push(AnswerItem {
-            verb: item.verb,
-            body,
-        });
+        answer.items.push(AnswerItem { verb: item.verb, body });
     }
     answer
 }
 
-fn apply(
-    cluster: &mut Cluster,
-    item: &BulkItem<'_>,
-    id: &str,
-    now: Duration,
-) -> Result<Written, EsError> {
+fn apply(cluster: &mut Cluster, item: &BulkItem<'_>, id: &str, now: Duration) -> Result<Written, EsError> {
     let action = match (item.verb, &item.update) {
         (Verb::Create, _) => Action::Write(WriteKind::Create(item.source)),
         (Verb::Delete, _) => Action::Write(WriteKind::Delete),

@@ -43,9 +43,7 @@ impl Clock {
 
     /// Milliseconds since 1970 by the system's time; only shown, never reckoned with.
     pub(crate) fn wall_milliseconds() -> u64 {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         u64::try_from(now.as_millis()).unwrap_or_default()
     }
 }

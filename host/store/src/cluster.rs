@@ -75,28 +75,19 @@ impl Cluster {
 
     /// An id in the form of Elasticsearch's own: unlike any other of this store.
     pub(crate) fn make_id(&mut self) -> String {
-        const LETTERS: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         self.ids += 1;
         // An odd factor makes neighbours look unlike and maps no two numbers onto one.
         let mixed = u128::from(self.ids).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
         let mixed = mixed.wrapping_add(u128::from(Clock::wall_milliseconds()) << 84);
-        (0..20)
-            .map(|place| char::from(LETTERS[((mixed >> (place * 6)) & 63) as usize]))
-            .collect()
+        (0..20).map(|place| char::from(LETTERS[((mixed >> (place * 6)) & 63) as usize])).collect()
     }
 
     /// Applies one operation to the index that its target names.
-    pub(crate) fn apply(
-        &mut self,
-        operation: &Operation<'_>,
-        now: Duration,
-    ) -> Result<Written, EsError> {
+    pub(crate) fn apply(&mut self, operation: &Operation<'_>, now: Duration) -> Result<Written, EsError> {
         let creates = match &operation.action {
             // A delete makes the index only if it has a version to remember.
-            Action::Write(WriteKind::Delete) => {
-                operation.guard.version_type != VersionType::Internal
-            }
+            Action::Write(WriteKind::Delete) => operation.guard.version_type != VersionType::Internal,
             _ => true,
         };
         let name = self.write_index(operation.target, operation.require_alias, creates)?;
@@ -105,38 +96,16 @@ impl Cluster {
         };
         let (id, routing, guard) = (operation.id, operation.routing, operation.guard);
         match &operation.action {
-            Action::Write(kind) => index.write(
-                &Write {
-                    kind: *kind,
-                    id,
-                    routing,
-                    guard,
-                },
-                now,
-            ),
+            Action::Write(kind) => index.write(&Write { kind: *kind, id, routing, guard }, now),
             Action::Update(body) => {
-                let scripts = ScriptBook {
-                    stored: &self.stored_scripts,
-                    native: &self.scripts,
-                };
-                update(
-                    index,
-                    UpdateTarget { id, routing, guard },
-                    body,
-                    scripts,
-                    now,
-                )
+                let scripts = ScriptBook { stored: &self.stored_scripts, native: &self.scripts };
+                update(index, UpdateTarget { id, routing, guard }, body, scripts, now)
             }
         }
     }
 
     /// The index that writes to `target` go to; made if it may be.
-    fn write_index(
-        &mut self,
-        target: &str,
-        require_alias: bool,
-        creates: bool,
-    ) -> Result<String, EsError> {
+    fn write_index(&mut self, target: &str, require_alias: bool, creates: bool) -> Result<String, EsError> {
         let aliased: Vec<(&String, &Value)> = self
             .indices
             .iter()
@@ -155,9 +124,7 @@ impl Cluster {
         }
         let is_write = |alias: &Value| alias.get("is_write_index").and_then(Value::as_bool);
         if let Some((name, alias)) = aliased.first() {
-            let chosen = aliased
-                .iter()
-                .find(|(_, alias)| is_write(alias) == Some(true));
+            let chosen = aliased.iter().find(|(_, alias)| is_write(alias) == Some(true));
             return match chosen {
                 Some((name, _)) => Ok((*name).clone()),
                 None if aliased.len() == 1 && is_write(alias) != Some(false) => Ok((*name).clone()),
@@ -179,13 +146,9 @@ impl Cluster {
 
     fn may_auto_create(&self, target: &str) -> Result<(), EsError> {
         let refused = |why: String| {
-            Err(EsError::new(
-                404,
-                "index_not_found_exception",
-                format!("no such index [{target}] and {why}"),
-            )
-            .with("index_uuid", "_na_")
-            .with("index", target))
+            Err(EsError::new(404, "index_not_found_exception", format!("no such index [{target}] and {why}"))
+                .with("index_uuid", "_na_")
+                .with("index", target))
         };
         match self.auto_create.as_str() {
             "true" => return Ok(()),
@@ -206,10 +169,7 @@ impl Cluster {
                 };
             }
         }
-        refused(format!(
-            "[action.auto_create_index] ([{}]) doesn't match",
-            self.auto_create
-        ))
+        refused(format!("[action.auto_create_index] ([{}]) doesn't match", self.auto_create))
     }
 
     /// Makes an index from a request and from the template that fits its name.
@@ -223,24 +183,15 @@ impl Cluster {
         check_index_name(name)?;
         if let Some(index) = self.indices.get(name) {
             let reason = format!("index [{name}/{}] already exists", index.uuid);
-            return Err(
-                EsError::new(400, "resource_already_exists_exception", reason)
-                    .with("index_uuid", index.uuid.as_str())
-                    .with("index", name),
-            );
+            return Err(EsError::new(400, "resource_already_exists_exception", reason)
+                .with("index_uuid", index.uuid.as_str())
+                .with("index", name));
         }
-        if self
-            .indices
-            .values()
-            .any(|index| index.aliases.contains_key(name))
-        {
+        if self.indices.values().any(|index| index.aliases.contains_key(name)) {
             return Err(invalid_index_name(name, "already exists as alias"));
         }
-        let template = self
-            .templates
-            .values()
-            .filter(|template| template.fits(name))
-            .max_by_key(|template| template.priority);
+        let template =
+            self.templates.values().filter(|template| template.fits(name)).max_by_key(|template| template.priority);
         let mut settings = Settings::default();
         let mut merged = Mapping::default();
         let mut all_aliases = BTreeMap::new();
@@ -257,15 +208,9 @@ impl Cluster {
         let uuid = self.make_id();
         settings.set_default("index.number_of_shards", "1");
         settings.set_default("index.number_of_replicas", "1");
-        settings.set_default(
-            "index.routing.allocation.include._tier_preference",
-            "data_content",
-        );
+        settings.set_default("index.routing.allocation.include._tier_preference", "data_content");
         settings.set("index.provided_name", name);
-        settings.set(
-            "index.creation_date",
-            Clock::wall_milliseconds().to_string(),
-        );
+        settings.set("index.creation_date", Clock::wall_milliseconds().to_string());
         settings.set("index.uuid", uuid.as_str());
         settings.set("index.version.created", "8537000");
         let mut index = Index::new(name, uuid, settings, merged);
@@ -275,30 +220,19 @@ impl Cluster {
     }
 
     /// The indices that an expression of names, aliases and wildcards means, in order and each once.
-    pub(crate) fn resolve(
-        &self,
-        expression: &str,
-        missing: Missing,
-    ) -> Result<Vec<String>, EsError> {
+    pub(crate) fn resolve(&self, expression: &str, missing: Missing) -> Result<Vec<String>, EsError> {
         let mut found: Vec<String> = Vec::new();
         let mut add = |name: &String| {
             if !found.contains(name) {
                 found.push(name.clone());
             }
         };
-        for part in expression
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-        {
+        for part in expression.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             if part == "_all" || part.contains('*') {
                 let pattern = if part == "_all" { "*" } else { part };
                 for (name, index) in &self.indices {
                     if wildcard_matches(pattern, name)
-                        || index
-                            .aliases
-                            .keys()
-                            .any(|alias| wildcard_matches(pattern, alias))
+                        || index.aliases.keys().any(|alias| wildcard_matches(pattern, alias))
                     {
                         add(name);
                     }
@@ -309,11 +243,7 @@ impl Cluster {
                 add(&part.to_owned());
                 continue;
             }
-            let mut aliased = self
-                .indices
-                .values()
-                .filter(|index| index.aliases.contains_key(part))
-                .peekable();
+            let mut aliased = self.indices.values().filter(|index| index.aliases.contains_key(part)).peekable();
             if aliased.peek().is_some() {
                 aliased.for_each(|index| add(&index.name));
             } else if part.starts_with('_') {
@@ -332,10 +262,7 @@ impl Cluster {
         }
         let names = self.resolve(name, Missing::Refused)?;
         match names.as_slice() {
-            [one] => self
-                .indices
-                .get(one)
-                .ok_or_else(|| EsError::index_not_found(name)),
+            [one] => self.indices.get(one).ok_or_else(|| EsError::index_not_found(name)),
             [] => Err(EsError::index_not_found(name)),
             several => Err(EsError::illegal_argument(format!(
                 "alias [{name}] has more than one index associated with it [{}], can't execute a single index op",
@@ -354,11 +281,7 @@ impl Cluster {
     }
 
     /// Replaces an index's mapping by one that has `addition` laid over it.
-    pub(crate) fn put_mapping(
-        &mut self,
-        names: &[String],
-        addition: &Mapping,
-    ) -> Result<(), EsError> {
+    pub(crate) fn put_mapping(&mut self, names: &[String], addition: &Mapping) -> Result<(), EsError> {
         let mut merged = Vec::new();
         for name in names {
             if let Some(index) = self.indices.get(name) {

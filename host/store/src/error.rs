@@ -19,14 +19,7 @@ impl EsError {
     /// An error of this status, type and reason.
     pub(crate) fn new(status: u16, kind: &'static str, reason: impl Into<String>) -> EsError {
         let reason = reason.into();
-        EsError {
-            status,
-            kind,
-            reason,
-            details: Vec::new(),
-            cause: None,
-            root: None,
-        }
+        EsError { status, kind, reason, details: Vec::new(), cause: None, root: None }
     }
 
     /// `illegal_argument_exception`, status 400.
@@ -54,11 +47,7 @@ impl EsError {
             true => ("x_content_e_o_f_exception", "json_e_o_f_exception"),
             false => ("x_content_parse_exception", "json_parse_exception"),
         };
-        let place = format!(
-            "[{}:{}]",
-            error.line(),
-            error.column() + usize::from(error.is_eof())
-        );
+        let place = format!("[{}:{}]", error.line(), error.column() + usize::from(error.is_eof()));
         let reason = match error.is_eof() {
             true => format!("{place} Unexpected end of file"),
             false => format!("{place} {error}"),
@@ -68,15 +57,11 @@ impl EsError {
 
     /// `index_not_found_exception` for a plain name.
     pub(crate) fn index_not_found(index: &str) -> EsError {
-        EsError::new(
-            404,
-            "index_not_found_exception",
-            format!("no such index [{index}]"),
-        )
-        .with("resource.type", "index_or_alias")
-        .with("resource.id", index)
-        .with("index_uuid", "_na_")
-        .with("index", index)
+        EsError::new(404, "index_not_found_exception", format!("no such index [{index}]"))
+            .with("resource.type", "index_or_alias")
+            .with("resource.id", index)
+            .with("index_uuid", "_na_")
+            .with("index", index)
     }
 
     /// Adds a field that stands beside `type` and `reason`.

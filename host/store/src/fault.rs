@@ -63,22 +63,12 @@ pub struct FaultRule {
 impl FaultRule {
     /// A fault of whole bulk requests.
     pub fn request(effect: FaultEffect) -> FaultRule {
-        FaultRule {
-            effect,
-            per_item: false,
-            skip: 0,
-            left: None,
-            any_path: false,
-            predicate: None,
-        }
+        FaultRule { effect, per_item: false, skip: 0, left: None, any_path: false, predicate: None }
     }
 
     /// A fault of single bulk items; the others of the request go on.
     pub fn item(effect: FaultEffect) -> FaultRule {
-        FaultRule {
-            per_item: true,
-            ..FaultRule::request(effect)
-        }
+        FaultRule { per_item: true, ..FaultRule::request(effect) }
     }
 
     /// Meets only so many, then never again. Without it, all.
@@ -100,10 +90,7 @@ impl FaultRule {
     }
 
     /// Meets only what the predicate accepts.
-    pub fn when(
-        mut self,
-        predicate: impl Fn(&FaultTarget<'_>) -> bool + Send + Sync + 'static,
-    ) -> FaultRule {
+    pub fn when(mut self, predicate: impl Fn(&FaultTarget<'_>) -> bool + Send + Sync + 'static) -> FaultRule {
         self.predicate = Some(Arc::new(predicate));
         self
     }
@@ -119,11 +106,7 @@ impl FaultRule {
         if self.per_item != target.index.is_some() || !bulk || self.left == Some(0) {
             return false;
         }
-        if self
-            .predicate
-            .as_ref()
-            .is_some_and(|predicate| !predicate(target))
-        {
+        if self.predicate.as_ref().is_some_and(|predicate| !predicate(target)) {
             return false;
         }
         if self.skip > 0 {
@@ -174,30 +157,19 @@ impl Faults {
     }
 
     pub(crate) fn request(&mut self, path: &str) -> Option<FaultEffect> {
-        self.first(&FaultTarget {
-            path,
-            index: None,
-            id: None,
-        })
+        self.first(&FaultTarget { path, index: None, id: None })
     }
 
     pub(crate) fn item(&mut self, path: &str, index: &str, id: &str) -> Option<ItemFault> {
         if self.rules.is_empty() {
             return None;
         }
-        let effect = self.first(&FaultTarget {
-            path,
-            index: Some(index),
-            id: Some(id),
-        })?;
+        let effect = self.first(&FaultTarget { path, index: Some(index), id: Some(id) })?;
         effect_error(&effect, true).map(ItemFault)
     }
 
     fn first(&mut self, target: &FaultTarget<'_>) -> Option<FaultEffect> {
-        let rule = self
-            .rules
-            .iter_mut()
-            .find_map(|rule| rule.strikes(target).then(|| rule.effect.clone()))?;
+        let rule = self.rules.iter_mut().find_map(|rule| rule.strikes(target).then(|| rule.effect.clone()))?;
         self.struck += 1;
         Some(rule)
     }
@@ -227,16 +199,10 @@ pub(crate) fn effect_error(effect: &FaultEffect, item: bool) -> Option<EsError> 
             "cluster_block_exception",
             "blocked by: [SERVICE_UNAVAILABLE/1/state not recovered / initialized];",
         ),
-        FaultEffect::TooLarge => EsError::new(
-            413,
-            "content_too_long_exception",
-            "request entity too large",
-        ),
-        FaultEffect::Unauthorized => EsError::new(
-            401,
-            "security_exception",
-            "missing authentication credentials for REST request [/_bulk]",
-        ),
+        FaultEffect::TooLarge => EsError::new(413, "content_too_long_exception", "request entity too large"),
+        FaultEffect::Unauthorized => {
+            EsError::new(401, "security_exception", "missing authentication credentials for REST request [/_bulk]")
+        }
         FaultEffect::Forbidden => EsError::new(
             403,
             "security_exception",

@@ -10,18 +10,12 @@ use crate::names::wildcard_matches;
 pub(crate) fn filter(value: Value, include: &[String], exclude: &[String]) -> Value {
     let mut value = value;
     if !exclude.is_empty() {
-        let paths: Vec<Vec<&str>> = exclude
-            .iter()
-            .map(|path| path.split('.').collect())
-            .collect();
+        let paths: Vec<Vec<&str>> = exclude.iter().map(|path| path.split('.').collect()).collect();
         let paths: Vec<&[&str]> = paths.iter().map(Vec::as_slice).collect();
         value = without(value, &paths);
     }
     if !include.is_empty() {
-        let paths: Vec<Vec<&str>> = include
-            .iter()
-            .map(|path| path.split('.').collect())
-            .collect();
+        let paths: Vec<Vec<&str>> = include.iter().map(|path| path.split('.').collect()).collect();
         let paths: Vec<&[&str]> = paths.iter().map(Vec::as_slice).collect();
         value = only(value, &paths).unwrap_or_else(|| Value::Object(Map::new()));
     }
@@ -30,16 +24,10 @@ pub(crate) fn filter(value: Value, include: &[String], exclude: &[String]) -> Va
 
 /// Reads `filter_path`: what is to stay, and behind a minus what is to go.
 pub(crate) fn filter_path(value: Value, paths: &str) -> Value {
-    let (exclude, include): (Vec<&str>, Vec<&str>) = paths
-        .split(',')
-        .map(str::trim)
-        .filter(|path| !path.is_empty())
-        .partition(|path| path.starts_with('-'));
+    let (exclude, include): (Vec<&str>, Vec<&str>) =
+        paths.split(',').map(str::trim).filter(|path| !path.is_empty()).partition(|path| path.starts_with('-'));
     let include: Vec<String> = include.into_iter().map(Into::into).collect();
-    let exclude: Vec<String> = exclude
-        .into_iter()
-        .map(|path| path.trim_start_matches('-').into())
-        .collect();
+    let exclude: Vec<String> = exclude.into_iter().map(|path| path.trim_start_matches('-').into()).collect();
     filter(value, &include, &exclude)
 }
 
@@ -85,10 +73,7 @@ fn only(value: Value, paths: &[&[&str]]) -> Option<Value> {
             (!kept.is_empty()).then_some(Value::Object(kept))
         }
         Value::Array(items) => {
-            let kept: Vec<Value> = items
-                .into_iter()
-                .filter_map(|item| only(item, paths))
-                .collect();
+            let kept: Vec<Value> = items.into_iter().filter_map(|item| only(item, paths)).collect();
             (!kept.is_empty()).then_some(Value::Array(kept))
         }
         _ => None,
@@ -102,19 +87,13 @@ fn without(value: Value, paths: &[&[&str]]) -> Value {
             for (name, value) in object {
                 let next = behind(paths, &name);
                 if !next.iter().any(|path| path.is_empty()) {
-                    let value = if next.is_empty() {
-                        value
-                    } else {
-                        without(value, &next)
-                    };
+                    let value = if next.is_empty() { value } else { without(value, &next) };
                     kept.insert(name, value);
                 }
             }
             Value::Object(kept)
         }
-        Value::Array(items) => {
-            Value::Array(items.into_iter().map(|item| without(item, paths)).collect())
-        }
+        Value::Array(items) => Value::Array(items.into_iter().map(|item| without(item, paths)).collect()),
         scalar => scalar,
     }
 }
@@ -131,28 +110,18 @@ impl SourceFilter {
     /// Reads `_source` of a body: a flag, a name, a list, or an object of two lists.
     pub(crate) fn parse(value: &Value) -> SourceFilter {
         let names = |value: Option<&Value>| match value {
-            Some(Value::Array(names)) => names
-                .iter()
-                .filter_map(Value::as_str)
-                .map(Into::into)
-                .collect(),
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(Into::into).collect(),
             Some(Value::String(name)) => vec![name.clone()],
             _ => Vec::new(),
         };
         match value {
-            Value::Bool(shown) => SourceFilter {
-                hidden: !shown,
-                ..SourceFilter::default()
-            },
+            Value::Bool(shown) => SourceFilter { hidden: !shown, ..SourceFilter::default() },
             Value::Object(body) => SourceFilter {
                 hidden: false,
                 include: names(body.get("includes").or_else(|| body.get("include"))),
                 exclude: names(body.get("excludes").or_else(|| body.get("exclude"))),
             },
-            other => SourceFilter {
-                include: names(Some(other)),
-                ..SourceFilter::default()
-            },
+            other => SourceFilter { include: names(Some(other)), ..SourceFilter::default() },
         }
     }
 
@@ -176,18 +145,9 @@ mod tests {
 
     #[test]
     fn paths() {
-        check(
-            "errors,items.*.error",
-            json!({"errors": true, "items": [{"create": {"error": {"type": "x"}}}]}),
-        );
-        check(
-            "items.*.status",
-            json!({"items": [{"index": {"status": 200}}, {"create": {"status": 409}}]}),
-        );
-        check(
-            "**.type",
-            json!({"items": [{"create": {"error": {"type": "x"}}}]}),
-        );
+        check("errors,items.*.error", json!({"errors": true, "items": [{"create": {"error": {"type": "x"}}}]}));
+        check("items.*.status", json!({"items": [{"index": {"status": 200}}, {"create": {"status": 409}}]}));
+        check("**.type", json!({"items": [{"create": {"error": {"type": "x"}}}]}));
         check("-items", json!({"errors": true, "took": 3}));
         check("nothing", json!({}));
     }

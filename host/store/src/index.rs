@@ -29,8 +29,7 @@ pub(crate) struct Document {
 impl Document {
     /// The source as a tree; made when it is first searched.
     pub(crate) fn tree(&self) -> &Value {
-        self.tree
-            .get_or_init(|| serde_json::from_str(self.source.get()).unwrap_or_default())
+        self.tree.get_or_init(|| serde_json::from_str(self.source.get()).unwrap_or_default())
     }
 }
 
@@ -62,9 +61,7 @@ impl VersionType {
             "internal" => Ok(VersionType::Internal),
             "external" | "external_gt" => Ok(VersionType::External),
             "external_gte" => Ok(VersionType::ExternalGte),
-            other => Err(EsError::illegal_argument(format!(
-                "No version type match [{other}]"
-            ))),
+            other => Err(EsError::illegal_argument(format!("No version type match [{other}]"))),
         }
     }
 
@@ -91,9 +88,7 @@ impl Guard {
     pub(crate) fn complaints(&self, creates: bool, has_id: bool, into: &mut Vec<String>) {
         let given = self.version.is_some() || self.version_type != VersionType::Internal;
         if creates && given {
-            into.push(
-                "create operations only support internal versioning. use index instead".into(),
-            );
+            into.push("create operations only support internal versioning. use index instead".into());
             return;
         }
         if !has_id && given {
@@ -116,9 +111,7 @@ impl Guard {
         }
         match (self.if_seq_no, self.if_primary_term) {
             (Some(_), None) => into.push("ifSeqNo is set, but primary term is [0]".into()),
-            (None, Some(term)) => into.push(format!(
-                "ifSeqNo is unassigned, but primary term is [{term}]"
-            )),
+            (None, Some(term)) => into.push(format!("ifSeqNo is unassigned, but primary term is [{term}]")),
             _ => {}
         }
     }
@@ -201,11 +194,7 @@ impl Index {
 
     /// Every document as it is now, ordered by id.
     pub(crate) fn documents(&self) -> Vec<Arc<Document>> {
-        let mut documents: Vec<_> = self
-            .slots
-            .values()
-            .filter_map(|slot| slot.current.clone())
-            .collect();
+        let mut documents: Vec<_> = self.slots.values().filter_map(|slot| slot.current.clone()).collect();
         documents.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         documents
     }
@@ -222,11 +211,7 @@ impl Index {
         {
             self.refresh(now);
         }
-        let mut documents: Vec<_> = self
-            .slots
-            .values()
-            .filter_map(|slot| slot.searchable.clone())
-            .collect();
+        let mut documents: Vec<_> = self.slots.values().filter_map(|slot| slot.searchable.clone()).collect();
         documents.sort_unstable_by_key(|document| document.seq_no);
         documents
     }
@@ -244,17 +229,13 @@ impl Index {
     /// Applies one write.
     pub(crate) fn write(&mut self, write: &Write<'_>, now: Duration) -> Result<Written, EsError> {
         let source = match write.kind {
-            WriteKind::Index(source) | WriteKind::Create(source) => {
-                Some(self.accept_source(write.id, source)?)
-            }
+            WriteKind::Index(source) | WriteKind::Create(source) => Some(self.accept_source(write.id, source)?),
             WriteKind::Delete => None,
         };
         let gc_deletes = self.settings.gc_deletes();
         // An expired tombstone is as good as none.
         let slot = self.slots.get(write.id);
-        let slot = slot.filter(|slot| {
-            slot.current.is_some() || now.saturating_sub(slot.deleted_at) <= gc_deletes
-        });
+        let slot = slot.filter(|slot| slot.current.is_some() || now.saturating_sub(slot.deleted_at) <= gc_deletes);
         let existed = slot.is_some_and(|slot| slot.current.is_some());
         let creates = matches!(write.kind, WriteKind::Create(_));
         let version = self.next_version(write, slot, creates)?;
@@ -262,14 +243,7 @@ impl Index {
         self.next_seq_no += 1;
         let document = source.map(|source| {
             let routing = write.routing.map(Into::into);
-            Arc::new(Document {
-                id: write.id.into(),
-                routing,
-                version,
-                seq_no,
-                source,
-                tree: OnceLock::new(),
-            })
+            Arc::new(Document { id: write.id.into(), routing, version, seq_no, source, tree: OnceLock::new() })
         });
         let (result, status) = match (&document, existed) {
             (Some(_), true) => ("updated", 200),
@@ -281,33 +255,18 @@ impl Index {
         self.place(write.id, version, seq_no, document, now);
         let shards = (1 + self.settings.replicas(), 1);
         let seq_no = Some(seq_no);
-        Ok(Written {
-            index: self.name.clone(),
-            id: write.id.into(),
-            version,
-            result,
-            seq_no,
-            status,
-            shards,
-        })
+        Ok(Written { index: self.name.clone(), id: write.id.into(), version, result, seq_no, status, shards })
     }
 
     /// `version_conflict_engine_exception` for a document of this index.
     pub(crate) fn conflict(&self, id: &str, reason: &str) -> EsError {
         let reason = format!("[{id}]: version conflict, {reason}");
-        self.located(EsError::new(
-            409,
-            "version_conflict_engine_exception",
-            reason,
-        ))
+        self.located(EsError::new(409, "version_conflict_engine_exception", reason))
     }
 
     /// Adds the index and the shard to an error.
     pub(crate) fn located(&self, error: EsError) -> EsError {
-        error
-            .with("index_uuid", self.uuid.as_str())
-            .with("shard", "0")
-            .with("index", self.name.as_str())
+        error.with("index_uuid", self.uuid.as_str()).with("shard", "0").with("index", self.name.as_str())
     }
 
     /// Parses a document, checks it against the mapping and lets the mapping grow.
@@ -316,11 +275,8 @@ impl Index {
             let reason = "[1:1] failed to parse: Invalid UTF-8 start byte";
             EsError::new(400, "document_parsing_exception", reason)
         })?;
-        let source =
-            RawValue::from_string(text.into()).map_err(|error| malformed_document(text, &error))?;
-        let limit = self
-            .settings
-            .number("index.mapping.total_fields.limit", 1000);
+        let source = RawValue::from_string(text.into()).map_err(|error| malformed_document(text, &error))?;
+        let limit = self.settings.number("index.mapping.total_fields.limit", 1000);
         let context = DocumentContext {
             id,
             ignore_malformed: self.settings.text("index.mapping.ignore_malformed") == Some("true"),
@@ -333,28 +289,19 @@ impl Index {
         Ok(source)
     }
 
-    fn next_version(
-        &self,
-        write: &Write<'_>,
-        slot: Option<&Slot>,
-        creates: bool,
-    ) -> Result<i64, EsError> {
+    fn next_version(&self, write: &Write<'_>, slot: Option<&Slot>, creates: bool) -> Result<i64, EsError> {
         let guard = &write.guard;
         if let (Some(seq_no), Some(term)) = (guard.if_seq_no, guard.if_primary_term) {
             let required = format!("required seqNo [{seq_no}], primary term [{term}].");
             match slot.filter(|slot| slot.current.is_some()) {
                 Some(slot) if slot.seq_no == seq_no && term == PRIMARY_TERM => {}
                 Some(slot) => {
-                    let there = format!(
-                        "current document has seqNo [{}] and primary term [{PRIMARY_TERM}]",
-                        slot.seq_no
-                    );
+                    let there =
+                        format!("current document has seqNo [{}] and primary term [{PRIMARY_TERM}]", slot.seq_no);
                     return Err(self.conflict(write.id, &format!("{required} {there}")));
                 }
                 None => {
-                    return Err(
-                        self.conflict(write.id, &format!("{required} but no document was found"))
-                    );
+                    return Err(self.conflict(write.id, &format!("{required} but no document was found")));
                 }
             }
         }
@@ -384,14 +331,7 @@ impl Index {
         }
     }
 
-    fn place(
-        &mut self,
-        id: &str,
-        version: i64,
-        seq_no: i64,
-        current: Option<Arc<Document>>,
-        now: Duration,
-    ) {
+    fn place(&mut self, id: &str, version: i64, seq_no: i64, current: Option<Arc<Document>>, now: Duration) {
         if current.is_none() {
             self.tombstones.push_back((now, id.into()));
         }
@@ -406,13 +346,7 @@ impl Index {
                 slot.deleted_at = now;
             }
             None => {
-                let slot = Slot {
-                    version,
-                    seq_no,
-                    current,
-                    deleted_at: now,
-                    searchable: None,
-                };
+                let slot = Slot { version, seq_no, current, deleted_at: now, searchable: None };
                 self.slots.insert(id.into(), slot);
             }
         }
@@ -427,10 +361,8 @@ impl Index {
             let Some((deleted_at, id)) = self.tombstones.pop_front() else {
                 break;
             };
-            let expired = self
-                .slots
-                .get(&id)
-                .is_some_and(|slot| slot.current.is_none() && slot.deleted_at == deleted_at);
+            let expired =
+                self.slots.get(&id).is_some_and(|slot| slot.current.is_none() && slot.deleted_at == deleted_at);
             if expired {
                 self.slots.remove(&id);
             }
@@ -442,25 +374,17 @@ impl Index {
 fn malformed_document(text: &str, error: &serde_json::Error) -> EsError {
     let (line, column) = (error.line(), error.column());
     if error.to_string().starts_with("trailing characters") {
-        let rest = text
-            .lines()
-            .nth(line.saturating_sub(1))
-            .and_then(|line| line.as_bytes().get(column.saturating_sub(1)));
+        let rest =
+            text.lines().nth(line.saturating_sub(1)).and_then(|line| line.as_bytes().get(column.saturating_sub(1)));
         let token = match rest {
             Some(b'{') => "START_OBJECT",
             Some(b'[') => "START_ARRAY",
             Some(b'"') => "VALUE_STRING",
             _ => "VALUE_NUMBER",
         };
-        return EsError::illegal_argument(format!(
-            "Malformed content, found extra data after parsing: {token}"
-        ));
+        return EsError::illegal_argument(format!("Malformed content, found extra data after parsing: {token}"));
     }
     let cause = EsError::malformed_body(error);
-    EsError::new(
-        400,
-        "document_parsing_exception",
-        format!("[{line}:{column}] failed to parse: {}", cause.reason()),
-    )
-    .caused_by(cause)
+    EsError::new(400, "document_parsing_exception", format!("[{line}:{column}] failed to parse: {}", cause.reason()))
+        .caused_by(cause)
 }

@@ -34,11 +34,7 @@ pub(crate) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// At the beginning of `text`, which has to be one valid JSON value.
     pub(crate) fn new(text: &'a str) -> Cursor<'a> {
-        Cursor {
-            text,
-            at: 0,
-            start: 0,
-        }
+        Cursor { text, at: 0, start: 0 }
     }
 
     /// Line and column (in bytes, from 1) at which the last token began.
@@ -54,20 +50,14 @@ impl<'a> Cursor<'a> {
     fn place(&self, at: usize) -> (usize, usize) {
         let before = &self.text.as_bytes()[..at.min(self.text.len())];
         let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let line_start = before
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |position| position + 1);
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
         (line, before.len() - line_start + 1)
     }
 
     /// The next token.
     pub(crate) fn next(&mut self) -> Event<'a> {
         let bytes = self.text.as_bytes();
-        while matches!(
-            bytes.get(self.at),
-            Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')
-        ) {
+        while matches!(bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')) {
             self.at += 1;
         }
         self.start = self.at;
@@ -86,9 +76,8 @@ impl<'a> Cursor<'a> {
             b'n' => self.literal(3, Event::Null),
             _ => {
                 let rest = &bytes[self.at..];
-                let length = rest.iter().position(|byte| {
-                    !matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')
-                });
+                let length =
+                    rest.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
                 self.at += length.unwrap_or(rest.len());
                 Event::Number(self.text.get(self.start..self.at).unwrap_or_default())
             }
@@ -140,9 +129,7 @@ impl<'a> Cursor<'a> {
             true => Cow::Owned(serde_json::from_str(quoted).unwrap_or_default()),
             false => Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default()),
         };
-        let behind = bytes[self.at..]
-            .iter()
-            .find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+        let behind = bytes[self.at..].iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
         match behind {
             Some(b':') => Event::Key(text),
             _ => Event::Text(text),
@@ -173,11 +160,7 @@ pub(crate) fn java_double(number: f64) -> String {
         return "NaN".into();
     }
     if number.is_infinite() {
-        return if number > 0.0 {
-            "Infinity".into()
-        } else {
-            "-Infinity".into()
-        };
+        return if number > 0.0 { "Infinity".into() } else { "-Infinity".into() };
     }
     let magnitude = number.abs();
     if magnitude == 0.0 || (1e-3..1e7).contains(&magnitude) {
@@ -236,14 +219,9 @@ mod tests {
 
     #[test]
     fn doubles_print_as_in_java() {
-        for (number, text) in [
-            (1.1, "1.1"),
-            (1000.0, "1000.0"),
-            (1e8, "1.0E8"),
-            (1.25e-5, "1.25E-5"),
-            (-0.0, "-0.0"),
-            (1e30, "1.0E30"),
-        ] {
+        for (number, text) in
+            [(1.1, "1.1"), (1000.0, "1000.0"), (1e8, "1.0E8"), (1.25e-5, "1.25E-5"), (-0.0, "-0.0"), (1e30, "1.0E30")]
+        {
             assert_eq!(java_double(number), text);
         }
     }

@@ -7,14 +7,8 @@ const FORBIDDEN: [char; 10] = [' ', '"', '*', ',', '/', '<', '>', '?', '\\', '|'
 /// Refuses what Elasticsearch refuses as the name of an index.
 pub(crate) fn check_index_name(name: &str) -> Result<(), EsError> {
     let complaint = if name.contains(FORBIDDEN) {
-        let quoted: Vec<String> = FORBIDDEN
-            .iter()
-            .map(|forbidden| format!("'{forbidden}'"))
-            .collect();
-        format!(
-            "must not contain the following characters [{}]",
-            quoted.join(",")
-        )
+        let quoted: Vec<String> = FORBIDDEN.iter().map(|forbidden| format!("'{forbidden}'")).collect();
+        format!("must not contain the following characters [{}]", quoted.join(","))
     } else if name.is_empty() {
         "must not be empty".into()
     } else if name.contains('#') {
@@ -37,13 +31,9 @@ pub(crate) fn check_index_name(name: &str) -> Result<(), EsError> {
 
 /// `invalid_index_name_exception` with this complaint.
 pub(crate) fn invalid_index_name(name: &str, complaint: &str) -> EsError {
-    EsError::new(
-        400,
-        "invalid_index_name_exception",
-        format!("Invalid index name [{name}], {complaint}"),
-    )
-    .with("index_uuid", "_na_")
-    .with("index", name)
+    EsError::new(400, "invalid_index_name_exception", format!("Invalid index name [{name}], {complaint}"))
+        .with("index_uuid", "_na_")
+        .with("index", name)
 }
 
 /// Whether `name` fits `pattern`, in which `*` stands for any run of characters.
@@ -82,12 +72,7 @@ pub(crate) fn patterns_overlap(one: &str, other: &str) -> bool {
     // Patterns are short; the cap keeps a hostile one from costing exponential time.
     let one: Vec<char> = one.chars().take(64).collect();
     let other: Vec<char> = other.chars().take(64).collect();
-    let stars = |pattern: &[char]| {
-        pattern
-            .iter()
-            .filter(|character| **character == '*')
-            .count()
-    };
+    let stars = |pattern: &[char]| pattern.iter().filter(|character| **character == '*').count();
     match stars(&one) + stars(&other) > 8 {
         true => false,
         false => overlap(&one, &other),

@@ -56,20 +56,18 @@ impl Query {
             Query::None => false,
             Query::Ids(ids) => ids.contains(&document.id),
             Query::Exists(field) => exists(mapping, document, field),
-            Query::Terms(field, values) if field == "_id" => values
-                .iter()
-                .any(|value| plain_text(value).as_deref() == Some(&document.id)),
+            Query::Terms(field, values) if field == "_id" => {
+                values.iter().any(|value| plain_text(value).as_deref() == Some(&document.id))
+            }
             Query::Terms(field, values) => any_value(mapping, document, field, |mapper, found| {
                 values.iter().any(|value| equals(mapper, found, value))
             }),
             Query::Prefix(field, prefix) => any_value(mapping, document, field, |mapper, found| {
                 keyword_text(mapper, found).is_some_and(|text| text.starts_with(prefix.as_str()))
             }),
-            Query::Wildcard(field, pattern) => {
-                any_value(mapping, document, field, |mapper, found| {
-                    keyword_text(mapper, found).is_some_and(|text| wildcard_matches(pattern, &text))
-                })
-            }
+            Query::Wildcard(field, pattern) => any_value(mapping, document, field, |mapper, found| {
+                keyword_text(mapper, found).is_some_and(|text| wildcard_matches(pattern, &text))
+            }),
             Query::Match(field, wanted) => any_value(mapping, document, field, |mapper, found| {
                 if *mapper.field_type() != FieldType::Text {
                     return equals(mapper, found, wanted);
@@ -79,48 +77,30 @@ impl Query {
                 tokens(&wanted).any(|token| tokens(&found).any(|other| other == token))
             }),
             Query::Range(field, bounds) => any_value(mapping, document, field, |mapper, found| {
-                bounds.iter().all(
-                    |(bound, limit)| match (order(mapper, found, limit), bound) {
-                        (Some(order), Bound::Gt) => order == Ordering::Greater,
-                        (Some(order), Bound::Gte) => order != Ordering::Less,
-                        (Some(order), Bound::Lt) => order == Ordering::Less,
-                        (Some(order), Bound::Lte) => order != Ordering::Greater,
-                        (None, _) => false,
-                    },
-                )
+                bounds.iter().all(|(bound, limit)| match (order(mapper, found, limit), bound) {
+                    (Some(order), Bound::Gt) => order == Ordering::Greater,
+                    (Some(order), Bound::Gte) => order != Ordering::Less,
+                    (Some(order), Bound::Lt) => order == Ordering::Less,
+                    (Some(order), Bound::Lte) => order != Ordering::Greater,
+                    (None, _) => false,
+                })
             }),
-            Query::Bool {
-                must,
-                must_not,
-                should,
-                least,
-            } => {
+            Query::Bool { must, must_not, should, least } => {
                 must.iter().all(|query| query.matches(mapping, document))
-                    && !must_not
-                        .iter()
-                        .any(|query| query.matches(mapping, document))
-                    && (*least == 0
-                        || should
-                            .iter()
-                            .filter(|query| query.matches(mapping, document))
-                            .count()
-                            >= *least)
+                    && !must_not.iter().any(|query| query.matches(mapping, document))
+                    && (*least == 0 || should.iter().filter(|query| query.matches(mapping, document)).count() >= *least)
             }
         }
     }
 }
 
 fn parsing(reason: String) -> EsError {
-    EsError::new(400, "parsing_exception", reason)
-        .with("line", 1)
-        .with("col", 1)
+    EsError::new(400, "parsing_exception", reason).with("line", 1).with("col", 1)
 }
 
 fn parse(body: &Value, depth: usize) -> Result<Query, EsError> {
     let Value::Object(body) = body else {
-        return Err(parsing(
-            "[_na] query malformed, must start with start_object".into(),
-        ));
+        return Err(parsing("[_na] query malformed, must start with start_object".into()));
     };
     if depth > DEEPEST {
         return Err(EsError::illegal_argument(format!(
@@ -130,26 +110,17 @@ fn parse(body: &Value, depth: usize) -> Result<Query, EsError> {
     }
     let mut clauses = body.iter();
     let Some((kind, clause)) = clauses.next() else {
-        return Err(EsError::illegal_argument(
-            "query malformed, empty clause found at [1:1]",
-        ));
+        return Err(EsError::illegal_argument("query malformed, empty clause found at [1:1]"));
     };
     if clauses.next().is_some() {
-        return Err(parsing(format!(
-            "[{kind}] malformed query, expected [END_OBJECT] but found [FIELD_NAME]"
-        )));
+        return Err(parsing(format!("[{kind}] malformed query, expected [END_OBJECT] but found [FIELD_NAME]")));
     }
     let empty = Map::new();
     let inner = clause.as_object().unwrap_or(&empty);
     match kind.as_str() {
         "match_all" => Ok(Query::All),
         "match_none" => Ok(Query::None),
-        "ids" => Ok(Query::Ids(
-            list(inner.get("values"))
-                .iter()
-                .filter_map(plain_text)
-                .collect(),
-        )),
+        "ids" => Ok(Query::Ids(list(inner.get("values")).iter().filter_map(plain_text).collect())),
         "exists" => match inner.get("field").and_then(Value::as_str) {
             Some(field) => Ok(Query::Exists(field.into())),
             None => Err(parsing("[exists] must be provided with a [field]".into())),
@@ -158,13 +129,8 @@ fn parse(body: &Value, depth: usize) -> Result<Query, EsError> {
             let (field, value) = single_field(kind, inner, "value")?;
             Ok(Query::Terms(field, vec![value]))
         }
-        "terms" => match inner
-            .iter()
-            .find(|(name, _)| !matches!(name.as_str(), "boost" | "_name"))
-        {
-            Some((field, values @ Value::Array(_))) => {
-                Ok(Query::Terms(field.clone(), list(Some(values))))
-            }
+        "terms" => match inner.iter().find(|(name, _)| !matches!(name.as_str(), "boost" | "_name")) {
+            Some((field, values @ Value::Array(_))) => Ok(Query::Terms(field.clone(), list(Some(values)))),
             _ => Err(parsing("[terms] query requires an array of terms".into())),
         },
         "prefix" => {
@@ -173,10 +139,7 @@ fn parse(body: &Value, depth: usize) -> Result<Query, EsError> {
         }
         "wildcard" => {
             let (field, value) = single_field(kind, inner, "value")?;
-            Ok(Query::Wildcard(
-                field,
-                plain_text(&value).unwrap_or_default(),
-            ))
+            Ok(Query::Wildcard(field, plain_text(&value).unwrap_or_default()))
         }
         "match" | "match_phrase" => {
             let (field, value) = single_field(kind, inner, "query")?;
@@ -184,9 +147,7 @@ fn parse(body: &Value, depth: usize) -> Result<Query, EsError> {
         }
         "range" => {
             let Some((field, Value::Object(bounds))) = inner.iter().next() else {
-                return Err(parsing(
-                    "[range] query malformed, no field to indicate range".into(),
-                ));
+                return Err(parsing("[range] query malformed, no field to indicate range".into()));
             };
             let bounds = bounds.iter().filter_map(|(name, value)| {
                 let bound = match name.as_str() {
@@ -204,19 +165,14 @@ fn parse(body: &Value, depth: usize) -> Result<Query, EsError> {
         "nested" => parse(inner.get("query").unwrap_or(&Value::Null), depth + 1),
         "bool" => parse_bool(inner, depth),
         other => {
-            let cause = EsError::new(
-                400,
-                "named_object_not_found_exception",
-                format!("unknown field [{other}]"),
-            );
+            let cause = EsError::new(400, "named_object_not_found_exception", format!("unknown field [{other}]"));
             Err(parsing(format!("unknown query [{other}]")).caused_by(cause))
         }
     }
 }
 
 fn parse_bool(inner: &Map<String, Value>, depth: usize) -> Result<Query, EsError> {
-    let (mut must, mut must_not, mut should, mut least) =
-        (Vec::new(), Vec::new(), Vec::new(), None);
+    let (mut must, mut must_not, mut should, mut least) = (Vec::new(), Vec::new(), Vec::new(), None);
     for (name, value) in inner {
         let into = match name.as_str() {
             "must" | "filter" => &mut must,
@@ -237,36 +193,20 @@ fn parse_bool(inner: &Map<String, Value>, depth: usize) -> Result<Query, EsError
         }
     }
     let otherwise = usize::from(must.is_empty() && !should.is_empty());
-    Ok(Query::Bool {
-        must,
-        must_not,
-        should,
-        least: least.unwrap_or(otherwise),
-    })
+    Ok(Query::Bool { must, must_not, should, least: least.unwrap_or(otherwise) })
 }
 
-fn single_field(
-    kind: &str,
-    inner: &Map<String, Value>,
-    value_name: &str,
-) -> Result<(String, Value), EsError> {
+fn single_field(kind: &str, inner: &Map<String, Value>, value_name: &str) -> Result<(String, Value), EsError> {
     let mut fields = inner.iter();
     let Some((field, value)) = fields.next() else {
         return Err(parsing(format!("[{kind}] query malformed, no field")));
     };
     if let Some((other, _)) = fields.next() {
-        return Err(parsing(format!(
-            "[{kind}] query doesn't support multiple fields, found [{field}] and [{other}]"
-        )));
+        return Err(parsing(format!("[{kind}] query doesn't support multiple fields, found [{field}] and [{other}]")));
     }
     match value {
-        Value::Object(body) => Ok((
-            field.clone(),
-            body.get(value_name).cloned().unwrap_or_default(),
-        )),
-        Value::Array(_) => Err(parsing(format!(
-            "[{kind}] query does not support array of values"
-        ))),
+        Value::Object(body) => Ok((field.clone(), body.get(value_name).cloned().unwrap_or_default())),
+        Value::Array(_) => Err(parsing(format!("[{kind}] query does not support array of values"))),
         value => Ok((field.clone(), value.clone())),
     }
 }
@@ -348,17 +288,13 @@ fn exists(mapping: &Mapping, document: &Document, field: &str) -> bool {
         }
         return at.is_some_and(any_scalar);
     }
-    any_value(mapping, document, field, |mapper, value| {
-        keyword_text(mapper, value).is_some()
-    })
+    any_value(mapping, document, field, |mapper, value| keyword_text(mapper, value).is_some())
 }
 
 /// The value as a keyword, if it is indexed.
 fn keyword_text(mapper: &FieldMapper, value: &Value) -> Option<String> {
     let text = plain_text(value)?;
-    let too_long = mapper
-        .ignore_above()
-        .is_some_and(|longest| text.chars().count() as u64 > longest);
+    let too_long = mapper.ignore_above().is_some_and(|longest| text.chars().count() as u64 > longest);
     (!too_long).then_some(text)
 }
 
@@ -369,8 +305,7 @@ fn equals(mapper: &FieldMapper, found: &Value, wanted: &Value) -> bool {
             tokens(&plain_text(found).unwrap_or_default()).any(|token| token == wanted)
         }
         FieldType::Keyword | FieldType::Flattened | FieldType::Other(_) | FieldType::Binary => {
-            keyword_text(mapper, found)
-                .is_some_and(|text| plain_text(wanted).as_deref() == Some(&text))
+            keyword_text(mapper, found).is_some_and(|text| plain_text(wanted).as_deref() == Some(&text))
         }
         _ => order(mapper, found, wanted) == Some(Ordering::Equal),
     }
@@ -407,31 +342,23 @@ impl SortValue {
 pub(crate) fn sort_value(mapper: &FieldMapper, value: &Value) -> Option<SortValue> {
     let text = plain_text(value)?;
     match mapper.field_type() {
-        FieldType::Long
-        | FieldType::Integer
-        | FieldType::Short
-        | FieldType::Byte
-        | FieldType::UnsignedLong => match text.trim().parse::<i128>() {
-            Ok(number) => Some(SortValue::Whole(number)),
-            Err(_) => {
-                let number = text.trim().parse::<f64>().ok()?;
-                match number.fract() == 0.0 {
-                    true => Some(SortValue::Whole(number as i128)),
-                    false => Some(SortValue::Decimal(number)),
+        FieldType::Long | FieldType::Integer | FieldType::Short | FieldType::Byte | FieldType::UnsignedLong => {
+            match text.trim().parse::<i128>() {
+                Ok(number) => Some(SortValue::Whole(number)),
+                Err(_) => {
+                    let number = text.trim().parse::<f64>().ok()?;
+                    match number.fract() == 0.0 {
+                        true => Some(SortValue::Whole(number as i128)),
+                        false => Some(SortValue::Decimal(number)),
+                    }
                 }
             }
-        },
-        FieldType::Double | FieldType::HalfFloat => {
-            text.trim().parse().ok().map(SortValue::Decimal)
         }
-        FieldType::Float => text
-            .trim()
-            .parse::<f32>()
-            .ok()
-            .map(|number| SortValue::Decimal(f64::from(number))),
-        FieldType::Date => parse_date(mapper.format(), &text)
-            .ok()
-            .map(|milliseconds| SortValue::Whole(i128::from(milliseconds))),
+        FieldType::Double | FieldType::HalfFloat => text.trim().parse().ok().map(SortValue::Decimal),
+        FieldType::Float => text.trim().parse::<f32>().ok().map(|number| SortValue::Decimal(f64::from(number))),
+        FieldType::Date => {
+            parse_date(mapper.format(), &text).ok().map(|milliseconds| SortValue::Whole(i128::from(milliseconds)))
+        }
         _ => keyword_text(mapper, value).map(SortValue::Text),
     }
 }

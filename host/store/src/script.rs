@@ -57,9 +57,6 @@ impl Scripts {
 
 impl fmt::Debug for Scripts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_set()
-            .entries(self.functions.keys())
-            .finish()
+        formatter.debug_set().entries(self.functions.keys()).finish()
     }
 }

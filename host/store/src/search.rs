@@ -81,16 +81,9 @@ pub(crate) fn views(cluster: &mut Cluster, names: &[String], now: Duration) -> V
 pub(crate) fn count(views: &[View], query: &Query) -> (usize, u64) {
     let matching = |view: &View| match query {
         Query::All => view.documents.len(),
-        _ => view
-            .documents
-            .iter()
-            .filter(|document| query.matches(&view.mapping, document))
-            .count(),
+        _ => view.documents.iter().filter(|document| query.matches(&view.mapping, document)).count(),
     };
-    (
-        views.iter().map(matching).sum(),
-        views.iter().map(|view| view.shards).sum(),
-    )
+    (views.iter().map(matching).sum(), views.iter().map(|view| view.shards).sum())
 }
 
 impl Search {
@@ -127,15 +120,13 @@ impl Search {
                     }
                 }
                 "search_after" => search.search_after = value.as_array().cloned(),
-                "timeout" | "track_scores" | "stored_fields" | "docvalue_fields" | "fields"
-                | "explain" | "min_score" | "terminate_after" | "profile" | "stats" | "slice"
-                | "pit" | "highlight" | "aggs" | "aggregations" | "runtime_mappings"
-                | "indices_boost" | "collapse" | "ext" | "script_fields" | "post_filter" => {}
+                "timeout" | "track_scores" | "stored_fields" | "docvalue_fields" | "fields" | "explain"
+                | "min_score" | "terminate_after" | "profile" | "stats" | "slice" | "pit" | "highlight" | "aggs"
+                | "aggregations" | "runtime_mappings" | "indices_boost" | "collapse" | "ext" | "script_fields"
+                | "post_filter" => {}
                 other => {
                     let reason = format!("Unknown key for a START_OBJECT in [{other}].");
-                    return Err(EsError::new(400, "parsing_exception", reason)
-                        .with("line", 1)
-                        .with("col", 1));
+                    return Err(EsError::new(400, "parsing_exception", reason).with("line", 1).with("col", 1));
                 }
             }
         }
@@ -152,34 +143,20 @@ impl Search {
         if views.is_empty() {
             return Ok((SearchAnswer::new(0, 0, &self, Some(0.0), Vec::new()), None));
         }
-        if let Some(view) = views
-            .iter()
-            .find(|view| self.from + self.size > view.largest_window)
-        {
+        if let Some(view) = views.iter().find(|view| self.from + self.size > view.largest_window) {
             return Err(self.window_error(view, scroll.is_some()));
         }
         let mut hits = Vec::new();
         let mut total = 0;
         for view in views {
-            let keys = self
-                .sort
-                .iter()
-                .map(|key| key.resolve(view))
-                .collect::<Result<Vec<_>, EsError>>()?;
+            let keys = self.sort.iter().map(|key| key.resolve(view)).collect::<Result<Vec<_>, EsError>>()?;
             for (position, document) in view.documents.iter().enumerate() {
                 if !self.query.matches(&view.mapping, document) {
                     continue;
                 }
                 total += 1;
-                let sort: Vec<Value> = keys
-                    .iter()
-                    .map(|key| key.value(position, document))
-                    .collect();
-                hits.push(Hit {
-                    index: Arc::clone(&view.name),
-                    document: Arc::clone(document),
-                    sort,
-                });
+                let sort: Vec<Value> = keys.iter().map(|key| key.value(position, document)).collect();
+                hits.push(Hit { index: Arc::clone(&view.name), document: Arc::clone(document), sort });
             }
         }
         if !self.sort.is_empty() {
@@ -199,14 +176,7 @@ impl Search {
             search.track_total = None;
         }
         let answer = SearchAnswer::new(total, shards, &search, max_score, shown);
-        let scroll = scroll.map(|(now, keep)| Scroll {
-            expires_at: now + keep,
-            keep,
-            hits,
-            total,
-            shards,
-            search,
-        });
+        let scroll = scroll.map(|(now, keep)| Scroll { expires_at: now + keep, keep, hits, total, shards, search });
         Ok((answer, scroll))
     }
 
@@ -271,15 +241,9 @@ pub(crate) fn shown_source(document: &Document, wanted: &SourceFilter) -> Option
 }
 
 fn not_negative(name: &str, value: &Value) -> Result<u64, EsError> {
-    let number = value
-        .as_i64()
-        .or_else(|| value.as_str().and_then(|text| text.parse().ok()))
-        .unwrap_or(0);
-    u64::try_from(number).map_err(|_| {
-        EsError::illegal_argument(format!(
-            "[{name}] parameter cannot be negative, found [{number}]"
-        ))
-    })
+    let number = value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok())).unwrap_or(0);
+    u64::try_from(number)
+        .map_err(|_| EsError::illegal_argument(format!("[{name}] parameter cannot be negative, found [{number}]")))
 }
 
 /// The answer to a search.
@@ -326,13 +290,7 @@ struct ShownHit {
 }
 
 impl SearchAnswer {
-    fn new(
-        total: usize,
-        shards: u64,
-        search: &Search,
-        max_score: Option<f64>,
-        hits: Vec<ShownHit>,
-    ) -> SearchAnswer {
+    fn new(total: usize, shards: u64, search: &Search, max_score: Option<f64>, hits: Vec<ShownHit>) -> SearchAnswer {
         let total = total as u64;
         let total = match search.track_total {
             None => Some(json!({ "value": total, "relation": "eq" })),
@@ -345,11 +303,7 @@ impl SearchAnswer {
             took: 0,
             timed_out: false,
             shards: json!({ "total": shards, "successful": shards, "skipped": 0, "failed": 0 }),
-            hits: Hits {
-                total,
-                max_score,
-                hits,
-            },
+            hits: Hits { total, max_score, hits },
         }
     }
 }

@@ -96,11 +96,7 @@ impl Settings {
         flatten("", body, &mut flat);
         let mut named = BTreeMap::new();
         for (name, value) in flat {
-            let name = if name.starts_with("index.") {
-                name
-            } else {
-                format!("index.{name}")
-            };
+            let name = if name.starts_with("index.") { name } else { format!("index.{name}") };
             check(&name, value.as_deref())?;
             named.insert(name, value);
         }
@@ -124,9 +120,7 @@ impl Settings {
 
     /// Sets what has no value yet.
     pub(crate) fn set_default(&mut self, name: &str, value: impl Into<String>) {
-        self.values
-            .entry(name.into())
-            .or_insert_with(|| value.into());
+        self.values.entry(name.into()).or_insert_with(|| value.into());
     }
 
     /// The setting's text.
@@ -136,9 +130,7 @@ impl Settings {
 
     /// A whole number, or `otherwise`.
     pub(crate) fn number(&self, name: &str, otherwise: u64) -> u64 {
-        self.text(name)
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(otherwise)
+        self.text(name).and_then(|text| text.parse().ok()).unwrap_or(otherwise)
     }
 
     /// A length of time, or `otherwise`; negative ones are `None`.
@@ -151,8 +143,7 @@ impl Settings {
 
     /// How long the index remembers deletions.
     pub(crate) fn gc_deletes(&self) -> Duration {
-        self.duration("index.gc_deletes", Duration::from_secs(60))
-            .unwrap_or_default()
+        self.duration("index.gc_deletes", Duration::from_secs(60)).unwrap_or_default()
     }
 
     /// How long a write may wait until searches see it; `None` is for ever.
@@ -186,15 +177,10 @@ impl Settings {
 
 /// Changes that an index that is open does not take.
 pub(crate) fn fixed_settings(changes: &BTreeMap<String, Option<String>>) -> Vec<&str> {
-    let fixed = |name: &str| {
-        FIXED
-            .iter()
-            .any(|fixed| name == *fixed || fixed.ends_with('.') && name.starts_with(fixed))
-    };
+    let fixed =
+        |name: &str| FIXED.iter().any(|fixed| name == *fixed || fixed.ends_with('.') && name.starts_with(fixed));
     let names = changes.keys().map(String::as_str);
-    names
-        .filter(|name| fixed(name.trim_start_matches("index.")))
-        .collect()
+    names.filter(|name| fixed(name.trim_start_matches("index."))).collect()
 }
 
 /// Reads `30s`, `2h`, `500ms`, `-1` (nothing); the error is Elasticsearch's complaint.
@@ -205,9 +191,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Option<Duration>, &'static st
     if text == "0" {
         return Ok(Some(Duration::ZERO));
     }
-    let digits = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let nanoseconds: u64 = match unit.trim() {
         "nanos" => 1,
@@ -219,20 +203,13 @@ pub(crate) fn parse_duration(text: &str) -> Result<Option<Duration>, &'static st
         "d" => 86_400_000_000_000,
         _ => return Err("unit is missing or unrecognized"),
     };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "unit is missing or unrecognized")?;
-    Ok(Some(Duration::from_nanos(
-        number.saturating_mul(nanoseconds),
-    )))
+    let number: u64 = number.parse().map_err(|_| "unit is missing or unrecognized")?;
+    Ok(Some(Duration::from_nanos(number.saturating_mul(nanoseconds))))
 }
 
 fn check(name: &str, value: Option<&str>) -> Result<(), EsError> {
     let short = name.trim_start_matches("index.");
-    if !KNOWN
-        .iter()
-        .any(|known| short == *known || known.ends_with('.') && short.starts_with(known))
-    {
+    if !KNOWN.iter().any(|known| short == *known || known.ends_with('.') && short.starts_with(known)) {
         return Err(EsError::illegal_argument(format!(
             "unknown setting [{name}] please check that any required plugins are installed, or check the breaking \
              changes documentation for removed settings"
@@ -247,9 +224,9 @@ fn check(name: &str, value: Option<&str>) -> Result<(), EsError> {
                 Ok(_) => Err(EsError::illegal_argument(format!(
                     "Failed to parse value [{value}] for setting [{name}] must be >= {least}"
                 ))),
-                Err(_) => Err(EsError::illegal_argument(format!(
-                    "Failed to parse value [{value}] for setting [{name}]"
-                ))),
+                Err(_) => {
+                    Err(EsError::illegal_argument(format!("Failed to parse value [{value}] for setting [{name}]")))
+                }
             }
         }
         "refresh_interval" | "gc_deletes" => match parse_duration(value) {
@@ -266,11 +243,7 @@ fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, Option<Strin
     match value {
         Value::Object(object) => {
             for (name, value) in object {
-                let name = if prefix.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{prefix}.{name}")
-                };
+                let name = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
                 flatten(&name, value, into);
             }
         }
@@ -284,9 +257,7 @@ fn insert_nested(root: &mut Map<String, Value>, name: &str, value: &str) {
     match name.split_once('.') {
         None => drop(root.insert(name.into(), value.into())),
         Some((first, rest)) => {
-            let below = root
-                .entry(first)
-                .or_insert_with(|| Value::Object(Map::new()));
+            let below = root.entry(first).or_insert_with(|| Value::Object(Map::new()));
             match below {
                 Value::Object(below) => insert_nested(below, rest, value),
                 _ => drop(root.insert(name.into(), value.into())),

@@ -24,25 +24,14 @@ pub(crate) fn parse_sort(value: &Value) -> Vec<SortKey> {
         Value::Array(keys) => keys.iter().flat_map(parse_sort).collect(),
         Value::String(text) => {
             let (field, order) = text.rsplit_once(':').unwrap_or((text, "asc"));
-            vec![SortKey {
-                field: field.into(),
-                descending: order == "desc",
-                missing_first: false,
-            }]
+            vec![SortKey { field: field.into(), descending: order == "desc", missing_first: false }]
         }
         Value::Object(keys) => keys
             .iter()
             .map(|(field, options)| {
-                let order = options
-                    .as_str()
-                    .or_else(|| options.get("order").and_then(Value::as_str));
-                let missing_first =
-                    options.get("missing").and_then(Value::as_str) == Some("_first");
-                SortKey {
-                    field: field.clone(),
-                    descending: order == Some("desc"),
-                    missing_first,
-                }
+                let order = options.as_str().or_else(|| options.get("order").and_then(Value::as_str));
+                let missing_first = options.get("missing").and_then(Value::as_str) == Some("_first");
+                SortKey { field: field.clone(), descending: order == Some("desc"), missing_first }
             })
             .collect(),
         _ => Vec::new(),
@@ -59,10 +48,7 @@ impl SortKey {
     /// Finds the field in an index.
     pub(crate) fn resolve<'a>(&'a self, view: &'a View) -> Result<ResolvedKey<'a>, EsError> {
         if matches!(self.field.as_str(), "_doc" | "_score" | "_shard_doc") {
-            return Ok(ResolvedKey {
-                field: None,
-                key: self,
-            });
+            return Ok(ResolvedKey { field: None, key: self });
         }
         let Some((field, path)) = view.mapping.field(&self.field) else {
             let cause = EsError::new(
@@ -84,10 +70,7 @@ impl SortKey {
             ));
             return Err(shard_refused(&view.name, cause));
         }
-        Ok(ResolvedKey {
-            field: Some((field, path)),
-            key: self,
-        })
+        Ok(ResolvedKey { field: Some((field, path)), key: self })
     }
 }
 
@@ -99,25 +82,15 @@ impl ResolvedKey<'_> {
         };
         let mut found = Vec::new();
         values_at(document.tree(), path, &mut found);
-        let mut values: Vec<Value> = found
-            .iter()
-            .filter_map(|value| sort_value(field, value))
-            .map(sort_json)
-            .collect();
+        let mut values: Vec<Value> = found.iter().filter_map(|value| sort_value(field, value)).map(sort_json).collect();
         values.sort_by(|one, other| match (one, other) {
             (Value::String(one), Value::String(other)) => one.cmp(other),
             (one, other) => compare_numbers(one, other),
         });
-        let value = if self.key.descending {
-            values.pop()
-        } else {
-            values.into_iter().next()
-        };
+        let value = if self.key.descending { values.pop() } else { values.into_iter().next() };
         let first = self.key.missing_first != self.key.descending;
         value.unwrap_or_else(|| match field.field_type() {
-            FieldType::Keyword | FieldType::Ip | FieldType::Flattened | FieldType::Other(_) => {
-                Value::Null
-            }
+            FieldType::Keyword | FieldType::Ip | FieldType::Flattened | FieldType::Other(_) => Value::Null,
             FieldType::Double | FieldType::Float | FieldType::HalfFloat => {
                 if first {
                     "-Infinity".into()
@@ -138,9 +111,7 @@ impl ResolvedKey<'_> {
 
 fn sort_json(value: SortValue) -> Value {
     match value {
-        SortValue::Whole(number) => {
-            i64::try_from(number).map_or_else(|_| (number as f64).into(), Value::from)
-        }
+        SortValue::Whole(number) => i64::try_from(number).map_or_else(|_| (number as f64).into(), Value::from),
         SortValue::Decimal(number) => number.into(),
         SortValue::Text(text) => text.into(),
     }
@@ -171,11 +142,7 @@ pub(crate) fn compare(keys: &[SortKey], one: &[Value], other: &[Value]) -> Order
             (_, Value::Null) => return Ordering::Less,
             (one, other) => compare_numbers(one, other),
         };
-        let order = if key.descending {
-            order.reverse()
-        } else {
-            order
-        };
+        let order = if key.descending { order.reverse() } else { order };
         if order != Ordering::Equal {
             return order;
         }
@@ -185,21 +152,14 @@ pub(crate) fn compare(keys: &[SortKey], one: &[Value], other: &[Value]) -> Order
 
 /// `search_phase_execution_exception` in which the shard of `index` failed for this reason.
 fn shards_failed(index: &str, reason: &EsError) -> EsError {
-    let failed =
-        json!([{ "shard": 0, "index": index, "node": "embedded", "reason": reason.to_item() }]);
-    EsError::new(
-        reason.status,
-        "search_phase_execution_exception",
-        "all shards failed",
-    )
-    .with("phase", "query")
-    .with("grouped", true)
-    .with("failed_shards", failed)
+    let failed = json!([{ "shard": 0, "index": index, "node": "embedded", "reason": reason.to_item() }]);
+    EsError::new(reason.status, "search_phase_execution_exception", "all shards failed")
+        .with("phase", "query")
+        .with("grouped", true)
+        .with("failed_shards", failed)
 }
 
 /// The same for a reason that Elasticsearch wraps in itself.
 pub(crate) fn shard_refused(index: &str, reason: EsError) -> EsError {
-    shards_failed(index, &reason)
-        .with_root(reason.clone())
-        .caused_by(reason.clone().caused_by(reason))
+    shards_failed(index, &reason).with_root(reason.clone()).caused_by(reason.clone().caused_by(reason))
 }

@@ -88,33 +88,18 @@ impl Store {
     /// The document as it is now, whether or not searches see it yet. `index` may be an alias.
     pub fn get(&self, index: &str, id: &str) -> Option<StoredDocument> {
         let cluster = self.shared.cluster();
-        cluster
-            .single(index)
-            .ok()?
-            .get(id)
-            .map(|document| StoredDocument::of(document))
+        cluster.single(index).ok()?.get(id).map(|document| StoredDocument::of(document))
     }
 
     /// The number of documents of an index as it is now; 0 where there is none.
     pub fn count(&self, index: &str) -> usize {
-        self.shared
-            .cluster()
-            .single(index)
-            .map_or(0, |index| index.live())
+        self.shared.cluster().single(index).map_or(0, |index| index.live())
     }
 
     /// Every document of an index as it is now, ordered by id (by its bytes).
     pub fn documents(&self, index: &str) -> Vec<StoredDocument> {
-        let documents = self
-            .shared
-            .cluster()
-            .single(index)
-            .map(|index| index.documents())
-            .unwrap_or_default();
-        documents
-            .iter()
-            .map(|document| StoredDocument::of(document))
-            .collect()
+        let documents = self.shared.cluster().single(index).map(|index| index.documents()).unwrap_or_default();
+        documents.iter().map(|document| StoredDocument::of(document)).collect()
     }
 
     /// The names of all indices, ordered.
@@ -124,15 +109,8 @@ impl Store {
 
     /// Registers the native twin of a stored script. The script has to be stored as well (`PUT /_scripts/{id}`), as in
     /// the real server; its text is kept and never run.
-    pub fn register_script(
-        &self,
-        id: &str,
-        function: impl Fn(&mut ScriptContext<'_>) + Send + Sync + 'static,
-    ) {
-        self.shared
-            .cluster()
-            .scripts
-            .register(id, Arc::new(function));
+    pub fn register_script(&self, id: &str, function: impl Fn(&mut ScriptContext<'_>) + Send + Sync + 'static) {
+        self.shared.cluster().scripts.register(id, Arc::new(function));
     }
 
     /// Adds a fault. Rules are asked in the order in which they came; the first that strikes is the one.
@@ -229,20 +207,13 @@ impl StoreBuilder {
             .build()?;
         let (stop, stopped) = watch::channel(false);
         let served = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("rowmill-store".into())
-            .spawn(move || {
-                if let Err(error) = runtime.block_on(http::serve(listener, served, stopped)) {
-                    tracing::error!(%error, "the embedded store has stopped serving");
-                }
-                runtime.shutdown_timeout(Duration::from_secs(1));
-            })?;
-        Ok(StoreHandle {
-            store: Store { shared },
-            address,
-            stop,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("rowmill-store".into()).spawn(move || {
+            if let Err(error) = runtime.block_on(http::serve(listener, served, stopped)) {
+                tracing::error!(%error, "the embedded store has stopped serving");
+            }
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        })?;
+        Ok(StoreHandle { store: Store { shared }, address, stop, thread: Some(thread) })
     }
 }
 

@@ -26,8 +26,7 @@ pub(crate) struct Template {
 impl Template {
     /// Reads the body of `PUT /_index_template/{name}`.
     pub(crate) fn parse(text: &str) -> Result<Template, EsError> {
-        let body: Value =
-            serde_json::from_str(text).map_err(|error| EsError::malformed_body(&error))?;
+        let body: Value = serde_json::from_str(text).map_err(|error| EsError::malformed_body(&error))?;
         let known = [
             "index_patterns",
             "priority",
@@ -52,11 +51,7 @@ impl Template {
             cursor.skip(&event);
         }
         let patterns = match body.get("index_patterns") {
-            Some(Value::Array(patterns)) => patterns
-                .iter()
-                .filter_map(Value::as_str)
-                .map(Into::into)
-                .collect(),
+            Some(Value::Array(patterns)) => patterns.iter().filter_map(Value::as_str).map(Into::into).collect(),
             Some(Value::String(pattern)) => vec![pattern.clone()],
             _ => return Err(EsError::illegal_argument("Required [index_patterns]")),
         };
@@ -65,20 +60,12 @@ impl Template {
             Some(Value::Object(aliases)) => aliases.clone().into_iter().collect(),
             _ => BTreeMap::new(),
         };
-        let shown = ["version", "_meta"]
-            .iter()
-            .filter_map(|name| Some(((*name).into(), body.get(*name)?.clone())));
+        let shown = ["version", "_meta"].iter().filter_map(|name| Some(((*name).into(), body.get(*name)?.clone())));
         Ok(Template {
             patterns,
             priority: body.get("priority").and_then(Value::as_i64).unwrap_or(0),
-            settings: part("settings")
-                .map(Settings::parse)
-                .transpose()?
-                .unwrap_or_default(),
-            mapping: part("mappings")
-                .map(Mapping::parse)
-                .transpose()?
-                .unwrap_or_default(),
+            settings: part("settings").map(Settings::parse).transpose()?.unwrap_or_default(),
+            mapping: part("mappings").map(Mapping::parse).transpose()?.unwrap_or_default(),
             aliases,
             has_template: body.get("template").is_some(),
             has_priority: body.get("priority").is_some(),
@@ -88,24 +75,16 @@ impl Template {
 
     /// Whether the template is for an index of this name.
     pub(crate) fn fits(&self, name: &str) -> bool {
-        self.patterns
-            .iter()
-            .any(|pattern| wildcard_matches(pattern, name))
+        self.patterns.iter().any(|pattern| wildcard_matches(pattern, name))
     }
 
     /// Refuses a template beside which another of the same priority would fit the same names.
-    pub(crate) fn check_against(
-        &self,
-        name: &str,
-        others: &BTreeMap<String, Template>,
-    ) -> Result<(), EsError> {
+    pub(crate) fn check_against(&self, name: &str, others: &BTreeMap<String, Template>) -> Result<(), EsError> {
         let clashes: Vec<(&String, &Template)> = others
             .iter()
             .filter(|(other, template)| {
-                let mut pairs = self
-                    .patterns
-                    .iter()
-                    .flat_map(|one| template.patterns.iter().map(move |two| (one, two)));
+                let mut pairs =
+                    self.patterns.iter().flat_map(|one| template.patterns.iter().map(move |two| (one, two)));
                 *other != name
                     && template.priority == self.priority
                     && pairs.any(|(one, two)| patterns_overlap(one, two))
@@ -115,10 +94,8 @@ impl Template {
             return Ok(());
         }
         let names: Vec<&str> = clashes.iter().map(|(name, _)| name.as_str()).collect();
-        let patterns: Vec<String> = clashes
-            .iter()
-            .map(|(name, template)| format!("{name} => [{}]", template.patterns.join(", ")))
-            .collect();
+        let patterns: Vec<String> =
+            clashes.iter().map(|(name, template)| format!("{name} => [{}]", template.patterns.join(", "))).collect();
         Err(EsError::illegal_argument(format!(
             "index template [{name}] has index patterns [{}] matching patterns from existing templates [{}] with patterns \
              ({}) that have the same priority [{}], multiple index templates may not match during index creation, please \
@@ -142,17 +119,11 @@ impl Template {
                 inner.insert("settings".into(), settings.to_json(false, |_| true));
             }
             let mapping = self.mapping.to_json();
-            if mapping
-                .as_object()
-                .is_some_and(|mapping| !mapping.is_empty())
-            {
+            if mapping.as_object().is_some_and(|mapping| !mapping.is_empty()) {
                 inner.insert("mappings".into(), mapping);
             }
             if !self.aliases.is_empty() {
-                inner.insert(
-                    "aliases".into(),
-                    Value::Object(self.aliases.clone().into_iter().collect()),
-                );
+                inner.insert("aliases".into(), Value::Object(self.aliases.clone().into_iter().collect()));
             }
             shown.insert("template".into(), Value::Object(inner));
         }

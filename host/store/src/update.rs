@@ -47,16 +47,12 @@ pub(crate) struct UpdateTarget<'a> {
 impl UpdateBody {
     /// Reads the body of an update.
     pub(crate) fn parse(text: &str) -> Result<UpdateBody, EsError> {
-        let body: Value =
-            serde_json::from_str(text).map_err(|error| EsError::malformed_body(&error))?;
+        let body: Value = serde_json::from_str(text).map_err(|error| EsError::malformed_body(&error))?;
         let mut update = UpdateBody::default();
         let mut cursor = Cursor::new(text);
         let first = cursor.next();
         let Value::Object(mut body) = body else {
-            let reason = format!(
-                "[1:1] [UpdateRequest] Expected START_OBJECT but was: {}",
-                token_name(&first)
-            );
+            let reason = format!("[1:1] [UpdateRequest] Expected START_OBJECT but was: {}", token_name(&first));
             return Err(EsError::new(400, "x_content_parse_exception", reason));
         };
         while let Event::Key(name) = cursor.next() {
@@ -80,30 +76,17 @@ impl UpdateBody {
                 ("doc", Value::Object(doc)) => update.doc = Some(doc),
                 ("upsert", Value::Object(upsert)) => update.upsert = Some(upsert),
                 ("script", Value::Object(script)) => update.script = Some(parse_script(script)),
-                ("script", Value::String(_)) => {
-                    update.script = Some(Script {
-                        id: None,
-                        params: Value::Null,
-                    })
-                }
+                ("script", Value::String(_)) => update.script = Some(Script { id: None, params: Value::Null }),
                 ("doc_as_upsert", Value::Bool(flag)) => update.doc_as_upsert = flag,
                 ("scripted_upsert", Value::Bool(flag)) => update.scripted_upsert = flag,
                 ("detect_noop", Value::Bool(flag)) => update.keep_noop = !flag,
                 ("_source" | "if_seq_no" | "if_primary_term", _) => {}
-                (
-                    "doc" | "upsert" | "script" | "doc_as_upsert" | "scripted_upsert"
-                    | "detect_noop",
-                    _,
-                ) => return Err(unfit()),
+                ("doc" | "upsert" | "script" | "doc_as_upsert" | "scripted_upsert" | "detect_noop", _) => {
+                    return Err(unfit());
+                }
                 (other, _) => {
-                    let hint = if other.starts_with("doc") {
-                        " did you mean [doc]?"
-                    } else {
-                        ""
-                    };
-                    let reason = format!(
-                        "[{name_line}:{name_column}] [UpdateRequest] unknown field [{other}]{hint}"
-                    );
+                    let hint = if other.starts_with("doc") { " did you mean [doc]?" } else { "" };
+                    let reason = format!("[{name_line}:{name_column}] [UpdateRequest] unknown field [{other}]{hint}");
                     return Err(EsError::new(400, "x_content_parse_exception", reason));
                 }
             }
@@ -129,12 +112,7 @@ fn parse_script(mut script: Map<String, Value>) -> Script {
         Some(Value::String(id)) => Some(id),
         _ => None,
     };
-    Script {
-        id,
-        params: script
-            .remove("params")
-            .unwrap_or_else(|| Value::Object(Map::new())),
-    }
+    Script { id, params: script.remove("params").unwrap_or_else(|| Value::Object(Map::new())) }
 }
 
 /// Applies an update to its document.
@@ -146,11 +124,9 @@ pub(crate) fn update(
     now: Duration,
 ) -> Result<Written, EsError> {
     let existing = index.get(target.id).cloned();
-    if let (Some(document), Some(seq_no), Some(term)) = (
-        &existing,
-        target.guard.if_seq_no,
-        target.guard.if_primary_term,
-    ) && (document.seq_no != seq_no || term != PRIMARY_TERM)
+    if let (Some(document), Some(seq_no), Some(term)) =
+        (&existing, target.guard.if_seq_no, target.guard.if_primary_term)
+        && (document.seq_no != seq_no || term != PRIMARY_TERM)
     {
         return Err(index.conflict(
             target.id,
@@ -174,9 +150,7 @@ pub(crate) fn update(
         shards: (1 + index.settings.replicas(), 1),
     };
     let Ok(Value::Object(mut source)) = serde_json::from_str::<Value>(document.source.get()) else {
-        return Err(EsError::illegal_argument(
-            "the document cannot be read as an object",
-        ));
+        return Err(EsError::illegal_argument("the document cannot be read as an object"));
     };
     source.values_mut().for_each(as_java_holds_it);
     let routing = target.routing.or(document.routing.as_deref());
@@ -186,15 +160,7 @@ pub(crate) fn update(
             ScriptOp::None => Ok(noop(index)),
             ScriptOp::Delete => {
                 let guard = Guard::default();
-                index.write(
-                    &Write {
-                        kind: WriteKind::Delete,
-                        id: target.id,
-                        routing,
-                        guard,
-                    },
-                    now,
-                )
+                index.write(&Write { kind: WriteKind::Delete, id: target.id, routing, guard }, now)
             }
         };
     }
@@ -212,17 +178,9 @@ fn insert(
     scripts: ScriptBook<'_>,
     now: Duration,
 ) -> Result<Written, EsError> {
-    let upsert = if body.doc_as_upsert {
-        body.doc.as_ref()
-    } else {
-        body.upsert.as_ref()
-    };
+    let upsert = if body.doc_as_upsert { body.doc.as_ref() } else { body.upsert.as_ref() };
     let Some(mut source) = upsert.cloned() else {
-        let missing = EsError::new(
-            404,
-            "document_missing_exception",
-            format!("[{}]: document missing", target.id),
-        );
+        let missing = EsError::new(404, "document_missing_exception", format!("[{}]: document missing", target.id));
         return Err(index.located(missing));
     };
     if let (Some(script), true) = (&body.script, body.scripted_upsert)
@@ -230,15 +188,7 @@ fn insert(
     {
         let shards = (1 + index.settings.replicas(), 1);
         let (index, id) = (index.name.clone(), target.id.into());
-        return Ok(Written {
-            index,
-            id,
-            version: -1,
-            result: "noop",
-            seq_no: None,
-            status: 200,
-            shards,
-        });
+        return Ok(Written { index, id, version: -1, result: "noop", seq_no: None, status: 200, shards });
     }
     write_source(index, target.id, target.routing, source, now)
 }
@@ -253,17 +203,11 @@ fn run(
 ) -> Result<ScriptOp, EsError> {
     let failed = |cause| EsError::illegal_argument("failed to execute script").caused_by(cause);
     let Some(script_id) = &script.id else {
-        return Err(failed(EsError::illegal_argument(
-            "the embedded store runs stored scripts only",
-        )));
+        return Err(failed(EsError::illegal_argument("the embedded store runs stored scripts only")));
     };
     if !scripts.stored.contains_key(script_id) {
         let reason = format!("unable to find script [{script_id}] in cluster state");
-        return Err(failed(EsError::new(
-            404,
-            "resource_not_found_exception",
-            reason,
-        )));
+        return Err(failed(EsError::new(404, "resource_not_found_exception", reason)));
     }
     let Some(function) = scripts.native.function(script_id) else {
         let reason = format!("the embedded store has no native function for script [{script_id}]");
@@ -283,9 +227,7 @@ fn run(
         None => Ok(context.op),
         Some(reason) => {
             let cause = EsError::illegal_argument(reason);
-            Err(failed(
-                EsError::new(400, "script_exception", "runtime error").caused_by(cause),
-            ))
+            Err(failed(EsError::new(400, "script_exception", "runtime error").caused_by(cause)))
         }
     }
 }
@@ -301,15 +243,7 @@ fn write_source(
         as_java_holds_it(value);
     }
     let bytes = serde_json::to_vec(&source).unwrap_or_default();
-    index.write(
-        &Write {
-            kind: WriteKind::Index(&bytes),
-            id,
-            routing,
-            guard: Guard::default(),
-        },
-        now,
-    )
+    index.write(&Write { kind: WriteKind::Index(&bytes), id, routing, guard: Guard::default() }, now)
 }
 
 /// Lays `from` over `into`, objects member by member; tells whether anything changed.

@@ -39,14 +39,8 @@ fn delete(id: &str, version: i64) -> [Value; 1] {
 
 #[track_caller]
 fn statuses(answer: &Value) -> Vec<u64> {
-    let items = answer["items"]
-        .as_array()
-        .unwrap_or_else(|| panic!("no items in {answer}"));
-    let status = |item: &Value| {
-        item.as_object().unwrap().values().next().unwrap()["status"]
-            .as_u64()
-            .unwrap()
-    };
+    let items = answer["items"].as_array().unwrap_or_else(|| panic!("no items in {answer}"));
+    let status = |item: &Value| item.as_object().unwrap().values().next().unwrap()["status"].as_u64().unwrap();
     items.iter().map(status).collect()
 }
 
@@ -54,22 +48,13 @@ fn statuses(answer: &Value) -> Vec<u64> {
 fn a_tombstone_is_forgotten_after_gc_deletes() {
     let clock = Clock::manual();
     let store = Store::builder().clock(clock.clone()).start().unwrap();
-    call(
-        &store.url(),
-        "PUT",
-        "/a",
-        r#"{"settings":{"gc_deletes":"10m"}}"#,
-    );
+    call(&store.url(), "PUT", "/a", r#"{"settings":{"gc_deletes":"10m"}}"#);
     assert_eq!(statuses(&bulk(&store, &delete("1", 8))), [404]);
     clock.advance(Duration::from_secs(600));
     call(&store.url(), "POST", "/a/_refresh", "");
     assert_eq!(statuses(&bulk(&store, &index("1", 7))), [409]);
     clock.advance(Duration::from_secs(1));
-    assert_eq!(
-        statuses(&bulk(&store, &index("1", 7))),
-        [201],
-        "also without a refresh in between"
-    );
+    assert_eq!(statuses(&bulk(&store, &index("1", 7))), [201], "also without a refresh in between");
     assert_eq!(statuses(&bulk(&store, &delete("1", 8))), [200]);
     clock.advance(Duration::from_secs(601));
     call(&store.url(), "POST", "/a/_refresh", "");
@@ -80,21 +65,12 @@ fn a_tombstone_is_forgotten_after_gc_deletes() {
 fn writes_are_searchable_after_the_refresh_interval() {
     let clock = Clock::manual();
     let store = Store::builder().clock(clock.clone()).start().unwrap();
-    let count = || {
-        call(&store.url(), "GET", "/a/_count", "").json()["count"]
-            .as_u64()
-            .unwrap()
-    };
+    let count = || call(&store.url(), "GET", "/a/_count", "").json()["count"].as_u64().unwrap();
     bulk(&store, &index("1", 1));
     assert_eq!((count(), store.count("a")), (0, 1));
     clock.advance(Duration::from_secs(1));
     assert_eq!(count(), 1);
-    call(
-        &store.url(),
-        "PUT",
-        "/a/_settings",
-        r#"{"refresh_interval":"-1"}"#,
-    );
+    call(&store.url(), "PUT", "/a/_settings", r#"{"refresh_interval":"-1"}"#);
     bulk(&store, &index("2", 1));
     clock.advance(Duration::from_secs(3600));
     assert_eq!(count(), 1, "never by itself");
@@ -107,45 +83,22 @@ fn a_scroll_expires() {
     let clock = Clock::manual();
     let store = Store::builder().clock(clock.clone()).start().unwrap();
     bulk(&store, &index("1", 1));
-    let first = call(
-        &store.url(),
-        "POST",
-        "/a/_search?scroll=1m",
-        r#"{"size":1}"#,
-    )
-    .json();
+    let first = call(&store.url(), "POST", "/a/_search?scroll=1m", r#"{"size":1}"#).json();
     let next = json!({"scroll": "1m", "scroll_id": first["_scroll_id"]}).to_string();
-    assert_eq!(
-        call(&store.url(), "POST", "/_search/scroll", &next).status,
-        200
-    );
+    assert_eq!(call(&store.url(), "POST", "/_search/scroll", &next).status, 200);
     clock.advance(Duration::from_secs(61));
-    assert_eq!(
-        call(&store.url(), "POST", "/_search/scroll", &next).status,
-        404
-    );
+    assert_eq!(call(&store.url(), "POST", "/_search/scroll", &next).status, 404);
 }
 
 #[test]
 fn single_items_fail_and_their_neighbours_do_not() {
     let store = start();
-    store.inject(
-        FaultRule::item(FaultEffect::TooManyRequests)
-            .times(2)
-            .when(|target| target.id == Some("2")),
-    );
-    store.inject(
-        FaultRule::item(FaultEffect::Unavailable)
-            .times(1)
-            .on_index("a"),
-    );
+    store.inject(FaultRule::item(FaultEffect::TooManyRequests).times(2).when(|target| target.id == Some("2")));
+    store.inject(FaultRule::item(FaultEffect::Unavailable).times(1).on_index("a"));
     let lines = [index("1", 1), index("2", 1), index("3", 1)].concat();
     let answer = bulk(&store, &lines);
     assert_eq!(statuses(&answer), [503, 429, 201]);
-    assert_eq!(
-        answer["items"][1]["index"]["error"]["type"],
-        "es_rejected_execution_exception"
-    );
+    assert_eq!(answer["items"][1]["index"]["error"]["type"], "es_rejected_execution_exception");
     assert_eq!(statuses(&bulk(&store, &lines)), [201, 429, 409]);
     assert_eq!(statuses(&bulk(&store, &lines)), [409, 201, 409]);
     assert_eq!(store.counters().faults, 3);
@@ -160,10 +113,7 @@ fn whole_requests_fail_as_often_as_wanted() {
         (FaultEffect::TooLarge, 413),
         (FaultEffect::Unauthorized, 401),
         (FaultEffect::Forbidden, 403),
-        (
-            FaultEffect::Error(500, "exception", "a wheel came off".into()),
-            500,
-        ),
+        (FaultEffect::Error(500, "exception", "a wheel came off".into()), 500),
     ] {
         store.inject(FaultRule::request(effect).after(1).times(1));
         let send = || call(&store.url(), "POST", "/_bulk", &body(&index("1", 1))).status;
@@ -171,11 +121,7 @@ fn whole_requests_fail_as_often_as_wanted() {
         store.clear_faults();
     }
     store.inject(FaultRule::request(FaultEffect::Unavailable));
-    assert_eq!(
-        call(&store.url(), "GET", "/", "").status,
-        200,
-        "only bulk requests, unless told otherwise"
-    );
+    assert_eq!(call(&store.url(), "GET", "/", "").status, 200, "only bulk requests, unless told otherwise");
     store.inject(FaultRule::request(FaultEffect::Forbidden).on_any_request());
     assert_eq!(call(&store.url(), "GET", "/", "").status, 403);
 }
@@ -183,15 +129,7 @@ fn whole_requests_fail_as_often_as_wanted() {
 #[test]
 fn connections_are_reset_before_or_after_the_work() {
     let store = start();
-    let send = |id: &str| {
-        send(
-            &store.url(),
-            "POST",
-            "/_bulk",
-            &[],
-            body(&index(id, 1)).as_bytes(),
-        )
-    };
+    let send = |id: &str| send(&store.url(), "POST", "/_bulk", &[], body(&index(id, 1)).as_bytes());
     store.inject(FaultRule::request(FaultEffect::ResetBefore).times(1));
     assert_eq!(send("1").unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert!(store.get("a", "1").is_none());
@@ -213,28 +151,15 @@ fn a_request_is_delayed() {
 #[test]
 fn bodies_over_the_limit_are_refused_packed_or_not() {
     let store = Store::builder().max_content_length(1000).start().unwrap();
-    let large = body(&[
-        json!({"index": {"_index": "a"}}),
-        json!({"x": "y".repeat(1000)}),
-    ]);
+    let large = body(&[json!({"index": {"_index": "a"}}), json!({"x": "y".repeat(1000)})]);
     assert_eq!(call(&store.url(), "POST", "/_bulk", &large).status, 413);
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
     packed.write_all(large.as_bytes()).unwrap();
     let packed = packed.finish().unwrap();
     assert!(packed.len() < 1000);
     let gzip = [("content-encoding", "gzip")];
-    assert_eq!(
-        send(&store.url(), "POST", "/_bulk", &gzip, &packed)
-            .unwrap()
-            .status,
-        413
-    );
-    assert_eq!(
-        send(&store.url(), "POST", "/_bulk", &gzip, b"not gzip")
-            .unwrap()
-            .status,
-        400
-    );
+    assert_eq!(send(&store.url(), "POST", "/_bulk", &gzip, &packed).unwrap().status, 413);
+    assert_eq!(send(&store.url(), "POST", "/_bulk", &gzip, b"not gzip").unwrap().status, 400);
     assert_eq!(store.count("a"), 0);
 }
 
@@ -245,10 +170,7 @@ fn indices_are_not_made_where_that_is_off() {
     assert_eq!(statuses(&answer), [404]);
     let error = &answer["items"][0]["index"]["error"];
     assert_eq!(error["type"], "index_not_found_exception");
-    assert_eq!(
-        error["reason"],
-        "no such index [a] and [action.auto_create_index] is [false]"
-    );
+    assert_eq!(error["reason"], "no such index [a] and [action.auto_create_index] is [false]");
     call(&store.url(), "PUT", "/a", "");
     assert_eq!(statuses(&bulk(&store, &index("1", 1))), [201]);
 }
@@ -261,21 +183,14 @@ fn a_stored_script_runs_its_native_twin() {
     store.register_script("add", move |context| {
         counted.fetch_add(1, Ordering::Relaxed);
         assert_eq!((context.index, context.id), ("a", "1"));
-        let sum = context.source.get("n").and_then(Value::as_i64).unwrap_or(0)
-            + context.params["by"].as_i64().unwrap_or(0);
+        let sum =
+            context.source.get("n").and_then(Value::as_i64).unwrap_or(0) + context.params["by"].as_i64().unwrap_or(0);
         context.source.insert("n".into(), sum.into());
-        context.op = if sum > 10 {
-            ScriptOp::Delete
-        } else {
-            ScriptOp::Index
-        };
+        context.op = if sum > 10 { ScriptOp::Delete } else { ScriptOp::Index };
     });
     let add = || {
         let script = json!({"script": {"id": "add", "params": {"by": 6}}, "upsert": {}, "scripted_upsert": true});
-        statuses(&bulk(
-            &store,
-            &[json!({"update": {"_index": "a", "_id": "1"}}), script],
-        ))
+        statuses(&bulk(&store, &[json!({"update": {"_index": "a", "_id": "1"}}), script]))
     };
     assert_eq!(add(), [400], "it has to be stored too");
     call(
@@ -294,42 +209,17 @@ fn a_stored_script_runs_its_native_twin() {
 #[test]
 fn sources_keep_their_bytes_and_documents_their_order() {
     let store = start();
-    let source =
-        r#"{"n":  123456789012345678901234567890.123456789012345678901234567890,"u":"\u00e4\/"}"#;
-    call(
-        &store.url(),
-        "PUT",
-        "/a",
-        r#"{"mappings":{"properties":{"n":{"type":"keyword"}}}}"#,
-    );
+    let source = r#"{"n":  123456789012345678901234567890.123456789012345678901234567890,"u":"\u00e4\/"}"#;
+    call(&store.url(), "PUT", "/a", r#"{"mappings":{"properties":{"n":{"type":"keyword"}}}}"#);
     call(&store.url(), "PUT", "/a/_doc/2?routing=r", source);
     call(&store.url(), "PUT", "/a/_doc/10", "{}");
     let documents = store.documents("a");
-    assert_eq!(
-        documents
-            .iter()
-            .map(|document| document.id.as_str())
-            .collect::<Vec<_>>(),
-        ["10", "2"]
-    );
-    assert_eq!(
-        (
-            documents[1].source.as_str(),
-            documents[1].routing.as_deref()
-        ),
-        (source, Some("r"))
-    );
+    assert_eq!(documents.iter().map(|document| document.id.as_str()).collect::<Vec<_>>(), ["10", "2"]);
+    assert_eq!((documents[1].source.as_str(), documents[1].routing.as_deref()), (source, Some("r")));
     assert_eq!(call(&store.url(), "GET", "/a/_source/2", "").text(), source);
-    assert!(
-        call(&store.url(), "GET", "/a/_search?refresh", "").status == 400,
-        "no such parameter there"
-    );
+    assert!(call(&store.url(), "GET", "/a/_search?refresh", "").status == 400, "no such parameter there");
     call(&store.url(), "POST", "/a/_refresh", "");
-    assert!(
-        call(&store.url(), "GET", "/a/_search", "")
-            .text()
-            .contains(source)
-    );
+    assert!(call(&store.url(), "GET", "/a/_search", "").text().contains(source));
     assert_eq!(store.indices(), ["a"]);
     store.clear();
     assert_eq!((store.indices().len(), store.count("a")), (0, 0));
@@ -368,38 +258,19 @@ fn nonsense_is_answered_and_never_ends_the_server() {
         "/_search/scroll",
         "/a/_settings",
     ] {
-        for body in bodies
-            .into_iter()
-            .chain([deep.as_bytes(), deep_objects.as_bytes()])
-        {
+        for body in bodies.into_iter().chain([deep.as_bytes(), deep_objects.as_bytes()]) {
             for method in ["POST", "PUT"] {
                 let answer = send(&store.url(), method, path, &[], body).unwrap();
-                assert!(
-                    (200..500).contains(&answer.status),
-                    "{method} {path}: {} {}",
-                    answer.status,
-                    answer.text()
-                );
+                assert!((200..500).contains(&answer.status), "{method} {path}: {} {}", answer.status, answer.text());
             }
         }
     }
     for source in [&deep, &deep_objects] {
         let lines = format!("{{\"index\":{{\"_index\":\"a\",\"_id\":\"d\"}}}}\n{source}\n");
-        assert_eq!(
-            statuses(&call(&store.url(), "POST", "/_bulk", &lines).json()),
-            [400]
-        );
+        assert_eq!(statuses(&call(&store.url(), "POST", "/_bulk", &lines).json()), [400]);
     }
-    for path in [
-        "/%",
-        "/%zz",
-        "/a/_doc/%ff",
-        "/a/_doc/",
-        "/a//_doc//1",
-        "/?=&&=",
-        "/_search?size=x",
-        "/*/_search?q=x",
-    ] {
+    for path in ["/%", "/%zz", "/a/_doc/%ff", "/a/_doc/", "/a//_doc//1", "/?=&&=", "/_search?size=x", "/*/_search?q=x"]
+    {
         send(&store.url(), "GET", path, &[], b"").unwrap();
     }
     assert_eq!(call(&store.url(), "GET", "/", "").status, 200);
@@ -411,10 +282,7 @@ fn it_counts_stops_and_leaves_its_contents_readable() {
     let url = store.url();
     bulk(&store, &[index("1", 1), index("2", 1)].concat());
     let counters = store.counters();
-    assert_eq!(
-        (counters.requests, counters.bulk_requests, counters.items),
-        (1, 1, 2)
-    );
+    assert_eq!((counters.requests, counters.bulk_requests, counters.items), (1, 1, 2));
     assert!(counters.bytes > 100);
     let contents = store.store();
     store.shutdown();
@@ -431,24 +299,15 @@ fn many_clients_write_at_once() {
             let url = &url;
             scope.spawn(move || {
                 for round in 1..=20 {
-                    let lines: Vec<Value> = (0..50)
-                        .flat_map(|id| index(&id.to_string(), client * 100 + round))
-                        .collect();
+                    let lines: Vec<Value> =
+                        (0..50).flat_map(|id| index(&id.to_string(), client * 100 + round)).collect();
                     let answer = call(url, "POST", "/_bulk", &body(&lines)).json();
-                    assert!(
-                        statuses(&answer)
-                            .iter()
-                            .all(|status| matches!(status, 200 | 201 | 409))
-                    );
+                    assert!(statuses(&answer).iter().all(|status| matches!(status, 200 | 201 | 409)));
                 }
             });
         }
     });
     let documents = store.documents("a");
     assert_eq!(documents.len(), 50);
-    assert!(
-        documents
-            .iter()
-            .all(|document| document.version == 720 && document.source == r#"{"v":720}"#)
-    );
+    assert!(documents.iter().all(|document| document.version == 720 && document.source == r#"{"v":720}"#));
 }

@@ -45,11 +45,7 @@ fn merge_twin(context: &mut ScriptContext<'_>) {
         return;
     }
     let version = context.params["version"].as_i64().unwrap_or(0);
-    let seen = context
-        .source
-        .get("_v")
-        .and_then(Value::as_i64)
-        .unwrap_or(-1);
+    let seen = context.source.get("_v").and_then(Value::as_i64).unwrap_or(-1);
     if flag("skip") || seen >= version {
         context.op = ScriptOp::None;
         return;
@@ -61,10 +57,7 @@ fn merge_twin(context: &mut ScriptContext<'_>) {
 }
 
 fn fail_twin(context: &mut ScriptContext<'_>) {
-    context.failure = Some(format!(
-        "no {}",
-        context.params["what"].as_str().unwrap_or_default()
-    ));
+    context.failure = Some(format!("no {}", context.params["what"].as_str().unwrap_or_default()));
 }
 
 struct Scenario {
@@ -82,16 +75,11 @@ struct Step {
 
 impl Step {
     fn word(&self, name: &str) -> Option<&str> {
-        self.words
-            .iter()
-            .find_map(|word| word.strip_prefix(name))
-            .map(str::trim)
+        self.words.iter().find_map(|word| word.strip_prefix(name)).map(str::trim)
     }
 
     fn paths(&self, name: &str) -> Vec<&str> {
-        self.word(name)
-            .map(|paths| paths.split(',').map(str::trim).collect())
-            .unwrap_or_default()
+        self.word(name).map(|paths| paths.split(',').map(str::trim).collect()).unwrap_or_default()
     }
 }
 
@@ -100,14 +88,8 @@ fn folder() -> PathBuf {
 }
 
 fn scenarios() -> Vec<Scenario> {
-    let mut files: Vec<PathBuf> = fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.retain(|file| {
-        file.extension()
-            .is_some_and(|extension| extension == "scenario")
-    });
+    let mut files: Vec<PathBuf> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "scenario"));
     files.sort();
     let mut scenarios = Vec::new();
     for file in files {
@@ -115,23 +97,11 @@ fn scenarios() -> Vec<Scenario> {
         let file = file.file_stem().unwrap().to_string_lossy().into_owned();
         for part in format!("\n{text}").split("\n## ").skip(1) {
             let (name, rest) = part.split_once('\n').unwrap();
-            let steps = rest
-                .split("\n\n")
-                .filter(|block| !block.trim().is_empty())
-                .map(step)
-                .collect();
-            scenarios.push(Scenario {
-                file: file.clone(),
-                name: name.into(),
-                steps,
-            });
+            let steps = rest.split("\n\n").filter(|block| !block.trim().is_empty()).map(step).collect();
+            scenarios.push(Scenario { file: file.clone(), name: name.into(), steps });
         }
     }
-    assert!(
-        scenarios.len() > 60,
-        "only {} scenarios found",
-        scenarios.len()
-    );
+    assert!(scenarios.len() > 60, "only {} scenarios found", scenarios.len());
     scenarios
 }
 
@@ -139,24 +109,14 @@ fn step(block: &str) -> Step {
     let mut lines = block.trim_matches('\n').lines();
     let mut words = Vec::new();
     let first = loop {
-        match lines
-            .next()
-            .unwrap_or_else(|| panic!("no request in {block}"))
-        {
+        match lines.next().unwrap_or_else(|| panic!("no request in {block}")) {
             word if word.starts_with('@') => words.push(word.to_owned()),
             line => break line,
         }
     };
-    let (method, path) = first
-        .split_once(' ')
-        .unwrap_or_else(|| panic!("no request line: {first}"));
+    let (method, path) = first.split_once(' ').unwrap_or_else(|| panic!("no request line: {first}"));
     let body = lines.collect::<Vec<_>>().join("\n");
-    Step {
-        words,
-        method: method.into(),
-        path: path.into(),
-        body,
-    }
+    Step { words, method: method.into(), path: path.into(), body }
 }
 
 /// Fills in `{{a*40}}` and `{{name}}`.
@@ -164,17 +124,11 @@ fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
     let mut expanded = String::new();
     let mut rest = text;
     while let Some((before, behind)) = rest.split_once("{{") {
-        let (name, behind) = behind
-            .split_once("}}")
-            .unwrap_or_else(|| panic!("no end of {{{{ in {text}"));
+        let (name, behind) = behind.split_once("}}").unwrap_or_else(|| panic!("no end of {{{{ in {text}"));
         expanded.push_str(before);
         match name.rsplit_once('*') {
             Some((part, times)) => expanded.push_str(&part.repeat(times.parse().unwrap())),
-            None => expanded.push_str(
-                known
-                    .get(name)
-                    .unwrap_or_else(|| panic!("nothing is called {name}")),
-            ),
+            None => expanded.push_str(known.get(name).unwrap_or_else(|| panic!("nothing is called {name}"))),
         }
         rest = behind;
     }
@@ -183,13 +137,7 @@ fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
 
 fn percent_encoded(path: &str) -> String {
     path.bytes()
-        .map(|byte| {
-            if byte.is_ascii() {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
+        .map(|byte| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }
 
@@ -216,11 +164,7 @@ fn run(url: &str, scenario: &Scenario) -> Vec<Value> {
         }
         let answer = send(url, &step.method, &path, &headers, &body)
             .unwrap_or_else(|error| panic!("{}: {} {path}: {error}", scenario.name, step.method));
-        assert!(
-            answer.head.contains("x-elastic-product: elasticsearch"),
-            "{}",
-            answer.head
-        );
+        assert!(answer.head.contains("x-elastic-product: elasticsearch"), "{}", answer.head);
         if let Some((name, field)) = step.word("@save").and_then(|word| word.split_once('=')) {
             known.insert(name.into(), answer.json()[field].as_str().unwrap().into());
         }
@@ -232,14 +176,7 @@ fn run(url: &str, scenario: &Scenario) -> Vec<Value> {
 
 /// Removes what scenarios make, and nothing else: the server may be in use by others.
 fn clear(url: &str) {
-    let indices = send(
-        url,
-        "GET",
-        "/_cat/indices/s-*?format=json&expand_wildcards=all",
-        &[],
-        b"",
-    )
-    .unwrap();
+    let indices = send(url, "GET", "/_cat/indices/s-*?format=json&expand_wildcards=all", &[], b"").unwrap();
     for index in indices.json().as_array().into_iter().flatten() {
         let name = percent_encoded(index["index"].as_str().unwrap());
         send(url, "DELETE", &format!("/{name}"), &[], b"").unwrap();
@@ -267,18 +204,13 @@ fn compared(step: &Step, answer: &Answer) -> Value {
     if step.word("@unordered").is_some() {
         for list in ["/hits/hits", "/index_templates"] {
             if let Some(items) = body.pointer_mut(list).and_then(Value::as_array_mut) {
-                items.sort_by_key(|item| {
-                    [&item["_index"], &item["_id"], &item["name"]].map(Value::to_string)
-                });
+                items.sort_by_key(|item| [&item["_index"], &item["_id"], &item["name"]].map(Value::to_string));
             }
         }
     }
     let only = step.paths("@only");
     if !only.is_empty() {
-        let picked: Map<String, Value> = only
-            .iter()
-            .map(|path| ((*path).to_owned(), pick(&body, path)))
-            .collect();
+        let picked: Map<String, Value> = only.iter().map(|path| ((*path).to_owned(), pick(&body, path))).collect();
         return json!({ "status": status, "only": normal(Value::Object(picked)) });
     }
     for path in step.paths("@ignore") {
@@ -293,9 +225,7 @@ fn pick(value: &Value, path: &str) -> Value {
         _ if path.is_empty() => value.clone(),
         Value::Array(items) if first == "*" => items.iter().map(|item| pick(item, rest)).collect(),
         Value::Object(object) if object.contains_key(path) => object[path].clone(),
-        Value::Object(object) => object
-            .get(first)
-            .map_or(Value::Null, |value| pick(value, rest)),
+        Value::Object(object) => object.get(first).map_or(Value::Null, |value| pick(value, rest)),
         _ => Value::Null,
     }
 }
@@ -305,9 +235,7 @@ fn remove(value: &mut Value, path: &str) {
     match value {
         Value::Array(items) if first == "*" => items.iter_mut().for_each(|item| remove(item, rest)),
         Value::Object(object) if rest.is_empty() => drop(object.remove(first)),
-        Value::Object(object) if first == "*" => {
-            object.values_mut().for_each(|value| remove(value, rest))
-        }
+        Value::Object(object) if first == "*" => object.values_mut().for_each(|value| remove(value, rest)),
         Value::Object(object) => {
             if let Some(value) = object.get_mut(first) {
                 remove(value, rest);
@@ -337,9 +265,7 @@ const VOLATILE: [&str; 12] = [
 fn normal(value: Value) -> Value {
     match value {
         Value::Object(object) => {
-            let kept = object
-                .into_iter()
-                .filter(|(name, _)| !VOLATILE.contains(&name.as_str()));
+            let kept = object.into_iter().filter(|(name, _)| !VOLATILE.contains(&name.as_str()));
             Value::Object(kept.map(|(name, value)| (name, normal(value))).collect())
         }
         Value::Array(items) => items.into_iter().map(normal).collect(),
@@ -364,9 +290,7 @@ fn normal_text(text: &str) -> String {
         }
     }
     // `[s-a/m3nqH3iFR0ePp_n71E-ZhQ]`
-    if let Some(start) = kept
-        .find("[s-")
-        .filter(|start| kept[*start..].contains('/'))
+    if let Some(start) = kept.find("[s-").filter(|start| kept[*start..].contains('/'))
         && let Some(slash) = kept[start..].find('/')
         && let Some(end) = kept[start + slash..].find(']')
         && end > 18
@@ -392,22 +316,11 @@ fn check_all(url: &str, whose: &str) {
         if !scenario.name.contains(&wanted) && scenario.file != wanted {
             continue;
         }
-        let recorded = recording
-            .get(&scenario.file)
-            .and_then(|file| file.get(&scenario.name));
-        let recorded = recorded.unwrap_or_else(|| {
-            panic!(
-                "'{}' is not recorded: see the head of this file",
-                scenario.name
-            )
-        });
+        let recorded = recording.get(&scenario.file).and_then(|file| file.get(&scenario.name));
+        let recorded =
+            recorded.unwrap_or_else(|| panic!("'{}' is not recorded: see the head of this file", scenario.name));
         let answers = run(url, &scenario);
-        assert_eq!(
-            answers.len(),
-            recorded.len(),
-            "'{}' has other steps than were recorded",
-            scenario.name
-        );
+        assert_eq!(answers.len(), recorded.len(), "'{}' has other steps than were recorded", scenario.name);
         for ((step, answer), recorded) in scenario.steps.iter().zip(&answers).zip(recorded) {
             compared += 1;
             if answer != recorded {
@@ -425,26 +338,17 @@ fn check_all(url: &str, whose: &str) {
         }
     }
     println!("{whose}: {compared} answers compared");
-    assert!(
-        differences.is_empty(),
-        "{whose} differs in {} answers:\n{}",
-        differences.len(),
-        differences.join("\n")
-    );
+    assert!(differences.is_empty(), "{whose} differs in {} answers:\n{}", differences.len(), differences.join("\n"));
 }
 
 /// The places in which two answers differ.
 fn describe(path: &str, recorded: &Value, answer: &Value, into: &mut Vec<String>) {
     match (recorded, answer) {
         (Value::Object(one), Value::Object(other)) => {
-            let names: std::collections::BTreeSet<&String> =
-                one.keys().chain(other.keys()).collect();
+            let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
             for name in names {
                 let missing = json!("<missing>");
-                let (one, other) = (
-                    one.get(name).unwrap_or(&missing),
-                    other.get(name).unwrap_or(&missing),
-                );
+                let (one, other) = (one.get(name).unwrap_or(&missing), other.get(name).unwrap_or(&missing));
                 describe(&format!("{path}.{name}"), one, other, into);
             }
         }
@@ -454,9 +358,7 @@ fn describe(path: &str, recorded: &Value, answer: &Value, into: &mut Vec<String>
             }
         }
         (one, other) if one != other => {
-            into.push(format!(
-                "{path}\n      real:     {one}\n      here:     {other}"
-            ));
+            into.push(format!("{path}\n      real:     {one}\n      here:     {other}"));
         }
         _ => {}
     }
@@ -464,20 +366,14 @@ fn describe(path: &str, recorded: &Value, answer: &Value, into: &mut Vec<String>
 
 #[test]
 fn the_embedded_store_answers_like_elasticsearch() {
-    let store = Store::builder()
-        .script("s-merge", merge_twin)
-        .script("s-fail", fail_twin)
-        .start()
-        .unwrap();
+    let store = Store::builder().script("s-merge", merge_twin).script("s-fail", fail_twin).start().unwrap();
     check_all(&store.url(), "the embedded store");
 }
 
 #[test]
 fn elasticsearch_answers_as_recorded() {
     let Ok(url) = std::env::var("ROWMILL_TEST_ELASTICSEARCH") else {
-        println!(
-            "skipped: ROWMILL_TEST_ELASTICSEARCH is not set; `make test` starts a real Elasticsearch for this"
-        );
+        println!("skipped: ROWMILL_TEST_ELASTICSEARCH is not set; `make test` starts a real Elasticsearch for this");
         return;
     };
     if std::env::var("ROWMILL_RECORD").is_err() {
@@ -487,10 +383,7 @@ fn elasticsearch_answers_as_recorded() {
     let mut recording = Recording::new();
     for scenario in scenarios() {
         let answers = run(&url, &scenario);
-        recording
-            .entry(scenario.file.clone())
-            .or_default()
-            .insert(scenario.name.clone(), answers);
+        recording.entry(scenario.file.clone()).or_default().insert(scenario.name.clone(), answers);
     }
     let text = serde_json::to_string_pretty(&recording).unwrap() + "\n";
     fs::write(folder().join("recorded.json"), text).unwrap();

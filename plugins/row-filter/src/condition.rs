@@ -40,9 +40,7 @@ impl Condition {
     pub(crate) fn fits(&self, kind: ColumnKind) -> Result<(), String> {
         let operands = self.tests.iter().flat_map(|test| match test {
             Test::In(list) | Test::NotIn(list) => list.as_slice(),
-            Test::Above(o) | Test::From(o) | Test::Below(o) | Test::UpTo(o) => {
-                std::slice::from_ref(o)
-            }
+            Test::Above(o) | Test::From(o) | Test::Below(o) | Test::UpTo(o) => std::slice::from_ref(o),
             _ => &[],
         });
         for operand in operands {
@@ -50,10 +48,7 @@ impl Condition {
                 && is_numeric(kind)
                 && Decimal::parse(text).is_none()
             {
-                return Err(format!(
-                    "column '{}' holds numbers, but '{text}' is none",
-                    self.column
-                ));
+                return Err(format!("column '{}' holds numbers, but '{text}' is none", self.column));
             }
         }
         Ok(())
@@ -63,18 +58,9 @@ impl Condition {
         let kind = row.kind(column);
         let cell = row.raw(column)?;
         if cell.is_empty() || cell == b"null" {
-            return Ok(self
-                .tests
-                .iter()
-                .all(|test| matches!(test, Test::IsNull(true))));
+            return Ok(self.tests.iter().all(|test| matches!(test, Test::IsNull(true))));
         }
-        let value = Value {
-            row,
-            column,
-            kind,
-            bare: cell[0] != b'"',
-            text: &row.scalar(column)?.unwrap_or_default(),
-        };
+        let value = Value { row, column, kind, bare: cell[0] != b'"', text: &row.scalar(column)?.unwrap_or_default() };
         for test in &self.tests {
             let holds = match test {
                 Test::IsNull(wanted) => !wanted,
@@ -122,18 +108,13 @@ impl Value<'_> {
 
     fn equals(&self, operand: &Operand) -> bool {
         match operand {
-            Operand::Number(number) => self
-                .number()
-                .is_some_and(|n| Decimal::parse(number) == Some(n)),
-            Operand::Text(text) if self.is_number() && text.as_str() != self.text => self
-                .number()
-                .is_some_and(|n| Decimal::parse(text) == Some(n)),
+            Operand::Number(number) => self.number().is_some_and(|n| Decimal::parse(number) == Some(n)),
+            Operand::Text(text) if self.is_number() && text.as_str() != self.text => {
+                self.number().is_some_and(|n| Decimal::parse(text) == Some(n))
+            }
             Operand::Text(text) => text.as_str() == self.text,
             Operand::Boolean(wanted) => {
-                matches!(
-                    (self.text, wanted),
-                    ("true" | "1", true) | ("false" | "0", false)
-                )
+                matches!((self.text, wanted), ("true" | "1", true) | ("false" | "0", false))
             }
         }
     }
@@ -160,8 +141,5 @@ impl Value<'_> {
 
 fn is_numeric(kind: ColumnKind) -> bool {
     use ColumnKind as K;
-    matches!(
-        kind,
-        K::Integer | K::UnsignedInteger | K::Bit | K::Float | K::Double | K::Decimal
-    )
+    matches!(kind, K::Integer | K::UnsignedInteger | K::Bit | K::Float | K::Double | K::Decimal)
 }

@@ -51,27 +51,18 @@ impl Transform for RowFilter {
     }
 
     fn new(settings: Settings) -> Result<Self, String> {
-        Ok(Self {
-            rules: settings.rules()?,
-            plans: RefCell::default(),
-        })
+        Ok(Self { rules: settings.rules()?, plans: RefCell::default() })
     }
 
     fn columns(&self, table: &Table) -> Result<Columns, String> {
-        let matching = self
-            .rules
-            .iter()
-            .enumerate()
-            .filter(|(_, rule)| table.matches(&rule.table));
+        let matching = self.rules.iter().enumerate().filter(|(_, rule)| table.matches(&rule.table));
         let mut plan = Vec::new();
         let mut columns = Columns::none();
         for (number, rule) in matching {
             plan.push(number);
             for condition in &rule.conditions {
                 if let Some(column) = table.column(&condition.column) {
-                    condition
-                        .fits(column.kind)
-                        .map_err(|e| format!("{}: {e}", rule.place))?;
+                    condition.fits(column.kind).map_err(|e| format!("{}: {e}", rule.place))?;
                 }
                 columns = columns.read(&condition.column);
             }

@@ -50,39 +50,21 @@ impl Settings {
             return Err("settings: 'rules' is empty; leave it out to keep every row".to_owned());
         }
         let checked = |(i, rule): (usize, RawRule)| rule.check(format!("rule {}", i + 1));
-        rules
-            .into_iter()
-            .enumerate()
-            .map(checked)
-            .collect::<Result<_, _>>()
-            .map_err(|e| format!("settings: {e}"))
+        rules.into_iter().enumerate().map(checked).collect::<Result<_, _>>().map_err(|e| format!("settings: {e}"))
     }
 }
 
 impl RawRule {
     fn check(self, place: String) -> Result<Rule, String> {
         if self.table.is_empty() {
-            return Err(format!(
-                "{place}: 'table' is empty; '*' stands for all tables"
-            ));
+            return Err(format!("{place}: 'table' is empty; '*' stands for all tables"));
         }
         if self.r#where.is_empty() {
-            return Err(format!(
-                "{place}: 'where' is empty, so the rule says nothing"
-            ));
+            return Err(format!("{place}: 'where' is empty, so the rule says nothing"));
         }
-        let conditions = self
-            .r#where
-            .into_iter()
-            .map(RawCondition::check)
-            .collect::<Result<_, _>>();
+        let conditions = self.r#where.into_iter().map(RawCondition::check).collect::<Result<_, _>>();
         let conditions = conditions.map_err(|e| format!("{place}: {e}"))?;
-        Ok(Rule {
-            place,
-            table: self.table,
-            conditions,
-            any: self.any,
-        })
+        Ok(Rule { place, table: self.table, conditions, any: self.any })
     }
 }
 

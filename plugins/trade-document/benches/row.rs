@@ -23,18 +23,12 @@ const VALUES: &[(&str, &str)] = &[
 ];
 
 fn main() {
-    let columns = include_str!("../tests/columns.txt")
-        .lines()
-        .filter_map(|line| line.split_once(' '));
+    let columns = include_str!("../tests/columns.txt").lines().filter_map(|line| line.split_once(' '));
     let table: Table = testing::table("shop.trade", columns);
     let mut plugin = Native::<TradeDocument>::new();
     plugin.configure("{}").unwrap();
     let asked = plugin.define_table(&table).unwrap();
-    let mut batch = Batch {
-        table: table.id,
-        count: ROWS,
-        ..Batch::default()
-    };
+    let mut batch = Batch { table: table.id, count: ROWS, ..Batch::default() };
     for _ in 0..ROWS {
         for &column in &asked {
             let name = &table.columns[column as usize].name;
@@ -49,8 +43,5 @@ fn main() {
         black_box(plugin.transform(black_box(&batch)));
         best = best.min(start.elapsed());
     }
-    println!(
-        "trade-document: {:.0} ns a row",
-        best.as_secs_f64() * 1e9 / f64::from(ROWS)
-    );
+    println!("trade-document: {:.0} ns a row", best.as_secs_f64() * 1e9 / f64::from(ROWS));
 }

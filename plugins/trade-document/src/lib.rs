@@ -54,10 +54,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            currency: "CNY".to_owned(),
-            index_detail: false,
-        }
+        Self { currency: "CNY".to_owned(), index_detail: false }
     }
 }
 
@@ -70,10 +67,7 @@ impl Transform for TradeDocument {
     type Settings = Settings;
 
     fn describe() -> Description {
-        Description::default()
-            .tables(["trade"])
-            .index_with_mapping("", MAPPING)
-            .settings_schema(SETTINGS_SCHEMA)
+        Description::default().tables(["trade"]).index_with_mapping("", MAPPING).settings_schema(SETTINGS_SCHEMA)
     }
 
     fn new(settings: Settings) -> Result<Self, String> {
@@ -81,9 +75,7 @@ impl Transform for TradeDocument {
         if currency.len() == 3 && currency.bytes().all(|b| b.is_ascii_uppercase()) {
             Ok(Self { settings })
         } else {
-            Err(format!(
-                "settings: currency is '{currency}', expected three capital letters, as in 'CNY'"
-            ))
+            Err(format!("settings: currency is '{currency}', expected three capital letters, as in 'CNY'"))
         }
     }
 
@@ -115,9 +107,7 @@ impl Transform for TradeDocument {
         time(row, &mut doc, col::UPDATED_AT, "updatedAt")?;
         time(row, &mut doc, col::SHIP_TIME, "shippedAt")?;
         doc.object("buyer", |buyer| {
-            buyer
-                .column_as(col::BUYER_ID, "id")
-                .column_as(col::BUYER_MEMO, "memo");
+            buyer.column_as(col::BUYER_ID, "id").column_as(col::BUYER_MEMO, "memo");
         });
         doc.object("seller", |seller| {
             seller
@@ -129,9 +119,7 @@ impl Transform for TradeDocument {
             if let Some(name) = row.text(col::RECEIVER_NAME)? {
                 receiver.text("name", name.trim());
             }
-            receiver
-                .column_as(col::RECEIVER_PHONE, "phone")
-                .column_as(col::RECEIVER_ADDR, "address");
+            receiver.column_as(col::RECEIVER_PHONE, "phone").column_as(col::RECEIVER_ADDR, "address");
             Ok::<(), Fail>(())
         })?;
         doc.object("pay", |pay| self.pay(row, pay))
@@ -143,9 +131,8 @@ impl TradeDocument {
         pay.column_as(col::PAY_CHANNEL, "channel");
         time(row, pay, col::PAY_TIME, "time")?;
         if let Some(amount) = row.decimal(col::AMOUNT)? {
-            let cents = amount
-                .to_cents()
-                .ok_or_else(|| row.wrong(col::AMOUNT, "not a whole number of cents in 64 bits"))?;
+            let cents =
+                amount.to_cents().ok_or_else(|| row.wrong(col::AMOUNT, "not a whole number of cents in 64 bits"))?;
             pay.integer("amountCents", cents);
         }
         let currency = row.text(col::CURRENCY)?;
@@ -173,12 +160,7 @@ fn readable_status(status: &str) -> &str {
 }
 
 /// A time in ISO-8601 with a `Z`; nothing for NULL, and for MySQL's zero dates, which no date field takes.
-fn time(
-    row: &Row<'_>,
-    doc: &mut Document<'_, '_>,
-    column: Col,
-    name: &'static str,
-) -> Result<(), Fail> {
+fn time(row: &Row<'_>, doc: &mut Document<'_, '_>, column: Col, name: &'static str) -> Result<(), Fail> {
     if let Some(time) = row.datetime(column)?
         && time.is_valid()
     {

@@ -8,20 +8,12 @@ use trade_document::TradeDocument;
 
 /// All 41 columns, with these kinds or all unknown.
 fn trade(typed: bool) -> Table {
-    let columns = include_str!("columns.txt")
-        .lines()
-        .filter_map(|line| line.split_once(' '));
-    table(
-        "shop.trade",
-        columns.map(|(name, kind)| (name, if typed { kind } else { "unknown" })),
-    )
+    let columns = include_str!("columns.txt").lines().filter_map(|line| line.split_once(' '));
+    table("shop.trade", columns.map(|(name, kind)| (name, if typed { kind } else { "unknown" })))
 }
 
 fn shape(settings: Value, table: &Table, row: &str) -> Verdict {
-    Harness::<TradeDocument>::new(&settings)
-        .unwrap()
-        .row(table, row)
-        .unwrap()
+    Harness::<TradeDocument>::new(&settings).unwrap().row(table, row).unwrap()
 }
 
 const TYPED: &str = r#"{"id":1,"trade_no":"T1","buyer_id":18446744073709551615,"seller_id":-5,"shop_name":"旗舰店1号",
@@ -73,83 +65,35 @@ fn absent_and_null_columns() {
     let expect = json!({
         "id": 7, "buyer": {}, "seller": {}, "receiver": {}, "pay": {"currency": "EUR"},
     });
-    assert_eq!(
-        shape(json!({"currency": "EUR"}), &trade(true), row).document(),
-        expect
-    );
-    assert_eq!(
-        shape(json!({"currency": "EUR"}), &trade(true), "{}").document()["pay"],
-        json!({"currency": "EUR"})
-    );
+    assert_eq!(shape(json!({"currency": "EUR"}), &trade(true), row).document(), expect);
+    assert_eq!(shape(json!({"currency": "EUR"}), &trade(true), "{}").document()["pay"], json!({"currency": "EUR"}));
 }
 
 #[track_caller]
 fn field(column: &str, cell: &str, pointer: &str, expect: Value) {
     let row = format!("{{\"id\":1,\"{column}\":{cell}}}");
     let document = shape(json!({}), &trade(false), &row).document();
-    assert_eq!(
-        document
-            .pointer(pointer)
-            .cloned()
-            .unwrap_or(json!("no such field")),
-        expect,
-        "{column} = {cell}"
-    );
+    assert_eq!(document.pointer(pointer).cloned().unwrap_or(json!("no such field")), expect, "{column} = {cell}");
 }
 
 #[test]
 fn single_fields() {
-    for (code, status) in [
-        ("\"NEW\"", "new"),
-        ("\"3\"", "shipped"),
-        ("4", "done"),
-        ("\"CLOSED\"", "closed"),
-    ] {
+    for (code, status) in [("\"NEW\"", "new"), ("\"3\"", "shipped"), ("4", "done"), ("\"CLOSED\"", "closed")] {
         field("status", code, "/status", json!(status));
     }
     field("status", "\"HELD\"", "/status", json!("HELD"));
     field("amount", "\"-0.01\"", "/pay/amountCents", json!(-1));
     field("amount", "-12.5", "/pay/amountCents", json!(-1250));
-    field(
-        "amount",
-        "\"9999999999999999.99\"",
-        "/pay/amountCents",
-        json!(999_999_999_999_999_999_i64),
-    );
-    field(
-        "amount",
-        "\"1.500000000000000000000000000000\"",
-        "/pay/amountCents",
-        json!(150),
-    );
-    field(
-        "created_at",
-        "\"0000-00-00 00:00:00\"",
-        "/createdAt",
-        json!("no such field"),
-    );
-    field(
-        "created_at",
-        "1772323200000",
-        "/createdAt",
-        json!("2026-03-01T00:00:00Z"),
-    );
-    field(
-        "created_at",
-        "\"2026-03-01 00:00:00\"",
-        "/createdAt",
-        json!("2026-03-01T00:00:00Z"),
-    );
+    field("amount", "\"9999999999999999.99\"", "/pay/amountCents", json!(999_999_999_999_999_999_i64));
+    field("amount", "\"1.500000000000000000000000000000\"", "/pay/amountCents", json!(150));
+    field("created_at", "\"0000-00-00 00:00:00\"", "/createdAt", json!("no such field"));
+    field("created_at", "1772323200000", "/createdAt", json!("2026-03-01T00:00:00Z"));
+    field("created_at", "\"2026-03-01 00:00:00\"", "/createdAt", json!("2026-03-01T00:00:00Z"));
     field("currency", "\"usd \"", "/pay/currency", json!("USD"));
     field("currency", "\"\"", "/pay/currency", json!("CNY"));
     field("tags", "\"\"", "/tags", json!([]));
     field("tags", "\"vip\"", "/tags", json!(["vip"]));
-    field(
-        "receiver_name",
-        r#"" \ud83d\ude00\"x\\ ""#,
-        "/receiver/name",
-        json!("😀\"x\\"),
-    );
+    field("receiver_name", r#"" \ud83d\ude00\"x\\ ""#, "/receiver/name", json!("😀\"x\\"));
 }
 
 #[track_caller]
@@ -163,11 +107,7 @@ fn rows_that_fail() {
     let not_cents = "column 'amount' of shop.trade: not a whole number of cents in 64 bits";
     fails("amount", "\"0.005\"", not_cents);
     fails("amount", "\"123456789012345678901234567890.12\"", not_cents);
-    fails(
-        "amount",
-        "\"much\"",
-        "column 'amount' of shop.trade: expected a decimal number",
-    );
+    fails("amount", "\"much\"", "column 'amount' of shop.trade: expected a decimal number");
     fails(
         "created_at",
         "\"yesterday\"",
@@ -197,23 +137,15 @@ fn settings_and_tables_that_are_refused() {
 #[test]
 fn the_mapping_covers_every_field() {
     let description = rowmill_sdk::native::Native::<TradeDocument>::describe();
-    let mapping: Value =
-        serde_json::from_str(description.indices[0].mapping.as_deref().unwrap()).unwrap();
-    let schema: Value =
-        serde_json::from_str(description.settings_schema.as_deref().unwrap()).unwrap();
+    let mapping: Value = serde_json::from_str(description.indices[0].mapping.as_deref().unwrap()).unwrap();
+    let schema: Value = serde_json::from_str(description.settings_schema.as_deref().unwrap()).unwrap();
     assert_eq!(schema["properties"].as_object().unwrap().len(), 2);
-    let document = shape(
-        json!({"indexDetail": true}),
-        &trade(true),
-        &TYPED.replace("\"ship_time\":null", "\"ship_time\":0"),
-    )
-    .document();
+    let document =
+        shape(json!({"indexDetail": true}), &trade(true), &TYPED.replace("\"ship_time\":null", "\"ship_time\":0"))
+            .document();
     fn covered(document: &Value, mapping: &Value) {
         let fields = document.as_object().unwrap();
-        assert_eq!(
-            fields.len(),
-            mapping["properties"].as_object().unwrap().len()
-        );
+        assert_eq!(fields.len(), mapping["properties"].as_object().unwrap().len());
         for (name, value) in fields {
             let field = &mapping["properties"][name];
             assert!(!field.is_null(), "{name}");

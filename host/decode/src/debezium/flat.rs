@@ -65,19 +65,13 @@ pub(super) fn decode<'a>(
         && columns_in_order(walk, &work.tables.shapes[number as usize], out)?
     {
         if let Some(meta) = rest_is_meta(walk)? {
-            let image = Image {
-                start: start.at(),
-                cells: Some(first_cell),
-            };
+            let image = Image { start: start.at(), cells: Some(first_cell) };
             return row(work, meta, image, expected, schema, out).map(Found::Outcome);
         }
         out.cells.truncate(first_cell as usize);
         *walk = start.clone();
     }
-    let image = Image {
-        start: start.at(),
-        cells: None,
-    };
+    let image = Image { start: start.at(), cells: None };
     let (meta, names) = members(walk)?;
     if !meta.any {
         match names {
@@ -122,8 +116,7 @@ enum Names {
 
 fn members<'a>(walk: &mut Walk<'a>) -> Result<(Meta<'a>, Names), JsonError> {
     let mut meta = Meta::default();
-    let (mut n, mut n_times, mut envelope, mut ddl, mut transaction, mut notice) =
-        (0, 0, 0, 0, 0, 0);
+    let (mut n, mut n_times, mut envelope, mut ddl, mut transaction, mut notice) = (0, 0, 0, 0, 0, 0);
     let bytes = walk.bytes();
     walk.enter_object()?;
     let mut first = true;
@@ -167,10 +160,7 @@ fn has_all(mut walk: Walk<'_>, names: &[Vec<u8>]) -> Result<bool, JsonError> {
     walk.enter_object()?;
     while let Some((from, to)) = walk.member(&mut first)? {
         walk.value()?;
-        n_found += names
-            .iter()
-            .filter(|n| **n == walk.bytes()[from..to])
-            .count();
+        n_found += names.iter().filter(|n| **n == walk.bytes()[from..to]).count();
     }
     Ok(n_found >= names.len())
 }
@@ -185,11 +175,7 @@ fn row(
 ) -> Result<Outcome, DecodeError> {
     let topic = work.topic.name.clone();
     let (database, table) = names_of_topic(topic.as_bytes(), meta.table);
-    let database = if meta.database.is_empty() {
-        database
-    } else {
-        meta.database
-    };
+    let database = if meta.database.is_empty() { database } else { meta.database };
     let position = position(meta.file, meta.position, meta.row, meta.milliseconds);
     let operation = match (meta.op, meta.is_deleted) {
         (b"d", _) | (_, true) => Operation::Delete,
@@ -207,19 +193,9 @@ fn row(
     super::key_columns(work);
     let shape = shape(work, expected, schema, (database, table), image, is_meta)?;
     let cells = Some(work.settle(image, expected, shape, is_meta, out)?);
-    let (before, after) = if operation == Operation::Delete {
-        (cells, None)
-    } else {
-        (None, cells)
-    };
+    let (before, after) = if operation == Operation::Delete { (cells, None) } else { (None, cells) };
     let before_is_whole = operation != Operation::Update;
-    let change = Change {
-        operation,
-        before,
-        after,
-        before_is_whole,
-        position,
-    };
+    let change = Change { operation, before, after, before_is_whole, position };
     work.push_row(work.version(shape), change, out);
     Ok(Outcome::Rows)
 }
@@ -229,9 +205,5 @@ fn names_of_topic<'a>(topic: &'a [u8], table: &'a [u8]) -> (&'a [u8], &'a [u8]) 
     let mut parts = topic.rsplit(|&b| b == b'.');
     let last = parts.next().unwrap_or_default();
     let before = parts.next().unwrap_or_default();
-    if table.is_empty() || table == last {
-        (before, last)
-    } else {
-        (b"", table)
-    }
+    if table.is_empty() || table == last { (before, last) } else { (b"", table) }
 }

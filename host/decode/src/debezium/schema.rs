@@ -50,18 +50,11 @@ pub(super) fn unwrap(work: &mut Work<'_>) -> Result<Option<Wrapped>, DecodeError
     let start = work.walk.at();
     let ahead = &work.walk.bytes()[start..];
     let recent = &mut work.topic.debezium.recent;
-    if let Some(n) = recent
-        .iter()
-        .position(|(beginning, _)| ahead.starts_with(beginning))
-    {
+    if let Some(n) = recent.iter().position(|(beginning, _)| ahead.starts_with(beginning)) {
         recent.swap(0, n);
         let (beginning, schema) = &recent[0];
         let payload = start + beginning.len();
-        return Ok(Some(Wrapped {
-            schema: Some(*schema),
-            payload,
-            is_checked: false,
-        }));
+        return Ok(Some(Wrapped { schema: Some(*schema), payload, is_checked: false }));
     }
     let mut walk = work.walk.clone();
     walk.enter_object()?;
@@ -93,11 +86,7 @@ fn unwrap_new(work: &mut Work<'_>, start: usize) -> Result<Option<Wrapped>, Deco
     };
     let schema = &bytes[schema_from..schema_to];
     if schema == b"null" || bytes[payload] == b'n' {
-        return Ok(Some(Wrapped {
-            schema: None,
-            payload,
-            is_checked: true,
-        }));
+        return Ok(Some(Wrapped { schema: None, payload, is_checked: true }));
     }
     if schema[0] != b'{' || !matches!(bytes[payload], b'{') || payload_end == payload {
         return Ok(None);
@@ -109,11 +98,7 @@ fn unwrap_new(work: &mut Work<'_>, start: usize) -> Result<Option<Wrapped>, Deco
         recent.truncate(MAX_RECENT - 1);
         recent.insert(0, (bytes[start..payload].into(), schema));
     }
-    Ok(Some(Wrapped {
-        schema: Some(schema),
-        payload,
-        is_checked: true,
-    }))
+    Ok(Some(Wrapped { schema: Some(schema), payload, is_checked: true }))
 }
 
 impl Schemas {
@@ -121,15 +106,11 @@ impl Schemas {
         if let Some(&known) = self.by_bytes.get(bytes) {
             return Ok(known);
         }
-        let wrong = |expected| DecodeError::Envelope {
-            format: Format::Debezium,
-            expected,
-        };
+        let wrong = |expected| DecodeError::Envelope { format: Format::Debezium, expected };
         if self.columns.len() >= MAX_SCHEMAS {
             return Err(wrong("at most 10000 different schemas"));
         }
-        let schema: Value =
-            serde_json::from_slice(bytes).map_err(|_| wrong("a schema of Kafka Connect's"))?;
+        let schema: Value = serde_json::from_slice(bytes).map_err(|_| wrong("a schema of Kafka Connect's"))?;
         self.columns.push(columns(&schema));
         let number = self.columns.len() as u32 - 1;
         self.by_bytes.insert(bytes.into(), number);
@@ -139,21 +120,10 @@ impl Schemas {
 
 /// The shape that a schema describes.
 #[cold]
-pub(super) fn shape(
-    work: &mut Work<'_>,
-    schema: u32,
-    database: &[u8],
-    table: &[u8],
-) -> Result<u32, DecodeError> {
+pub(super) fn shape(work: &mut Work<'_>, schema: u32, database: &[u8], table: &[u8]) -> Result<u32, DecodeError> {
     let signature = &mut work.buffers.signature;
     let types = schema.to_le_bytes();
-    begin_signature(
-        signature,
-        Dialect::DebeziumSchema,
-        database,
-        table,
-        &work.buffers.key,
-    );
+    begin_signature(signature, Dialect::DebeziumSchema, database, table, &work.buffers.key);
     signature.extend_from_slice(&types);
     if let Some(shape) = work.tables.find(signature) {
         return Ok(shape);
@@ -174,24 +144,14 @@ pub(super) fn shape(
 fn columns(schema: &Value) -> Vec<(Vec<u8>, Option<Sent>)> {
     let fields = |schema: &Value| schema["fields"].as_array().cloned().unwrap_or_default();
     let top = fields(schema);
-    let image = |name: &str| {
-        top.iter()
-            .find(|f| f["field"] == name && f["type"] == "struct")
-            .map(fields)
-    };
+    let image = |name: &str| top.iter().find(|f| f["field"] == name && f["type"] == "struct").map(fields);
     let columns = match image("after").or_else(|| image("before")) {
         Some(columns) if top.iter().any(|f| f["field"] == "op") => columns,
-        _ => top
-            .into_iter()
-            .filter(|f| !f["field"].as_str().is_some_and(|n| n.starts_with("__")))
-            .collect(),
+        _ => top.into_iter().filter(|f| !f["field"].as_str().is_some_and(|n| n.starts_with("__"))).collect(),
     };
     let column = |field: &Value| {
         let mut name = Vec::new();
-        push_string(
-            field["field"].as_str().unwrap_or_default().as_bytes(),
-            &mut name,
-        );
+        push_string(field["field"].as_str().unwrap_or_default().as_bytes(), &mut name);
         (name[1..name.len() - 1].to_vec(), sent(field))
     };
     columns.iter().map(column).collect()
@@ -210,9 +170,7 @@ fn sent(field: &Value) -> Option<Sent> {
     let column_type = match name.rsplit_once('.').unwrap_or(("", name)) {
         ("io.debezium.time" | "org.apache.kafka.connect.data", "Date") => ColumnType::Date,
         ("io.debezium.time", "IsoDate") => ColumnType::Date,
-        ("io.debezium.time" | "org.apache.kafka.connect.data", "Time") => {
-            counts(ColumnType::Time, Unit::Milliseconds)
-        }
+        ("io.debezium.time" | "org.apache.kafka.connect.data", "Time") => counts(ColumnType::Time, Unit::Milliseconds),
         ("io.debezium.time", "MicroTime") => counts(ColumnType::Time, Unit::Microseconds),
         ("io.debezium.time", "NanoTime") => counts(ColumnType::Time, Unit::Nanoseconds),
         ("io.debezium.time", "IsoTime" | "ZonedTime") => ColumnType::Time,
@@ -224,10 +182,7 @@ fn sent(field: &Value) -> Option<Sent> {
         ("io.debezium.time", "ZonedTimestamp" | "IsoTimestamp") => ColumnType::Timestamp,
         ("io.debezium.time", "Year") => ColumnType::Integer { unsigned: false },
         ("org.apache.kafka.connect.data", "Decimal") => {
-            let scale = parameter("scale")
-                .parse()
-                .ok()
-                .filter(|&s: &u32| s <= 100)?;
+            let scale = parameter("scale").parse().ok().filter(|&s: &u32| s <= 100)?;
             decimal_bytes = Some(scale);
             ColumnType::Decimal { scale: Some(scale) }
         }
@@ -247,16 +202,6 @@ fn sent(field: &Value) -> Option<Sent> {
         },
         _ => return None,
     };
-    let declaration = Declaration {
-        column_type,
-        fraction: 0,
-        is_bigint: false,
-        binary_length: 0,
-        is_geometry: false,
-    };
-    Some(Sent {
-        declaration,
-        unit,
-        decimal_bytes,
-    })
+    let declaration = Declaration { column_type, fraction: 0, is_bigint: false, binary_length: 0, is_geometry: false };
+    Some(Sent { declaration, unit, decimal_bytes })
 }

@@ -53,10 +53,7 @@ pub(crate) fn detect(mut walk: Walk<'_>, topic: &str) -> Result<Option<Format>, 
         || has.0 == Names::TIME;
     Ok(if debezium {
         Some(Format::Debezium)
-    } else if all(Names::IS_DDL)
-        || all(Names::DATA | Names::MYSQL_TYPE)
-        || all(Names::PK_NAMES | Names::DATA)
-    {
+    } else if all(Names::IS_DDL) || all(Names::DATA | Names::MYSQL_TYPE) || all(Names::PK_NAMES | Names::DATA) {
         Some(Format::Canal)
     } else if all(Names::DATABASE | Names::TABLE | Names::TYPE) {
         Some(Format::Maxwell)

@@ -34,13 +34,7 @@ pub(crate) struct Topic {
 
 impl Topic {
     pub fn new(name: Arc<str>, format: Format) -> Self {
-        Self {
-            name,
-            format,
-            shape: None,
-            sql_type: Vec::new(),
-            debezium: TopicMemory::default(),
-        }
+        Self { name, format, shape: None, sql_type: Vec::new(), debezium: TopicMemory::default() }
     }
 }
 
@@ -120,8 +114,7 @@ impl<'a> Work<'a> {
         let first_cell = out.cells.len();
         let known = &self.tables.shapes[shape as usize];
         if !image_in_order(&mut walk, known, out)? {
-            out.cells
-                .resize(first_cell + known.n_columns(), Cell::ABSENT);
+            out.cells.resize(first_cell + known.n_columns(), Cell::ABSENT);
             image_by_name(&mut walk, self.tables, shape, first_cell, out, skip)?;
         }
         Ok(first_cell as u32)
@@ -186,12 +179,7 @@ impl<'a> Work<'a> {
 
     /// The names that [`Buffers::key`] holds.
     pub fn key_columns(&self) -> Vec<Vec<u8>> {
-        self.buffers
-            .key
-            .split(|&b| b == 0)
-            .filter(|n| !n.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect()
+        self.buffers.key.split(|&b| b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect()
     }
 
     /// Notes the shape as the one to expect next.
@@ -202,41 +190,15 @@ impl<'a> Work<'a> {
 
     /// Appends a row.
     pub fn push_row(&self, version: u32, change: Change, out: &mut RowBatch) {
-        let Change {
-            operation,
-            before,
-            after,
-            before_is_whole,
-            position,
-        } = change;
-        out.rows.push(Row {
-            record: self.record,
-            table: version,
-            operation,
-            before,
-            after,
-            before_is_whole,
-            position,
-        });
+        let Change { operation, before, after, before_is_whole, position } = change;
+        out.rows.push(Row { record: self.record, table: version, operation, before, after, before_is_whole, position });
     }
 
     /// Appends the row that says that a table was emptied.
-    pub fn push_truncate(
-        &mut self,
-        database: &[u8],
-        table: &[u8],
-        position: SourcePosition,
-        out: &mut RowBatch,
-    ) {
+    pub fn push_truncate(&mut self, database: &[u8], table: &[u8], position: SourcePosition, out: &mut RowBatch) {
         let version = self.tables.any_version(database, table);
         let operation = Operation::Truncate;
-        let change = Change {
-            operation,
-            before: None,
-            after: None,
-            before_is_whole: true,
-            position,
-        };
+        let change = Change { operation, before: None, after: None, before_is_whole: true, position };
         self.push_row(version, change, out);
     }
 
@@ -262,23 +224,14 @@ pub(crate) fn image(
     if let Some(shape) = expected
         && image_in_order(walk, &tables.shapes[shape as usize], out)?
     {
-        return Ok(Some(Image {
-            start,
-            cells: Some(first_cell),
-        }));
+        return Ok(Some(Image { start, cells: Some(first_cell) }));
     }
     walk.value()?;
     Ok(Some(Image { start, cells: None }))
 }
 
 /// What every signature begins with.
-pub(crate) fn begin_signature(
-    signature: &mut Vec<u8>,
-    dialect: Dialect,
-    database: &[u8],
-    table: &[u8],
-    key: &[u8],
-) {
+pub(crate) fn begin_signature(signature: &mut Vec<u8>, dialect: Dialect, database: &[u8], table: &[u8], key: &[u8]) {
     signature.clear();
     signature.push(dialect as u8);
     for part in [database, table, key] {

@@ -15,12 +15,7 @@ fn theirs(bytes: &[u8]) -> bool {
 
 #[track_caller]
 fn check(text: &[u8]) {
-    assert_eq!(
-        ours(text),
-        theirs(text),
-        "{:?}",
-        String::from_utf8_lossy(text)
-    );
+    assert_eq!(ours(text), theirs(text), "{:?}", String::from_utf8_lossy(text));
     if theirs(text) {
         let members: Option<Vec<(String, Box<RawValue>)>> = members_of(text);
         let mut walk = Walk::new(text, 0, Text::check(text).unwrap());
@@ -58,10 +53,7 @@ fn members_of(text: &[u8]) -> Option<Vec<(String, Box<RawValue>)>> {
                 fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                     f.write_str("an object")
                 }
-                fn visit_map<A: serde::de::MapAccess<'de>>(
-                    self,
-                    mut map: A,
-                ) -> std::result::Result<Members, A::Error> {
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> std::result::Result<Members, A::Error> {
                     let mut members = Vec::new();
                     while let Some(member) = map.next_entry()? {
                         members.push(member);
@@ -178,13 +170,7 @@ fn nesting_has_the_same_limit() {
 fn messages() -> Vec<Vec<u8>> {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/");
     let mut messages = Vec::new();
-    for file in [
-        "debezium/plain",
-        "debezium/full",
-        "debezium/flat",
-        "canal/flat",
-        "maxwell/records",
-    ] {
+    for file in ["debezium/plain", "debezium/full", "debezium/flat", "canal/flat", "maxwell/records"] {
         let text = std::fs::read_to_string(format!("{dir}{file}.ndjson")).unwrap();
         for line in text.lines().step_by(9) {
             let record: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -240,20 +226,15 @@ fn tokens() -> impl Strategy<Value = Vec<u8>> {
 fn value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
-        any::<f64>()
-            .prop_filter("finite", |f| f.is_finite())
-            .prop_map(|f| format!("{f:?}")),
+        any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(|f| format!("{f:?}")),
         any::<i64>().prop_map(|n| n.to_string()),
         any::<String>().prop_map(|s| serde_json::to_string(&s).unwrap()),
     ];
     leaf.prop_recursive(5, 40, 6, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..6)
-                .prop_map(|v| format!("[ {}\n]", v.join(" ,"))),
+            prop::collection::vec(inner.clone(), 0..6).prop_map(|v| format!("[ {}\n]", v.join(" ,"))),
             prop::collection::vec((any::<String>(), inner), 0..6).prop_map(|v| {
-                let members = v
-                    .iter()
-                    .map(|(n, v)| format!("{}: {v}", serde_json::to_string(n).unwrap()));
+                let members = v.iter().map(|(n, v)| format!("{}: {v}", serde_json::to_string(n).unwrap()));
                 format!("{{\r\n{} }}", members.collect::<Vec<_>>().join(",\t"))
             }),
         ]

@@ -27,11 +27,7 @@ pub(crate) struct Sent {
 impl Sent {
     /// A type alone.
     pub fn of(declaration: Declaration) -> Self {
-        Self {
-            declaration,
-            unit: None,
-            decimal_bytes: None,
-        }
+        Self { declaration, unit: None, decimal_bytes: None }
     }
 }
 
@@ -45,28 +41,17 @@ pub(crate) fn choose(
         return (ColumnType::Unknown, Conversion::AsIs);
     };
     let debezium = matches!(dialect, Dialect::DebeziumPlain | Dialect::DebeziumSchema);
-    let bits = if debezium {
-        Bits::LittleEndian
-    } else {
-        Bits::Digits
-    };
+    let bits = if debezium { Bits::LittleEndian } else { Bits::Digits };
     let unit = |otherwise| sent.and_then(|s| s.unit).unwrap_or(otherwise);
     // Debezium's `adaptive_time_microseconds`: the unit follows the declared digits.
-    let adaptive = if wanted.fraction > 3 {
-        Unit::Microseconds
-    } else {
-        Unit::Milliseconds
-    };
+    let adaptive = if wanted.fraction > 3 { Unit::Microseconds } else { Unit::Milliseconds };
     // Canal's numbers count in the labels that the source has, whatever the configuration says.
-    let labels_sent = sent
-        .filter(|_| dialect == Dialect::Canal)
-        .map(|s| &s.declaration.column_type);
+    let labels_sent = sent.filter(|_| dialect == Dialect::Canal).map(|s| &s.declaration.column_type);
     let conversion = match &wanted.column_type {
         ColumnType::Unknown => Conversion::AsIs,
-        ColumnType::Integer { unsigned } => Conversion::Integer {
-            unsigned: *unsigned,
-            is_bigint: wanted.is_bigint && debezium,
-        },
+        ColumnType::Integer { unsigned } => {
+            Conversion::Integer { unsigned: *unsigned, is_bigint: wanted.is_bigint && debezium }
+        }
         ColumnType::Boolean => Conversion::Boolean { bits },
         ColumnType::Bit => Conversion::Bit { bits },
         ColumnType::Float | ColumnType::Double => Conversion::Float,
@@ -79,43 +64,29 @@ pub(crate) fn choose(
             },
         },
         ColumnType::Date => Conversion::Date,
-        ColumnType::Time => Conversion::Time {
-            unit: unit(Unit::Microseconds),
-        },
-        ColumnType::DateTime => Conversion::DateTime {
-            unit: unit(adaptive),
-        },
-        ColumnType::Timestamp => Conversion::Timestamp {
-            unit: unit(adaptive),
-        },
+        ColumnType::Time => Conversion::Time { unit: unit(Unit::Microseconds) },
+        ColumnType::DateTime => Conversion::DateTime { unit: unit(adaptive) },
+        ColumnType::Timestamp => Conversion::Timestamp { unit: unit(adaptive) },
         ColumnType::Text | ColumnType::LongText => Conversion::Text,
         // The tools write geometries each in its own way; only Canal's is bytes.
         ColumnType::Binary if wanted.is_geometry && dialect != Dialect::Canal => {
             return (ColumnType::Unknown, Conversion::AsIs);
         }
-        ColumnType::Binary if dialect == Dialect::Canal => Conversion::Latin1 {
-            length: wanted.binary_length,
-        },
-        ColumnType::Binary => Conversion::Base64 {
-            length: wanted.binary_length,
-        },
+        ColumnType::Binary if dialect == Dialect::Canal => Conversion::Latin1 { length: wanted.binary_length },
+        ColumnType::Binary => Conversion::Base64 { length: wanted.binary_length },
         ColumnType::Enum { labels } if dialect == Dialect::Canal => {
             let labels = match labels_sent {
                 Some(ColumnType::Enum { labels }) => labels,
                 _ => labels,
             };
-            Conversion::EnumIndex {
-                labels: labels.iter().map(|l| text::spelled(l)).collect(),
-            }
+            Conversion::EnumIndex { labels: labels.iter().map(|l| text::spelled(l)).collect() }
         }
         ColumnType::Set { labels } if dialect == Dialect::Canal => {
             let labels = match labels_sent {
                 Some(ColumnType::Set { labels }) => labels,
                 _ => labels,
             };
-            Conversion::SetMask {
-                labels: labels.iter().map(|l| text::spelled(l)).collect(),
-            }
+            Conversion::SetMask { labels: labels.iter().map(|l| text::spelled(l)).collect() }
         }
         ColumnType::Enum { .. } => Conversion::EnumLabel,
         ColumnType::Set { .. } => Conversion::SetLabels,

@@ -15,12 +15,7 @@ const DECIMAL: Misfit = Misfit::Not("a decimal number");
 /// More digits than any DECIMAL has (65), with room for what a tool pads.
 const MAX_DECIMAL: usize = 128;
 
-pub(super) fn integer(
-    raw: &[u8],
-    unsigned: bool,
-    is_bigint: bool,
-    out: &mut Vec<u8>,
-) -> Result<Spelled> {
+pub(super) fn integer(raw: &[u8], unsigned: bool, is_bigint: bool, out: &mut Vec<u8>) -> Result<Spelled> {
     let (digits, quote) = match unquoted(raw) {
         Some(inside) => (inside, 1),
         None => (raw, 0),
@@ -39,18 +34,9 @@ pub(super) fn integer(
     // Nearly all: short, positive, no zero ahead. No arithmetic is needed.
     let is_plain = magnitude[0] != b'0' || magnitude.len() == 1;
     if is_plain && magnitude.len() <= 18 && !(negative && (unsigned || magnitude[0] == b'0')) {
-        return Ok(if quote == 0 {
-            Spelled::Same
-        } else {
-            Spelled::Part {
-                start: 1,
-                end: raw.len() - 1,
-            }
-        });
+        return Ok(if quote == 0 { Spelled::Same } else { Spelled::Part { start: 1, end: raw.len() - 1 } });
     }
-    let value = magnitude.iter().try_fold(0u64, |n, &b| {
-        n.checked_mul(10)?.checked_add(u64::from(b - b'0'))
-    });
+    let value = magnitude.iter().try_fold(0u64, |n, &b| n.checked_mul(10)?.checked_add(u64::from(b - b'0')));
     let value = value.ok_or(INTEGER)?;
     if negative && unsigned {
         if value == 0 {
@@ -63,11 +49,7 @@ pub(super) fn integer(
         push_digits(value.wrapping_neg(), 1, out);
         return Ok(Spelled::Anew);
     }
-    let limit = if unsigned {
-        u64::MAX
-    } else {
-        i64::MAX as u64 + u64::from(negative)
-    };
+    let limit = if unsigned { u64::MAX } else { i64::MAX as u64 + u64::from(negative) };
     if value > limit {
         return Err(INTEGER);
     }
@@ -90,13 +72,7 @@ fn bit_value(raw: &[u8], bits: Bits) -> Option<u64> {
             if bytes.iter().skip(8).any(|&b| b != 0) {
                 return None;
             }
-            Some(
-                bytes
-                    .iter()
-                    .take(8)
-                    .rev()
-                    .fold(0, |n, &b| n << 8 | u64::from(b)),
-            )
+            Some(bytes.iter().take(8).rev().fold(0, |n, &b| n << 8 | u64::from(b)))
         }
         (_, Some(text)) => digits_value(text),
         (_, None) => digits_value(raw),
@@ -129,41 +105,25 @@ pub(super) fn boolean(raw: &[u8], bits: Bits, out: &mut Vec<u8>) -> Result<Spell
         Some(magnitude) => digits_value(magnitude),
         None => digits_value(digits).or_else(|| bit_value(raw, bits)),
     };
-    Ok(anew(
-        if value.ok_or(BOOLEAN)? == 0 {
-            b"false"
-        } else {
-            b"true"
-        },
-        out,
-    ))
+    Ok(anew(if value.ok_or(BOOLEAN)? == 0 { b"false" } else { b"true" }, out))
 }
 
 pub(super) fn float(raw: &[u8]) -> Result<Spelled> {
     match unquoted(raw) {
-        Some(inside) if number_end(inside, 0) == Ok(inside.len()) => Ok(Spelled::Part {
-            start: 1,
-            end: raw.len() - 1,
-        }),
+        Some(inside) if number_end(inside, 0) == Ok(inside.len()) => Ok(Spelled::Part { start: 1, end: raw.len() - 1 }),
         None if matches!(raw[0], b'-' | b'0'..=b'9') => Ok(Spelled::Same),
         _ => Err(FLOAT),
     }
 }
 
-pub(super) fn decimal(
-    raw: &[u8],
-    scale: Option<u32>,
-    bytes: DecimalBytes,
-    out: &mut Vec<u8>,
-) -> Result<Spelled> {
+pub(super) fn decimal(raw: &[u8], scale: Option<u32>, bytes: DecimalBytes, out: &mut Vec<u8>) -> Result<Spelled> {
     let Some(text) = unquoted(raw) else {
         return decimal_text(raw, raw, scale, out);
     };
     match bytes {
         DecimalBytes::Always { scale: sent } => decimal_bytes(text, sent, scale, out),
         DecimalBytes::IfNoPoint
-            if !text.contains(&b'.')
-                && (scale.unwrap_or(0) > 0 || number_end(text, 0) != Ok(text.len())) =>
+            if !text.contains(&b'.') && (scale.unwrap_or(0) > 0 || number_end(text, 0) != Ok(text.len())) =>
         {
             decimal_bytes(text, scale.unwrap_or(0), scale, out)
         }
@@ -175,19 +135,10 @@ pub(super) fn decimal(
 fn decimal_text(raw: &[u8], text: &[u8], scale: Option<u32>, out: &mut Vec<u8>) -> Result<Spelled> {
     let negative = text.first() == Some(&b'-');
     let unsigned = &text[usize::from(negative)..];
-    let mantissa_end = unsigned
-        .iter()
-        .position(|b| matches!(b, b'e' | b'E'))
-        .unwrap_or(unsigned.len());
+    let mantissa_end = unsigned.iter().position(|b| matches!(b, b'e' | b'E')).unwrap_or(unsigned.len());
     let (mantissa, exponent) = unsigned.split_at(mantissa_end);
-    let point = mantissa
-        .iter()
-        .position(|&b| b == b'.')
-        .unwrap_or(mantissa.len());
-    let (whole, fraction) = (
-        &mantissa[..point],
-        mantissa.get(point + 1..).unwrap_or_default(),
-    );
+    let point = mantissa.iter().position(|&b| b == b'.').unwrap_or(mantissa.len());
+    let (whole, fraction) = (&mantissa[..point], mantissa.get(point + 1..).unwrap_or_default());
     let all_digits = whole.iter().chain(fraction).all(u8::is_ascii_digit);
     if whole.is_empty() || !all_digits || (fraction.is_empty() && point < mantissa.len()) {
         return Err(DECIMAL);
@@ -200,12 +151,8 @@ fn decimal_text(raw: &[u8], text: &[u8], scale: Option<u32>, out: &mut Vec<u8>) 
     let exponent = match exponent {
         [] => 0,
         [_, digits @ ..] => {
-            let digits = std::str::from_utf8(digits)
-                .ok()
-                .and_then(|d| d.parse::<i64>().ok());
-            digits
-                .filter(|e| e.unsigned_abs() <= MAX_DECIMAL as u64)
-                .ok_or(DECIMAL)?
+            let digits = std::str::from_utf8(digits).ok().and_then(|d| d.parse::<i64>().ok());
+            digits.filter(|e| e.unsigned_abs() <= MAX_DECIMAL as u64).ok_or(DECIMAL)?
         }
     };
     if whole.len() + fraction.len() > MAX_DECIMAL {
@@ -217,26 +164,16 @@ fn decimal_text(raw: &[u8], text: &[u8], scale: Option<u32>, out: &mut Vec<u8>) 
     digits[middle..middle + whole.len()].copy_from_slice(whole);
     digits[middle + whole.len()..][..fraction.len()].copy_from_slice(fraction);
     let point = (middle + whole.len()) as i64 + exponent;
-    let point = usize::try_from(point)
-        .map_err(|_| DECIMAL)?
-        .min(digits.len());
+    let point = usize::try_from(point).map_err(|_| DECIMAL)?.min(digits.len());
     let end = middle + whole.len() + fraction.len();
-    push_decimal(
-        negative,
-        &digits[..point],
-        digits.get(point..end).unwrap_or_default(),
-        scale,
-        out,
-    );
+    push_decimal(negative, &digits[..point], digits.get(point..end).unwrap_or_default(), scale, out);
     Ok(Spelled::Anew)
 }
 
 /// A decimal as base64 of two's complement, big end first.
 fn decimal_bytes(text: &[u8], sent: u32, scale: Option<u32>, out: &mut Vec<u8>) -> Result<Spelled> {
     let mut bytes = [0u8; 48];
-    let length = STANDARD
-        .decode_slice(text, &mut bytes)
-        .map_err(|_| DECIMAL)?;
+    let length = STANDARD.decode_slice(text, &mut bytes).map_err(|_| DECIMAL)?;
     let bytes = &mut bytes[..length];
     let negative = bytes.first().is_some_and(|&b| b >= 0x80);
     if negative {
@@ -270,13 +207,7 @@ fn decimal_bytes(text: &[u8], sent: u32, scale: Option<u32>, out: &mut Vec<u8>) 
 
 /// Appends a decimal as a JSON string: no zeros ahead, the fraction filled up to the scale. Zeros behind the scale go,
 /// other digits stay: nothing is rounded.
-fn push_decimal(
-    negative: bool,
-    whole: &[u8],
-    fraction: &[u8],
-    scale: Option<u32>,
-    out: &mut Vec<u8>,
-) {
+fn push_decimal(negative: bool, whole: &[u8], fraction: &[u8], scale: Option<u32>, out: &mut Vec<u8>) {
     let start = whole.iter().position(|&b| b != b'0').unwrap_or(whole.len());
     let scale = scale.map_or(fraction.len(), |s| s as usize);
     let mut kept = fraction.len();
@@ -287,11 +218,7 @@ fn push_decimal(
     if negative && whole.iter().chain(fraction).any(|&b| b != b'0') {
         out.push(b'-');
     }
-    out.extend_from_slice(if start == whole.len() {
-        b"0"
-    } else {
-        &whole[start..]
-    });
+    out.extend_from_slice(if start == whole.len() { b"0" } else { &whole[start..] });
     if scale > 0 || kept > 0 {
         out.push(b'.');
         out.extend_from_slice(&fraction[..kept]);

@@ -32,11 +32,7 @@ const BASE64_KINDS: [u8; 256] = {
 };
 
 pub(super) fn string(raw: &[u8], expected: &'static str) -> Result<Spelled> {
-    if raw[0] == b'"' {
-        Ok(Spelled::Same)
-    } else {
-        Err(Misfit::Not(expected))
-    }
+    if raw[0] == b'"' { Ok(Spelled::Same) } else { Err(Misfit::Not(expected)) }
 }
 
 /// Base64 as most tools write bytes; the URL alphabet is made the standard one.
@@ -44,9 +40,7 @@ pub(super) fn base64(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Spell
     let text = unquoted(raw).ok_or(BASE64)?;
     let digits = text.iter().rposition(|&b| b != b'=').map_or(0, |n| n + 1);
     let padding = text.len() - digits;
-    let kinds = text[..digits]
-        .iter()
-        .fold(0, |kinds, &b| kinds | BASE64_KINDS[b as usize]);
+    let kinds = text[..digits].iter().fold(0, |kinds, &b| kinds | BASE64_KINDS[b as usize]);
     let is_cut = padding > 0 && !text.len().is_multiple_of(4);
     if is_cut || padding > 2 || digits % 4 == 1 || kinds & NO_BASE64 != 0 {
         return Err(BASE64);
@@ -67,9 +61,7 @@ pub(super) fn base64(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Spell
     if is_short {
         // A BINARY has at most 255 bytes.
         let mut bytes = [0; 258];
-        STANDARD
-            .decode_slice(&out[from + 1..], &mut bytes)
-            .map_err(|_| BASE64)?;
+        STANDARD.decode_slice(&out[from + 1..], &mut bytes).map_err(|_| BASE64)?;
         out.truncate(from);
         out.extend_from_slice(&bytes[..length as usize]);
         encode_tail(from, out);
@@ -151,19 +143,11 @@ pub(super) fn set_mask(raw: &[u8], labels: &[Box<[u8]>], out: &mut Vec<u8>) -> R
         return string(raw, "labels, or a bit mask of labels, of the SET");
     };
     if labels.len() < 64 && mask >> labels.len() != 0 {
-        return if labels.iter().any(|l| **l == *raw) {
-            Ok(Spelled::Same)
-        } else {
-            Err(SET)
-        };
+        return if labels.iter().any(|l| **l == *raw) { Ok(Spelled::Same) } else { Err(SET) };
     }
     out.push(b'"');
     let mut first = true;
-    for (_, label) in labels
-        .iter()
-        .enumerate()
-        .filter(|(bit, _)| mask >> bit & 1 == 1)
-    {
+    for (_, label) in labels.iter().enumerate().filter(|(bit, _)| mask >> bit & 1 == 1) {
         if !std::mem::take(&mut first) {
             out.push(b',');
         }

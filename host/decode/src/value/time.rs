@@ -19,11 +19,7 @@ pub(super) enum Zone {
 
 pub(super) fn date(raw: &[u8], out: &mut Vec<u8>) -> Result<Spelled> {
     if let Some(text) = unquoted(raw) {
-        return if read_date(text).is_some_and(|(_, rest)| rest.is_empty()) {
-            Ok(Spelled::Same)
-        } else {
-            Err(DATE)
-        };
+        return if read_date(text).is_some_and(|(_, rest)| rest.is_empty()) { Ok(Spelled::Same) } else { Err(DATE) };
     }
     let days = signed(raw).ok_or(DATE)?;
     let from = out.len();
@@ -43,11 +39,7 @@ pub(super) fn time(raw: &[u8], unit: Unit, out: &mut Vec<u8>) -> Result<Spelled>
                 [b'-', rest @ ..] => (true, rest),
                 _ => (false, text),
             };
-            let colon = text
-                .iter()
-                .position(|&b| b == b':')
-                .filter(|n| (1..=3).contains(n))
-                .ok_or(TIME)?;
+            let colon = text.iter().position(|&b| b == b':').filter(|n| (1..=3).contains(n)).ok_or(TIME)?;
             let hours = digits(&text[..colon]).ok_or(TIME)?;
             let (minutes, seconds, micros, rest) = read_minutes(&text[colon..]).ok_or(TIME)?;
             // Debezium's `isostring` mode writes a `Z` behind times of day.
@@ -58,10 +50,7 @@ pub(super) fn time(raw: &[u8], unit: Unit, out: &mut Vec<u8>) -> Result<Spelled>
         }
         None => {
             let count = micros_of(raw, unit).ok_or(TIME)?;
-            let (all, micros) = (
-                count.unsigned_abs() / SECOND as u64,
-                count.unsigned_abs() % SECOND as u64,
-            );
+            let (all, micros) = (count.unsigned_abs() / SECOND as u64, count.unsigned_abs() % SECOND as u64);
             if all >= 1000 * 3600 {
                 return Err(TIME);
             }
@@ -78,11 +67,7 @@ pub(super) fn time(raw: &[u8], unit: Unit, out: &mut Vec<u8>) -> Result<Spelled>
 }
 
 pub(super) fn date_time(raw: &[u8], unit: Unit, zone: Zone, out: &mut Vec<u8>) -> Result<Spelled> {
-    let misfit = if zone == Zone::Utc {
-        TIMESTAMP
-    } else {
-        DATE_TIME
-    };
+    let misfit = if zone == Zone::Utc { TIMESTAMP } else { DATE_TIME };
     let from = out.len();
     let done = match unquoted(raw) {
         Some(text) => date_time_of_text(text, zone, out),
@@ -153,21 +138,14 @@ fn read_date(text: &[u8]) -> Option<(Option<i64>, &[u8])> {
     if date[4] != b'-' || date[7] != b'-' {
         return None;
     }
-    let (year, month, day) = (
-        digits(&date[..4])?,
-        digits(&date[5..7])?,
-        digits(&date[8..])?,
-    );
+    let (year, month, day) = (digits(&date[..4])?, digits(&date[5..7])?, digits(&date[8..])?);
     if month > 12 || day > 31 {
         return None;
     }
     if month == 0 || day == 0 {
         return Some((None, rest));
     }
-    Some((
-        Some(days_from_civil(year as i64, month as i64, day as i64)),
-        rest,
-    ))
+    Some((Some(days_from_civil(year as i64, month as i64, day as i64)), rest))
 }
 
 /// Minutes, seconds, microseconds and the rest of `:MM:SS[.f…]`.
@@ -236,11 +214,7 @@ fn push_clock(hours: u64, minutes: u64, seconds: u64, micros: u64, out: &mut Vec
     push_digits(seconds, 2, out);
     if micros > 0 {
         out.push(b'.');
-        if micros.is_multiple_of(1000) {
-            push_digits(micros / 1000, 3, out)
-        } else {
-            push_digits(micros, 6, out)
-        }
+        if micros.is_multiple_of(1000) { push_digits(micros / 1000, 3, out) } else { push_digits(micros, 6, out) }
     }
 }
 

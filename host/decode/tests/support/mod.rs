@@ -5,17 +5,11 @@ use std::collections::BTreeMap;
 
 use rowmill_decode::capture::{CapturedRecord, Captures};
 use rowmill_decode::{
-    DeclaredTypes, Decoder, DecoderSettings, Format, Ignored, Operation, RecordBatch, RowBatch,
-    SourcePosition, TopicPartition,
+    DeclaredTypes, Decoder, DecoderSettings, Format, Ignored, Operation, RecordBatch, RowBatch, SourcePosition,
+    TopicPartition,
 };
 
-pub const CAPTURES: [&str; 5] = [
-    "debezium/full",
-    "debezium/plain",
-    "debezium/flat",
-    "canal/flat",
-    "maxwell/records",
-];
+pub const CAPTURES: [&str; 5] = ["debezium/full", "debezium/plain", "debezium/flat", "canal/flat", "maxwell/records"];
 pub const TABLES: [&str; 4] = ["customers", "order_items", "orders", "trade"];
 
 pub fn fixture(name: &str) -> String {
@@ -25,9 +19,7 @@ pub fn fixture(name: &str) -> String {
 
 pub fn captured(name: &str) -> Vec<CapturedRecord> {
     let text = fixture(&format!("{name}.ndjson"));
-    Captures::new(text.as_bytes(), "file")
-        .collect::<Result<_, _>>()
-        .unwrap()
+    Captures::new(text.as_bytes(), "file").collect::<Result<_, _>>().unwrap()
 }
 
 /// Name and type of each column, from schema.sql and the ALTERs of the workload.
@@ -44,17 +36,11 @@ pub fn schema() -> BTreeMap<String, Vec<(String, String)>> {
         {
             let (name, rest) = column.split_once(' ').unwrap();
             let column_type = rest.trim().trim_end_matches(',').to_owned();
-            tables
-                .entry(table.clone())
-                .or_default()
-                .push((name.to_owned(), column_type));
+            tables.entry(table.clone()).or_default().push((name.to_owned(), column_type));
         }
     }
     let mut alter = |table: &str, name: &str, column_type: &str| {
-        tables
-            .get_mut(table)
-            .unwrap()
-            .push((name.to_owned(), column_type.to_owned()));
+        tables.get_mut(table).unwrap().push((name.to_owned(), column_type.to_owned()));
     };
     alter("orders", "channel", "VARCHAR(16)");
     alter("customers", "nickname", "VARCHAR(80)");
@@ -67,25 +53,15 @@ pub fn declared() -> DeclaredTypes {
     for (table, columns) in schema() {
         for (column, column_type) in columns {
             // The workload makes it signed; the type that holds both is the one to declare.
-            let column_type = if column == "grade" {
-                "SMALLINT"
-            } else {
-                &column_type
-            };
-            declared
-                .declare(&format!("shop.{table}"), &column, column_type)
-                .unwrap();
+            let column_type = if column == "grade" { "SMALLINT" } else { &column_type };
+            declared.declare(&format!("shop.{table}"), &column, column_type).unwrap();
         }
     }
     declared
 }
 
 pub fn decoder(format: Format, declared: DeclaredTypes) -> Decoder {
-    Decoder::new(DecoderSettings {
-        format,
-        declared,
-        ..DecoderSettings::default()
-    })
+    Decoder::new(DecoderSettings { format, declared, ..DecoderSettings::default() })
 }
 
 pub type Image = BTreeMap<String, String>;
@@ -111,10 +87,7 @@ pub struct Decoded {
 }
 
 pub fn batch(topic: &str, partition: i32) -> RecordBatch {
-    RecordBatch::new(TopicPartition {
-        topic: topic.into(),
-        partition,
-    })
+    RecordBatch::new(TopicPartition { topic: topic.into(), partition })
 }
 
 /// Decodes one batch; checks what holds for every batch.
@@ -128,17 +101,11 @@ pub fn decode_batch(decoder: &mut Decoder, records: &RecordBatch, into: &mut Dec
         let image = |first: Option<u32>| {
             first.map(|first| {
                 let cells = &out.cells[first as usize..first as usize + version.columns.len()];
-                let values = version
-                    .columns
-                    .iter()
-                    .zip(cells)
-                    .filter(|(_, c)| !c.is_absent());
+                let values = version.columns.iter().zip(cells).filter(|(_, c)| !c.is_absent());
                 values
                     .map(|(column, cell)| {
                         let bytes = cell.bytes(&records.bytes, &out.scratch);
-                        let text = std::str::from_utf8(bytes)
-                            .expect("a cell is text")
-                            .to_owned();
+                        let text = std::str::from_utf8(bytes).expect("a cell is text").to_owned();
                         assert!(!text.contains(['\n', '\r']), "a cell is one line: {text}");
                         serde_json::from_str::<serde_json::Value>(&text).expect("a cell is JSON");
                         (column.name.to_string(), text)
@@ -148,11 +115,7 @@ pub fn decode_batch(decoder: &mut Decoder, records: &RecordBatch, into: &mut Dec
         };
         into.rows.push(OwnedRow {
             table: version.full_name(),
-            key: version
-                .key
-                .iter()
-                .map(|&k| version.columns[k as usize].name.to_string())
-                .collect(),
+            key: version.key.iter().map(|&k| version.columns[k as usize].name.to_string()).collect(),
             operation: row.operation,
             before: image(row.before),
             after: image(row.after),
@@ -169,10 +132,7 @@ pub fn decode_batch(decoder: &mut Decoder, records: &RecordBatch, into: &mut Dec
         seen[undecodable.record as usize] += 4;
         into.errors.push(undecodable.error.to_string());
     }
-    assert!(
-        seen.iter().all(|s| matches!(s, 1 | 2 | 4)),
-        "each record has one outcome: {seen:?}"
-    );
+    assert!(seen.iter().all(|s| matches!(s, 1 | 2 | 4)), "each record has one outcome: {seen:?}");
 }
 
 /// Decodes a capture in its file's order, record by record.

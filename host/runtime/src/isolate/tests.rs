@@ -58,7 +58,8 @@ fn batch(count: u32) -> Batch {
     batch
 }
 
-const EXPECT: Expect<'static> = Expect { count: 0, columns: 2, indices: &[], change_mode: false, documents_per_image: 1 };
+const EXPECT: Expect<'static> =
+    Expect { count: 0, columns: 2, indices: &[], change_mode: false, documents_per_image: 1 };
 
 /// The images that failed for want of an answer; all others have to have their own verdict.
 #[track_caller]
@@ -128,7 +129,10 @@ fn a_slice_has_the_cells_of_its_images() {
     assert_eq!((part.table, part.count, &part.operations[..]), (1, 2, &[3, 4][..]));
     assert_eq!((&part.bytes[..], &part.cells[..]), (&b"34x"[..], &[1, 1, 2, 3][..]));
     let all = whole.slice(0, 10, CELLS);
-    assert_eq!((all.bytes, all.cells, all.operations), (whole.bytes.clone(), whole.cells.clone(), whole.operations.clone()));
+    assert_eq!(
+        (all.bytes, all.cells, all.operations),
+        (whole.bytes.clone(), whole.cells.clone(), whole.operations.clone())
+    );
     let none = whole.slice(4, 4, CELLS);
     assert_eq!((none.count, none.bytes.len(), none.cells.len()), (0, 0, 0));
 }

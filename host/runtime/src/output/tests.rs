@@ -32,7 +32,10 @@ impl Answer {
 
 fn check_raw(raw: RawOutput, count: u32, change_mode: bool) -> Result<Output, String> {
     let indices = [Pattern::new("allowed-*")];
-    Output::check(raw, Expect { count, columns: COLUMNS.len() as u32, indices: &indices, change_mode, documents_per_image: 3 })
+    Output::check(
+        raw,
+        Expect { count, columns: COLUMNS.len() as u32, indices: &indices, change_mode, documents_per_image: 3 },
+    )
 }
 
 /// A verdict in words, with its documents as they would be written.
@@ -40,10 +43,13 @@ fn told(output: &Output, image: u32) -> String {
     match output.verdict(image) {
         Verdict::Keep => "keep".into(),
         Verdict::Drop => "drop".into(),
-        Verdict::Edit(edits) => {
-            edits.map(|(column, value)| format!("edit {column}={}", String::from_utf8_lossy(value))).collect::<Vec<_>>().join(" ")
+        Verdict::Edit(edits) => edits
+            .map(|(column, value)| format!("edit {column}={}", String::from_utf8_lossy(value)))
+            .collect::<Vec<_>>()
+            .join(" "),
+        Verdict::Documents(documents) => {
+            documents.map(|document| tell_document(&document)).collect::<Vec<_>>().join(" ")
         }
-        Verdict::Documents(documents) => documents.map(|document| tell_document(&document)).collect::<Vec<_>>().join(" "),
         Verdict::Fail(reason) => format!("fail: {reason}"),
         Verdict::Refused(reason) => format!("refused: {reason}"),
     }
@@ -95,7 +101,10 @@ fn verdicts() {
 #[test]
 fn documents() {
     let head = [DOCUMENTS, 3, 0, 0, 0, 1, 7, 0, 9, 9, 2, 11, 1, 0, 0, 2, 9, 2, 1, 0, 0];
-    check(Answer::new(&head).bytes("allowed-xidr"), &["index {} merge index=allowed-x id=id routing=r {} index id=id {\"id\":1}"]);
+    check(
+        Answer::new(&head).bytes("allowed-xidr"),
+        &["index {} merge index=allowed-x id=id routing=r {} index id=id {\"id\":1}"],
+    );
 }
 
 #[test]
@@ -105,7 +114,11 @@ fn pieces() {
     check_pieces(&[2, 1, 4, 6], 1, r#"index {"b\"":[1,{}]}"#);
     check_pieces(&[3, 0], 1, r#"index {"id":1,"say \"hi\"":"two"}"#);
     check_pieces(&[3, 2, 0, 2], 1, r#"index {"say \"hi\"":"two"}"#);
-    check_pieces(&[4, 0, 5, 4, 0, 4, 0, 0, 0, 5, 0, 0, 5, 0, 0], 9, r#"index {"a":{},"a":{"a":{"id":1},"id":1},"id":1}"#);
+    check_pieces(
+        &[4, 0, 5, 4, 0, 4, 0, 0, 0, 5, 0, 0, 5, 0, 0],
+        9,
+        r#"index {"a":{},"a":{"a":{"id":1},"id":1},"id":1}"#,
+    );
 }
 
 #[test]
@@ -116,7 +129,11 @@ fn a_bad_piece_refuses_its_image() {
     check_pieces(&[1, 2, 0], 1, "refused: an empty field name");
     check_pieces(&[4, 3, 5], 2, "refused: a field name that is not UTF-8");
     check_pieces(&[2, 0, 4, 5], 1, "refused: a field's value is not JSON: EOF while parsing a list at line 1 column 5");
-    check_pieces(&[2, 0, 0, 0], 1, "refused: a field's value is not JSON: EOF while parsing a value at line 1 column 0");
+    check_pieces(
+        &[2, 0, 0, 0],
+        1,
+        "refused: a field's value is not JSON: EOF while parsing a value at line 1 column 0",
+    );
     check_pieces(&[3, 1, 3], 1, "refused: column 3 of a table that has 3");
     check_pieces(&[4, 0], 1, "refused: a document with an object that does not end");
     check_pieces(&[5], 1, "refused: an object ends that did not begin");
@@ -127,12 +144,19 @@ fn a_bad_piece_refuses_its_image() {
 #[test]
 fn a_bad_verdict_leaves_its_neighbours_alone() {
     let words = [KEEP, EDIT, 1, 3, 0, 0, DROP, DOCUMENTS, 1, 2, 0, 0, KEEP, EDIT, 1, 0, 0, 2, KEEP];
-    let deleted = "refused: a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row";
+    let deleted =
+        "refused: a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row";
     let not_json = "refused: the new value of a cell is not JSON: trailing characters at line 1 column 2";
     let expected = ["keep", "refused: column 3 of a table that has 3", "drop", deleted, "keep", not_json, "keep"];
     check(Answer::new(&words).bytes("1]"), &expected);
-    check(Answer::new(&[DOCUMENTS, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), &["refused: 4 documents of one image, more than the limit of 3"]);
-    check(Answer::new(&[FAIL, 0, 1, KEEP]).bytes(b"\xff"), &["refused: it failed with a reason that is not UTF-8", "keep"]);
+    check(
+        Answer::new(&[DOCUMENTS, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        &["refused: 4 documents of one image, more than the limit of 3"],
+    );
+    check(
+        Answer::new(&[FAIL, 0, 1, KEEP]).bytes(b"\xff"),
+        &["refused: it failed with a reason that is not UTF-8", "keep"],
+    );
 }
 
 #[test]
@@ -149,9 +173,15 @@ fn heads() {
     check(head(4, &[b'r'; 513]), &["refused: a routing value of 513 bytes; Elasticsearch takes 512"]);
     // The same range as the one that was allowed is allowed, another is looked at.
     let words = [DOCUMENTS, 3, 0, 1, 0, 9, 0, 0, 1, 0, 9, 0, 0, 1, 0, 8, 0];
-    check(Answer::new(&words).bytes("allowed-x"), &["index index=allowed-x {} index index=allowed-x {} index index=allowed- {}"]);
+    check(
+        Answer::new(&words).bytes("allowed-x"),
+        &["index index=allowed-x {} index index=allowed-x {} index index=allowed- {}"],
+    );
     let words = [DOCUMENTS, 2, 0, 1, 0, 9, 0, 0, 1, 0, 7, 0];
-    check(Answer::new(&words).bytes("allowed-x"), &["refused: the index \"allowed\" is not among those that the plugin describes"]);
+    check(
+        Answer::new(&words).bytes("allowed-x"),
+        &["refused: the index \"allowed\" is not among those that the plugin describes"],
+    );
 }
 
 #[test]
@@ -175,10 +205,20 @@ fn what_cannot_be_read_fails_the_answer() {
     unreadable(Answer::new(&[KEEP]), 2, "it answered 1 verdicts for 2 images");
     unreadable(Answer::new(&[KEEP, KEEP]), 1, "more verdicts than the 1 images");
     unreadable(Answer::new(&[5]), 1, "unknown verdict 5");
-    for words in [&[EDIT][..], &[DOCUMENTS], &[FAIL], &[FAIL, 0], &[DOCUMENTS, 1, 0, 2, 0], &[DOCUMENTS, 1, 0, 0, 1, 1, 0], &[DOCUMENTS, 1, 0, 0, 2, 3, 0]] {
+    for words in [
+        &[EDIT][..],
+        &[DOCUMENTS],
+        &[FAIL],
+        &[FAIL, 0],
+        &[DOCUMENTS, 1, 0, 2, 0],
+        &[DOCUMENTS, 1, 0, 0, 1, 1, 0],
+        &[DOCUMENTS, 1, 0, 0, 2, 3, 0],
+    ] {
         unreadable(Answer::new(words).names(&[0, 0]), 1, "its verdicts end in the middle of one");
     }
-    for words in [&[EDIT, 1, 0, 0][..], &[DOCUMENTS, u32::MAX], &[DOCUMENTS, 1, 0, 0, 1], &[DOCUMENTS, 1, 0, 0, 1, 3, 2, 0]] {
+    for words in
+        [&[EDIT, 1, 0, 0][..], &[DOCUMENTS, u32::MAX], &[DOCUMENTS, 1, 0, 0, 1], &[DOCUMENTS, 1, 0, 0, 1, 3, 2, 0]]
+    {
         unreadable(Answer::new(words), 1, "announces more than the answer holds");
     }
     unreadable(Answer::new(&[DOCUMENTS, 1, 3, 0, 0]), 1, "unknown document operation 3");
@@ -235,8 +275,8 @@ fn assert_writable(output: &Output) {
                     let mut body = Vec::new();
                     document.write_body(&mut body, &names, |column| CELLS[column as usize].as_bytes());
                     assert!(!body.contains(&b'\n') && !body.contains(&b'\r'), "{}", String::from_utf8_lossy(&body));
-                    let parsed: serde_json::Value =
-                        serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&body)));
+                    let parsed: serde_json::Value = serde_json::from_slice(&body)
+                        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&body)));
                     assert!(parsed.is_object());
                     assert!(document.id.is_none_or(|id| (1..=512).contains(&id.len())));
                     assert!(document.index.is_none_or(|index| index.starts_with("allowed-")));

@@ -18,7 +18,17 @@ fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
         let start = batch.bytes.len() as u32;
         batch.bytes.extend_from_slice(format!("d{document}").as_bytes());
         let id = Span { start, end: batch.bytes.len() as u32 };
-        let operation = Operation { action, index: IndexNumber(0), id, routing: None, body: Span::default(), version, record: 0, table, producer: u16::MAX };
+        let operation = Operation {
+            action,
+            index: IndexNumber(0),
+            id,
+            routing: None,
+            body: Span::default(),
+            version,
+            record: 0,
+            table,
+            producer: u16::MAX,
+        };
         batch.operations.push(operation);
     }
     Arc::new(batch)
@@ -31,13 +41,24 @@ fn add_all(pending: &mut Pending, batch: &Arc<OperationBatch>) {
 }
 
 fn versions(entries: &[Entry]) -> Vec<Vec<u64>> {
-    entries.iter().map(|entry| entry.operations.iter().map(|operation| operation.operation().version).collect()).collect()
+    entries
+        .iter()
+        .map(|entry| entry.operations.iter().map(|operation| operation.operation().version).collect())
+        .collect()
 }
 
 #[test]
 fn the_newest_of_a_document_is_sent_whatever_the_order() {
     let mut pending = Pending::new();
-    add_all(&mut pending, &batch(&[(Action::Index, 1, 5, 0), (Action::Delete, 1, 7, 0), (Action::Index, 1, 6, 0), (Action::Index, 2, 1, 0)]));
+    add_all(
+        &mut pending,
+        &batch(&[
+            (Action::Index, 1, 5, 0),
+            (Action::Delete, 1, 7, 0),
+            (Action::Index, 1, 6, 0),
+            (Action::Index, 2, 1, 0),
+        ]),
+    );
     let taken = pending.take(usize::MAX, usize::MAX);
     assert_eq!(versions(&taken), [vec![7], vec![1]]);
     assert_eq!(taken[0].folded.len(), 2);
@@ -54,7 +75,15 @@ fn of_equal_versions_the_later_holds() {
 #[test]
 fn parts_of_a_merged_document_are_folded_table_by_table() {
     let mut pending = Pending::new();
-    add_all(&mut pending, &batch(&[(Action::Merge, 1, 5, 0), (Action::Merge, 1, 9, 1), (Action::MergeRemove, 1, 6, 0), (Action::Merge, 1, 8, 1)]));
+    add_all(
+        &mut pending,
+        &batch(&[
+            (Action::Merge, 1, 5, 0),
+            (Action::Merge, 1, 9, 1),
+            (Action::MergeRemove, 1, 6, 0),
+            (Action::Merge, 1, 8, 1),
+        ]),
+    );
     assert_eq!(versions(&pending.take(usize::MAX, usize::MAX)), [vec![6, 9]]);
 }
 

@@ -19,10 +19,7 @@ pub(super) fn route(shared: &Shared, request: &Request) -> Option<Result<Answer,
         ("GET", ["_cluster", "health", index]) => health(shared, index),
         ("GET", ["_cluster", "settings"]) => Ok(cluster_settings(shared)),
         ("PUT", ["_cluster", "settings"]) => put_cluster_settings(shared, request),
-        ("GET", ["_license"]) => Ok(Answer::json(
-            200,
-            &json!({ "license": { "status": "active", "type": "basic" } }),
-        )),
+        ("GET", ["_license"]) => Ok(Answer::json(200, &json!({ "license": { "status": "active", "type": "basic" } }))),
         ("GET", ["_cat", "indices"]) => cat_indices(shared, request, "*"),
         ("GET", ["_cat", "indices", index]) => cat_indices(shared, request, index),
         ("PUT" | "POST", ["_scripts", id]) => put_script(shared, request, id),
@@ -68,11 +65,7 @@ fn health(shared: &Shared, expression: &str) -> Result<Answer, EsError> {
         active += index.settings.shards();
         unassigned += index.settings.shards() * index.settings.replicas();
     }
-    let percent = if active + unassigned == 0 {
-        100.0
-    } else {
-        100.0 * active as f64 / (active + unassigned) as f64
-    };
+    let percent = if active + unassigned == 0 { 100.0 } else { 100.0 * active as f64 / (active + unassigned) as f64 };
     Ok(Answer::json(
         200,
         &json!({
@@ -111,11 +104,9 @@ fn put_cluster_settings(shared: &Shared, request: &Request) -> Result<Answer, Es
         let Some(settings) = body.get(kind) else {
             continue;
         };
-        let value = settings.get("action.auto_create_index").or_else(|| {
-            settings
-                .get("action")
-                .and_then(|action| action.get("auto_create_index"))
-        });
+        let value = settings
+            .get("action.auto_create_index")
+            .or_else(|| settings.get("action").and_then(|action| action.get("auto_create_index")));
         match value {
             Some(Value::Null) => shared.cluster().set_auto_create(None),
             Some(Value::Bool(flag)) => shared.cluster().set_auto_create(Some(&flag.to_string())),
@@ -151,22 +142,8 @@ fn cat_indices(shared: &Shared, request: &Request, expression: &str) -> Result<A
     if request.parameter("format") == Some("json") {
         return Ok(Answer::json(200, &rows));
     }
-    let columns = [
-        "health",
-        "status",
-        "index",
-        "uuid",
-        "pri",
-        "rep",
-        "docs.count",
-        "docs.deleted",
-    ];
-    let line = |row: &Value| {
-        columns
-            .map(|name| row[name].as_str().unwrap_or_default().to_owned())
-            .join(" ")
-            + "\n"
-    };
+    let columns = ["health", "status", "index", "uuid", "pri", "rep", "docs.count", "docs.deleted"];
+    let line = |row: &Value| columns.map(|name| row[name].as_str().unwrap_or_default().to_owned()).join(" ") + "\n";
     Ok(Answer::text(200, rows.iter().map(line).collect()))
 }
 
@@ -175,24 +152,16 @@ fn put_script(shared: &Shared, request: &Request, id: &str) -> Result<Answer, Es
         return Err(EsError::body_required());
     }
     let Value::Object(body) = request.json()? else {
-        return Err(EsError::new(
-            400,
-            "parsing_exception",
-            "unexpected token, expected [{]",
-        ));
+        return Err(EsError::new(400, "parsing_exception", "unexpected token, expected [{]"));
     };
     if let Some(name) = body.keys().find(|name| *name != "script") {
         let reason = format!("unexpected field [{name}], expected [script]");
-        return Err(EsError::new(400, "parsing_exception", reason)
-            .with("line", 1)
-            .with("col", 2));
+        return Err(EsError::new(400, "parsing_exception", reason).with("line", 1).with("col", 2));
     }
     let script = body.get("script").cloned().unwrap_or_default();
     match script.get("lang").and_then(Value::as_str) {
         None => {
-            return Err(EsError::illegal_argument(
-                "must specify lang for stored script",
-            ));
+            return Err(EsError::illegal_argument("must specify lang for stored script"));
         }
         Some("painless" | "mustache" | "expression") => {}
         Some(lang) => {
@@ -200,14 +169,8 @@ fn put_script(shared: &Shared, request: &Request, id: &str) -> Result<Answer, Es
             return Err(EsError::illegal_argument(reason));
         }
     }
-    if script
-        .get("source")
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
-        return Err(EsError::illegal_argument(
-            "must specify source for stored script",
-        ));
+    if script.get("source").and_then(Value::as_str).is_none_or(str::is_empty) {
+        return Err(EsError::illegal_argument("must specify source for stored script"));
     }
     shared.cluster().stored_scripts.insert(id.into(), script);
     Ok(Answer::acknowledged())
@@ -265,16 +228,10 @@ fn get_templates(shared: &Shared, pattern: &str) -> Result<Answer, EsError> {
 fn delete_template(shared: &Shared, pattern: &str) -> Result<Answer, EsError> {
     let mut cluster = shared.cluster();
     let before = cluster.templates.len();
-    cluster
-        .templates
-        .retain(|name, _| !wildcard_matches(pattern, name));
+    cluster.templates.retain(|name, _| !wildcard_matches(pattern, name));
     if cluster.templates.len() == before && !pattern.contains('*') {
         let reason = format!("index_template [{pattern}] missing");
-        return Err(EsError::new(
-            404,
-            "index_template_missing_exception",
-            reason,
-        ));
+        return Err(EsError::new(404, "index_template_missing_exception", reason));
     }
     Ok(Answer::acknowledged())
 }

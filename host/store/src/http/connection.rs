@@ -48,13 +48,7 @@ impl Listener for Connections {
         // Answers are small and waited for; a failure costs only time.
         let _ = stream.set_nodelay(true);
         let reset = Reset::default();
-        (
-            Connection {
-                stream,
-                reset: reset.clone(),
-            },
-            reset,
-        )
+        (Connection { stream, reset: reset.clone() }, reset)
     }
 
     fn local_addr(&self) -> io::Result<Reset> {
@@ -91,11 +85,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }

@@ -83,9 +83,7 @@ fn refresh(request: &Request) -> Result<Refresh, EsError> {
         None | Some("false") => Ok(Refresh::Later),
         Some("" | "true") => Ok(Refresh::Now),
         Some("wait_for") => Ok(Refresh::Awaited),
-        Some(other) => Err(EsError::illegal_argument(format!(
-            "Unknown value for refresh: [{other}]."
-        ))),
+        Some(other) => Err(EsError::illegal_argument(format!("Unknown value for refresh: [{other}]."))),
     }
 }
 
@@ -119,9 +117,7 @@ fn bulk(shared: &Shared, request: &Request, index: Option<&str>) -> Result<Answe
     let mut answer = {
         let mut cluster = shared.cluster();
         let mut faults = shared.faults();
-        let mut answer = bulk::execute(&mut cluster, &items, now, |index, id| {
-            faults.item(&request.path, index, id)
-        });
+        let mut answer = bulk::execute(&mut cluster, &items, now, |index, id| faults.item(&request.path, index, id));
         if refresh != Refresh::Later {
             cluster.each(&answer.written_indices(), |index| index.refresh(now));
         }
@@ -137,23 +133,13 @@ fn bulk(shared: &Shared, request: &Request, index: Option<&str>) -> Result<Answe
 fn guard(request: &Request) -> Result<Guard, EsError> {
     Ok(Guard {
         version: request.number("version")?,
-        version_type: request
-            .parameter("version_type")
-            .map(VersionType::of)
-            .transpose()?
-            .unwrap_or_default(),
+        version_type: request.parameter("version_type").map(VersionType::of).transpose()?.unwrap_or_default(),
         if_seq_no: request.number("if_seq_no")?,
         if_primary_term: request.number("if_primary_term")?,
     })
 }
 
-fn write(
-    shared: &Shared,
-    request: &Request,
-    index: &str,
-    id: Option<&str>,
-    create: bool,
-) -> Result<Answer, EsError> {
+fn write(shared: &Shared, request: &Request, index: &str, id: Option<&str>, create: bool) -> Result<Answer, EsError> {
     request.check_parameters(&WRITE_PARAMETERS)?;
     if !request.has_body() {
         return Err(EsError::body_required());
@@ -163,11 +149,7 @@ fn write(
     guard.complaints(create, id.is_some(), &mut complaints);
     id_complaints(id, &mut complaints);
     refuse(&complaints)?;
-    let kind = if create {
-        WriteKind::Create(&request.body)
-    } else {
-        WriteKind::Index(&request.body)
-    };
+    let kind = if create { WriteKind::Create(&request.body) } else { WriteKind::Index(&request.body) };
     apply(shared, request, index, id, guard, Action::Write(kind))
 }
 
@@ -177,14 +159,7 @@ fn delete(shared: &Shared, request: &Request, index: &str, id: &str) -> Result<A
     let mut complaints = Vec::new();
     guard.complaints(false, true, &mut complaints);
     refuse(&complaints)?;
-    apply(
-        shared,
-        request,
-        index,
-        Some(id),
-        guard,
-        Action::Write(WriteKind::Delete),
-    )
+    apply(shared, request, index, Some(id), guard, Action::Write(WriteKind::Delete))
 }
 
 fn update(shared: &Shared, request: &Request, index: &str, id: &str) -> Result<Answer, EsError> {
@@ -192,10 +167,7 @@ fn update(shared: &Shared, request: &Request, index: &str, id: &str) -> Result<A
     known.extend(["_source", "_source_includes", "_source_excludes", "lang"]);
     request.check_parameters(&known)?;
     if request.parameter("version").is_some() {
-        let guard = Guard {
-            version: request.number("version")?,
-            ..Guard::default()
-        };
+        let guard = Guard { version: request.number("version")?, ..Guard::default() };
         let mut complaints = Vec::new();
         guard.complaints(false, true, &mut complaints);
         refuse(&complaints)?;
@@ -207,14 +179,7 @@ fn update(shared: &Shared, request: &Request, index: &str, id: &str) -> Result<A
     let mut complaints = Vec::new();
     body.complaints(&mut complaints);
     refuse(&complaints)?;
-    apply(
-        shared,
-        request,
-        index,
-        Some(id),
-        guard(request)?,
-        Action::Update(&body),
-    )
+    apply(shared, request, index, Some(id), guard(request)?, Action::Update(&body))
 }
 
 fn refuse(complaints: &[String]) -> Result<(), EsError> {
@@ -247,9 +212,7 @@ fn apply(
     };
     let mut written = cluster.apply(&operation, now)?;
     if refresh != Refresh::Later {
-        cluster.each(std::slice::from_ref(&written.index), |index| {
-            index.refresh(now)
-        });
+        cluster.each(std::slice::from_ref(&written.index), |index| index.refresh(now));
     }
     if is_update && written.result == "noop" {
         written.shards = (0, 0);
@@ -263,32 +226,19 @@ fn apply(
 
 fn source_filter(request: &Request) -> SourceFilter {
     let names = |name: &str| -> Vec<String> {
-        request
-            .parameter(name)
-            .map(|names| names.split(',').map(Into::into).collect())
-            .unwrap_or_default()
+        request.parameter(name).map(|names| names.split(',').map(Into::into).collect()).unwrap_or_default()
     };
     let mut filter = match request.parameter("_source") {
         None | Some("" | "true") => SourceFilter::default(),
-        Some("false") => SourceFilter {
-            hidden: true,
-            ..SourceFilter::default()
-        },
-        Some(_) => SourceFilter {
-            include: names("_source"),
-            ..SourceFilter::default()
-        },
+        Some("false") => SourceFilter { hidden: true, ..SourceFilter::default() },
+        Some(_) => SourceFilter { include: names("_source"), ..SourceFilter::default() },
     };
     filter.include.extend(names("_source_includes"));
     filter.exclude.extend(names("_source_excludes"));
     filter
 }
 
-fn find<'a>(
-    request: &Request,
-    index: &'a Index,
-    id: &str,
-) -> Result<Option<&'a Document>, EsError> {
+fn find<'a>(request: &Request, index: &'a Index, id: &str) -> Result<Option<&'a Document>, EsError> {
     let found = match request.parameter("realtime") {
         Some("false") => index.get_searchable(id),
         _ => index.get(id),
@@ -297,10 +247,9 @@ fn find<'a>(
         && document.version != version
     {
         let there = document.version;
-        return Err(index.conflict(
-            id,
-            &format!("current version [{there}] is different than the one provided [{version}]"),
-        ));
+        return Err(
+            index.conflict(id, &format!("current version [{there}] is different than the one provided [{version}]"))
+        );
     }
     Ok(found.map(|document| &**document))
 }
@@ -320,10 +269,7 @@ fn found_json(index: &str, document: &Document, filter: &SourceFilter) -> Map<St
         && !filter.is_all()
         && let Some(source) = shown_source(document, filter)
     {
-        body.insert(
-            "_source".into(),
-            serde_json::from_str(source.get()).unwrap_or_default(),
-        );
+        body.insert("_source".into(), serde_json::from_str(source.get()).unwrap_or_default());
     }
     body
 }
@@ -349,28 +295,16 @@ fn get(shared: &Shared, request: &Request, index: &str, id: &str) -> Result<Answ
     }
     let index = cluster.single(index)?;
     match find(request, index, id)? {
-        Some(document) => Ok(Answer::raw_json(
-            200,
-            &found_text(&index.name, document, &source_filter(request)),
-        )),
-        None => Ok(Answer::json(
-            404,
-            &json!({ "_index": index.name, "_id": id, "found": false }),
-        )),
+        Some(document) => Ok(Answer::raw_json(200, &found_text(&index.name, document, &source_filter(request)))),
+        None => Ok(Answer::json(404, &json!({ "_index": index.name, "_id": id, "found": false }))),
     }
 }
 
-fn get_source(
-    shared: &Shared,
-    request: &Request,
-    index: &str,
-    id: &str,
-) -> Result<Answer, EsError> {
+fn get_source(shared: &Shared, request: &Request, index: &str, id: &str) -> Result<Answer, EsError> {
     request.check_parameters(&READ_PARAMETERS)?;
     let cluster = shared.cluster();
     let index = cluster.single(index)?;
-    let source = find(request, index, id)?
-        .and_then(|document| shown_source(document, &source_filter(request)));
+    let source = find(request, index, id)?.and_then(|document| shown_source(document, &source_filter(request)));
     match source {
         Some(source) => Ok(Answer::raw_json(200, source.get())),
         None => {
@@ -383,11 +317,7 @@ fn get_source(
 fn multi_get(shared: &Shared, request: &Request, default: Option<&str>) -> Result<Answer, EsError> {
     request.check_parameters(&READ_PARAMETERS)?;
     if !request.has_body() && request.method != Method::HEAD {
-        return Err(EsError::new(
-            400,
-            "parse_exception",
-            "request body or source parameter is required",
-        ));
+        return Err(EsError::new(400, "parse_exception", "request body or source parameter is required"));
     }
     let body = request.json()?;
     let mut wanted = Vec::new();
@@ -399,11 +329,8 @@ fn multi_get(shared: &Shared, request: &Request, default: Option<&str>) -> Resul
             "ids" => wanted.extend(entries.iter().map(|id| json!({ "_id": id }))),
             "docs" => wanted.extend(entries.iter().cloned()),
             other => {
-                let reason =
-                    format!("unknown key [{other}] for a START_ARRAY, expected [docs] or [ids]");
-                return Err(EsError::new(400, "parsing_exception", reason)
-                    .with("line", 1)
-                    .with("col", 1));
+                let reason = format!("unknown key [{other}] for a START_ARRAY, expected [docs] or [ids]");
+                return Err(EsError::new(400, "parsing_exception", reason).with("line", 1).with("col", 1));
             }
         }
     }
@@ -429,28 +356,15 @@ fn multi_get(shared: &Shared, request: &Request, default: Option<&str>) -> Resul
     let overall = source_filter(request);
     let mut documents = Vec::new();
     for entry in &wanted {
-        let name = text(entry, "_index")
-            .or_else(|| default.map(Into::into))
-            .unwrap_or_default();
+        let name = text(entry, "_index").or_else(|| default.map(Into::into)).unwrap_or_default();
         let id = text(entry, "_id").unwrap_or_default();
-        let filter = entry
-            .get("_source")
-            .map_or_else(|| overall.clone(), SourceFilter::parse);
-        let found = cluster
-            .single(&name)
-            .and_then(|index| Ok((index, find(request, index, &id)?)));
+        let filter = entry.get("_source").map_or_else(|| overall.clone(), SourceFilter::parse);
+        let found = cluster.single(&name).and_then(|index| Ok((index, find(request, index, &id)?)));
         documents.push(match found {
             Ok((index, Some(document))) => found_text(&index.name, document, &filter),
-            Ok((index, None)) => {
-                json!({ "_index": index.name, "_id": id, "found": false }).to_string()
-            }
-            Err(error) => {
-                json!({ "_index": name, "_id": id, "error": error.to_answer() }).to_string()
-            }
+            Ok((index, None)) => json!({ "_index": index.name, "_id": id, "found": false }).to_string(),
+            Err(error) => json!({ "_index": name, "_id": id, "error": error.to_answer() }).to_string(),
         });
     }
-    Ok(Answer::raw_json(
-        200,
-        &format!("{{\"docs\":[{}]}}", documents.join(",")),
-    ))
+    Ok(Answer::raw_json(200, &format!("{{\"docs\":[{}]}}", documents.join(","))))
 }

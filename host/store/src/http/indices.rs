@@ -40,12 +40,8 @@ pub(super) fn route(shared: &Shared, request: &Request) -> Option<Result<Answer,
         ("GET" | "HEAD", ["_alias", alias]) => aliases(shared, request, "*", alias),
         ("GET" | "HEAD", [index, "_alias"]) => aliases(shared, request, index, "*"),
         ("GET" | "HEAD", [index, "_alias", alias]) => aliases(shared, request, index, alias),
-        ("PUT" | "POST", [index, "_alias", alias]) => {
-            change_alias(shared, "add", index, alias, request)
-        }
-        ("DELETE", [index, "_alias", alias]) => {
-            change_alias(shared, "remove", index, alias, request)
-        }
+        ("PUT" | "POST", [index, "_alias", alias]) => change_alias(shared, "add", index, alias, request),
+        ("DELETE", [index, "_alias", alias]) => change_alias(shared, "remove", index, alias, request),
         ("GET", ["_mapping"]) => mappings(shared, request, "*"),
         ("GET", [index, "_mapping"]) => mappings(shared, request, index),
         ("PUT" | "POST", [index, "_mapping"]) => put_mapping(shared, request, index),
@@ -58,9 +54,7 @@ pub(super) fn route(shared: &Shared, request: &Request) -> Option<Result<Answer,
         ("GET" | "HEAD", [index]) => show(shared, request, index),
         ("DELETE", [index]) => delete(shared, request, index),
         ("POST", [_]) => Ok(request.wrong_method("DELETE, GET, HEAD, PUT")),
-        ("GET" | "PUT" | "DELETE", [_, name]) if name.starts_with('_') => {
-            Ok(request.wrong_method("POST"))
-        }
+        ("GET" | "PUT" | "DELETE", [_, name]) if name.starts_with('_') => Ok(request.wrong_method("POST")),
         _ => return None,
     })
 }
@@ -68,9 +62,7 @@ pub(super) fn route(shared: &Shared, request: &Request) -> Option<Result<Answer,
 /// One object a named index.
 fn each(cluster: &Cluster, names: &[String], shown: impl Fn(&Index) -> Value) -> Answer {
     let found = names.iter().filter_map(|name| cluster.indices.get(name));
-    let body: Map<String, Value> = found
-        .map(|index| (index.name.clone(), shown(index)))
-        .collect();
+    let body: Map<String, Value> = found.map(|index| (index.name.clone(), shown(index))).collect();
     Answer::json(200, &body)
 }
 
@@ -83,9 +75,7 @@ fn create(shared: &Shared, request: &Request, name: &str) -> Result<Answer, EsEr
         match key.as_str() {
             "settings" => parts.0 = Some(Settings::parse(value)?),
             "mappings" => parts.1 = Some(value),
-            "aliases" => parts
-                .2
-                .extend(value.as_object().cloned().unwrap_or_default()),
+            "aliases" => parts.2.extend(value.as_object().cloned().unwrap_or_default()),
             other => {
                 let reason = format!("unknown key [{other}] for create index");
                 return Err(EsError::new(400, "parse_exception", reason));
@@ -93,13 +83,8 @@ fn create(shared: &Shared, request: &Request, name: &str) -> Result<Answer, EsEr
         }
     }
     let (settings, mapping, aliases) = parts;
-    shared
-        .cluster()
-        .create_index(name, settings.unwrap_or_default(), mapping, aliases)?;
-    Ok(Answer::json(
-        200,
-        &json!({ "acknowledged": true, "shards_acknowledged": true, "index": name }),
-    ))
+    shared.cluster().create_index(name, settings.unwrap_or_default(), mapping, aliases)?;
+    Ok(Answer::json(200, &json!({ "acknowledged": true, "shards_acknowledged": true, "index": name })))
 }
 
 fn show(shared: &Shared, request: &Request, expression: &str) -> Result<Answer, EsError> {
@@ -120,11 +105,7 @@ fn delete(shared: &Shared, request: &Request, expression: &str) -> Result<Answer
     request.check_parameters(&PARAMETERS)?;
     let mut cluster = shared.cluster();
     let is_alias = |part: &str| {
-        !cluster.indices.contains_key(part)
-            && cluster
-                .indices
-                .values()
-                .any(|index| index.aliases.contains_key(part))
+        !cluster.indices.contains_key(part) && cluster.indices.values().any(|index| index.aliases.contains_key(part))
     };
     if let Some(alias) = expression.split(',').find(|part| is_alias(part)) {
         return Err(EsError::illegal_argument(format!(
@@ -132,9 +113,7 @@ fn delete(shared: &Shared, request: &Request, expression: &str) -> Result<Answer
         )));
     }
     if expression.contains('*') || expression == "_all" {
-        return Err(EsError::illegal_argument(
-            "Wildcard expressions or all indices are not allowed",
-        ));
+        return Err(EsError::illegal_argument("Wildcard expressions or all indices are not allowed"));
     }
     for name in cluster.resolve(expression, missing(request))? {
         cluster.indices.remove(&name);
@@ -161,20 +140,11 @@ fn mappings(shared: &Shared, request: &Request, expression: &str) -> Result<Answ
     request.check_parameters(&PARAMETERS)?;
     let cluster = shared.cluster();
     let names = cluster.resolve(expression, missing(request))?;
-    Ok(each(
-        &cluster,
-        &names,
-        |index| json!({ "mappings": index.mapping.to_json() }),
-    ))
+    Ok(each(&cluster, &names, |index| json!({ "mappings": index.mapping.to_json() })))
 }
 
 fn put_mapping(shared: &Shared, request: &Request, expression: &str) -> Result<Answer, EsError> {
-    request.check_parameters(&[
-        "ignore_unavailable",
-        "allow_no_indices",
-        "expand_wildcards",
-        "write_index_only",
-    ])?;
+    request.check_parameters(&["ignore_unavailable", "allow_no_indices", "expand_wildcards", "write_index_only"])?;
     if !request.has_body() {
         return Err(EsError::body_required());
     }
@@ -185,23 +155,14 @@ fn put_mapping(shared: &Shared, request: &Request, expression: &str) -> Result<A
     Ok(Answer::acknowledged())
 }
 
-fn settings(
-    shared: &Shared,
-    request: &Request,
-    expression: &str,
-    pattern: &str,
-) -> Result<Answer, EsError> {
+fn settings(shared: &Shared, request: &Request, expression: &str, pattern: &str) -> Result<Answer, EsError> {
     request.check_parameters(&PARAMETERS)?;
     let cluster = shared.cluster();
     let names = cluster.resolve(expression, missing(request))?;
     let flat = request.flag("flat_settings");
     let defaults = request.flag("include_defaults");
     Ok(each(&cluster, &names, |index| {
-        let keep = |name: &str| {
-            pattern
-                .split(',')
-                .any(|pattern| wildcard_matches(pattern, name))
-        };
+        let keep = |name: &str| pattern.split(',').any(|pattern| wildcard_matches(pattern, name));
         let mut shown = json!({ "settings": index.settings.to_json(flat, keep) });
         if defaults {
             shown["defaults"] = default_settings(index).to_json(flat, keep);
@@ -243,9 +204,7 @@ fn put_settings(shared: &Shared, request: &Request, expression: &str) -> Result<
     let fixed = fixed_settings(&changes);
     if !fixed.is_empty() {
         let indices = names.iter().filter_map(|name| cluster.indices.get(name));
-        let open: Vec<String> = indices
-            .map(|index| format!("[{}/{}]", index.name, index.uuid))
-            .collect();
+        let open: Vec<String> = indices.map(|index| format!("[{}/{}]", index.name, index.uuid)).collect();
         return Err(EsError::illegal_argument(format!(
             "Can't update non dynamic settings [[{}]] for open indices [{}] unless the `reopen` query parameter is set to \
              true. Alternatively, close the indices, apply the settings changes, and reopen the indices",
@@ -260,20 +219,11 @@ fn put_settings(shared: &Shared, request: &Request, expression: &str) -> Result<
     Ok(Answer::acknowledged())
 }
 
-fn aliases(
-    shared: &Shared,
-    request: &Request,
-    expression: &str,
-    wanted: &str,
-) -> Result<Answer, EsError> {
+fn aliases(shared: &Shared, request: &Request, expression: &str, wanted: &str) -> Result<Answer, EsError> {
     request.check_parameters(&PARAMETERS)?;
     let cluster = shared.cluster();
     let names = cluster.resolve(expression, missing(request))?;
-    let fits = |alias: &str| {
-        wanted
-            .split(',')
-            .any(|pattern| wildcard_matches(pattern, alias))
-    };
+    let fits = |alias: &str| wanted.split(',').any(|pattern| wildcard_matches(pattern, alias));
     let mut body = Map::new();
     for index in names.iter().filter_map(|name| cluster.indices.get(name)) {
         let found: Map<String, Value> = index
@@ -293,13 +243,7 @@ fn aliases(
     Ok(Answer::json(200, &body))
 }
 
-fn change_alias(
-    shared: &Shared,
-    verb: &str,
-    index: &str,
-    alias: &str,
-    request: &Request,
-) -> Result<Answer, EsError> {
+fn change_alias(shared: &Shared, verb: &str, index: &str, alias: &str, request: &Request) -> Result<Answer, EsError> {
     let mut action = match request.json()? {
         Value::Object(body) => body,
         _ => Map::new(),
@@ -313,27 +257,17 @@ fn change_aliases(shared: &Shared, body: &Result<Value, EsError>) -> Result<Answ
     let body = body.as_ref().map_err(Clone::clone)?;
     let mut cluster = shared.cluster();
     let mut changes = Vec::new();
-    for action in body
-        .get("actions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    for action in body.get("actions").and_then(Value::as_array).into_iter().flatten() {
         for (verb, action) in action.as_object().into_iter().flatten() {
             let several = |one: &str, many: &str| -> Vec<String> {
                 let value = action.get(one).or_else(|| action.get(many));
                 match value {
-                    Some(Value::Array(names)) => names
-                        .iter()
-                        .filter_map(Value::as_str)
-                        .map(Into::into)
-                        .collect(),
+                    Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(Into::into).collect(),
                     Some(Value::String(name)) => vec![name.clone()],
                     _ => Vec::new(),
                 }
             };
-            let names =
-                cluster.resolve(&several("index", "indices").join(","), Missing::Refused)?;
+            let names = cluster.resolve(&several("index", "indices").join(","), Missing::Refused)?;
             for alias in several("alias", "aliases") {
                 if verb == "add" {
                     if cluster.indices.contains_key(&alias) {
@@ -342,32 +276,16 @@ fn change_aliases(shared: &Shared, body: &Result<Value, EsError>) -> Result<Answ
                         );
                         return Err(EsError::new(400, "invalid_alias_name_exception", reason));
                     }
-                    let kept = [
-                        "is_write_index",
-                        "filter",
-                        "routing",
-                        "index_routing",
-                        "search_routing",
-                    ];
-                    let shown: Map<String, Value> = kept
-                        .iter()
-                        .filter_map(|name| Some(((*name).into(), action.get(*name)?.clone())))
-                        .collect();
-                    changes.extend(names.iter().map(|name| {
-                        (
-                            name.clone(),
-                            alias.clone(),
-                            Some(Value::Object(shown.clone())),
-                        )
-                    }));
+                    let kept = ["is_write_index", "filter", "routing", "index_routing", "search_routing"];
+                    let shown: Map<String, Value> =
+                        kept.iter().filter_map(|name| Some(((*name).into(), action.get(*name)?.clone()))).collect();
+                    changes.extend(
+                        names.iter().map(|name| (name.clone(), alias.clone(), Some(Value::Object(shown.clone())))),
+                    );
                     continue;
                 }
-                let has = |name: &String| {
-                    cluster
-                        .indices
-                        .get(name)
-                        .is_some_and(|index| index.aliases.contains_key(&alias))
-                };
+                let has =
+                    |name: &String| cluster.indices.get(name).is_some_and(|index| index.aliases.contains_key(&alias));
                 if !names.iter().any(has) {
                     let reason = format!("aliases [{alias}] missing");
                     return Err(EsError::new(404, "aliases_not_found_exception", reason)
@@ -386,8 +304,5 @@ fn change_aliases(shared: &Shared, body: &Result<Value, EsError>) -> Result<Answ
             }
         }
     }
-    Ok(Answer::json(
-        200,
-        &json!({ "acknowledged": true, "errors": false }),
-    ))
+    Ok(Answer::json(200, &json!({ "acknowledged": true, "errors": false })))
 }

@@ -70,36 +70,24 @@ impl Answer {
     /// This as JSON.
     pub(crate) fn json(status: u16, body: &impl serde::Serialize) -> Answer {
         match serde_json::to_vec(body) {
-            Ok(body) => Answer {
-                status,
-                body: AnswerContent::Json(body),
-            },
+            Ok(body) => Answer { status, body: AnswerContent::Json(body) },
             Err(error) => Answer::error(&EsError::new(500, "exception", error.to_string())),
         }
     }
 
     /// JSON that is written already.
     pub(crate) fn raw_json(status: u16, body: &str) -> Answer {
-        Answer {
-            status,
-            body: AnswerContent::Json(body.as_bytes().to_vec()),
-        }
+        Answer { status, body: AnswerContent::Json(body.as_bytes().to_vec()) }
     }
 
     /// Plain text.
     pub(crate) fn text(status: u16, body: String) -> Answer {
-        Answer {
-            status,
-            body: AnswerContent::Text(body),
-        }
+        Answer { status, body: AnswerContent::Text(body) }
     }
 
     /// No body.
     pub(crate) fn empty(status: u16) -> Answer {
-        Answer {
-            status,
-            body: AnswerContent::Empty,
-        }
+        Answer { status, body: AnswerContent::Empty }
     }
 
     /// An error.
@@ -123,13 +111,9 @@ impl Answer {
             AnswerContent::Empty => (Vec::new(), None),
         };
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() =
-            StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(
-            HeaderName::from_static("x-elastic-product"),
-            HeaderValue::from_static("Elasticsearch"),
-        );
+        headers.insert(HeaderName::from_static("x-elastic-product"), HeaderValue::from_static("Elasticsearch"));
         if let Some(kind) = kind {
             // Clients that ask for the compatible form are answered in it.
             let kind = match request {
@@ -157,11 +141,7 @@ fn shape(body: Vec<u8>, request: &Request) -> Vec<u8> {
     if let Some(paths) = paths {
         value = filter_path(value, paths);
     }
-    let shaped = if pretty {
-        serde_json::to_vec_pretty(&value)
-    } else {
-        serde_json::to_vec(&value)
-    };
+    let shaped = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) };
     shaped.unwrap_or(body)
 }
 
@@ -177,10 +157,7 @@ async fn handle(
         return Answer::empty(413).into_response(None);
     };
     shared.counting.request(body.len());
-    let gzip = head
-        .headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|value| value.as_bytes() == b"gzip");
+    let gzip = head.headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
     let body = match unpack(body, gzip, shared.largest_body) {
         Ok(body) => body,
         Err(answer) => return answer.into_response(None),
@@ -223,10 +200,7 @@ fn unpack(body: Bytes, gzip: bool, largest: usize) -> Result<Bytes, Answer> {
     }
     let mut unpacked = Vec::new();
     let limit = u64::try_from(largest).unwrap_or(u64::MAX).saturating_add(1);
-    match MultiGzDecoder::new(body.as_ref())
-        .take(limit)
-        .read_to_end(&mut unpacked)
-    {
+    match MultiGzDecoder::new(body.as_ref()).take(limit).read_to_end(&mut unpacked) {
         Ok(_) if unpacked.len() > largest => Err(Answer::empty(413)),
         Ok(_) => Ok(unpacked.into()),
         Err(error) => {

@@ -44,28 +44,14 @@ impl Request {
             segments.push(decode(segment, false)?);
         }
         let mut parameters = BTreeMap::new();
-        for pair in head
-            .uri
-            .query()
-            .unwrap_or_default()
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-        {
+        for pair in head.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             parameters.insert(decode(name, true)?, decode(value, true)?);
         }
-        let uri = head
-            .uri
-            .path_and_query()
-            .map_or(path, |both| both.as_str())
-            .to_owned();
+        let uri = head.uri.path_and_query().map_or(path, |both| both.as_str()).to_owned();
         let compatible = |name| {
             let value = head.headers.get(name);
-            value.is_some_and(|value| {
-                value
-                    .as_bytes()
-                    .starts_with(b"application/vnd.elasticsearch+")
-            })
+            value.is_some_and(|value| value.as_bytes().starts_with(b"application/vnd.elasticsearch+"))
         };
         let wants_compatible = compatible(header::ACCEPT);
         Ok(Request {
@@ -99,20 +85,15 @@ impl Request {
         let Some(text) = self.parameter(name) else {
             return Ok(None);
         };
-        let refused = || {
-            EsError::illegal_argument(format!(
-                "Failed to parse long parameter [{name}] with value [{text}]"
-            ))
-        };
+        let refused =
+            || EsError::illegal_argument(format!("Failed to parse long parameter [{name}] with value [{text}]"));
         text.parse().map(Some).map_err(|_| refused())
     }
 
     /// Refuses parameters that are neither common nor among `known`.
     pub(crate) fn check_parameters(&self, known: &[&str]) -> Result<(), EsError> {
-        let unknown = self
-            .parameters
-            .keys()
-            .find(|name| !COMMON.contains(&name.as_str()) && !known.contains(&name.as_str()));
+        let unknown =
+            self.parameters.keys().find(|name| !COMMON.contains(&name.as_str()) && !known.contains(&name.as_str()));
         match unknown {
             Some(name) => Err(EsError::illegal_argument(format!(
                 "request [{}] contains unrecognized parameter: [{name}]",
@@ -143,19 +124,14 @@ impl Request {
 
     /// 405 with the methods that there are.
     pub(crate) fn wrong_method(&self, allowed: &str) -> Answer {
-        let error = format!(
-            "Incorrect HTTP method for uri [{}] and method [{}], allowed: [{allowed}]",
-            self.uri, self.method
-        );
+        let error =
+            format!("Incorrect HTTP method for uri [{}] and method [{}], allowed: [{allowed}]", self.uri, self.method);
         Answer::json(405, &json!({ "error": error, "status": 405 }))
     }
 
     /// What nothing serves.
     pub(super) fn unknown(&self) -> Answer {
-        let error = format!(
-            "no handler found for uri [{}] and method [{}]",
-            self.uri, self.method
-        );
+        let error = format!("no handler found for uri [{}] and method [{}]", self.uri, self.method);
         Answer::json(400, &json!({ "error": error }))
     }
 }

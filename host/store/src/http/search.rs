@@ -52,9 +52,7 @@ pub(super) fn route(shared: &Shared, request: &Request) -> Option<Result<Answer,
         ("GET" | "POST", [index, "_count"]) => count_documents(shared, request, index),
         ("GET" | "POST", ["_search", "scroll"]) => next_page(shared, request),
         ("DELETE", ["_search", "scroll"]) => end_scrolls(shared, request),
-        (_, ["_search"] | [_, "_search"] | ["_count"] | [_, "_count"]) => {
-            Ok(request.wrong_method("GET, POST"))
-        }
+        (_, ["_search"] | [_, "_search"] | ["_count"] | [_, "_count"]) => Ok(request.wrong_method("GET, POST")),
         _ => return None,
     })
 }
@@ -74,9 +72,7 @@ fn search(shared: &Shared, request: &Request, expression: &str) -> Result<Answer
     let now = shared.clock.now();
     let keep = request.parameter("scroll").map(keep_alive).transpose()?;
     if keep.is_some() && search.size == 0 {
-        return Err(EsError::validation(&[
-            "[size] cannot be [0] in a scroll context".into(),
-        ]));
+        return Err(EsError::validation(&["[size] cannot be [0] in a scroll context".into()]));
     }
     let views = {
         let mut cluster = shared.cluster();
@@ -96,12 +92,7 @@ fn search(shared: &Shared, request: &Request, expression: &str) -> Result<Answer
 
 fn finish(request: &Request, mut answer: SearchAnswer) -> Result<Answer, EsError> {
     if request.flag("rest_total_hits_as_int") {
-        let total = answer
-            .hits
-            .total
-            .as_ref()
-            .and_then(|total| total.get("value"))
-            .cloned();
+        let total = answer.hits.total.as_ref().and_then(|total| total.get("value")).cloned();
         answer.hits.total = Some(total.unwrap_or_else(|| json!(-1)));
     }
     Ok(Answer::json(200, &answer))
@@ -123,25 +114,14 @@ fn overrides(search: &mut Search, request: &Request) -> Result<(), EsError> {
         search.from = numbers.from;
     }
     if let Some(sort) = request.parameter("sort") {
-        search.sort = sort
-            .split(',')
-            .flat_map(|key| parse_sort(&key.into()))
-            .collect();
+        search.sort = sort.split(',').flat_map(|key| parse_sort(&key.into())).collect();
     }
     match request.parameter("_source") {
         None | Some("true") => {}
-        Some("false") => {
-            search.source = SourceFilter {
-                hidden: true,
-                ..SourceFilter::default()
-            }
-        }
+        Some("false") => search.source = SourceFilter { hidden: true, ..SourceFilter::default() },
         Some(names) => {
             let include = names.split(',').map(Into::into).collect();
-            search.source = SourceFilter {
-                include,
-                ..SourceFilter::default()
-            };
+            search.source = SourceFilter { include, ..SourceFilter::default() };
         }
     }
     match request.parameter("q") {
@@ -151,9 +131,7 @@ fn overrides(search: &mut Search, request: &Request) -> Result<(), EsError> {
                 search.query = Query::Match(field.into(), value.trim_matches('"').into());
             }
             None => {
-                return Err(EsError::illegal_argument(
-                    "the embedded store takes [q] as field:value only",
-                ));
+                return Err(EsError::illegal_argument("the embedded store takes [q] as field:value only"));
             }
         },
     }
@@ -169,21 +147,12 @@ fn keep_alive(text: &str) -> Result<Duration, EsError> {
     }
 }
 
-fn count_documents(
-    shared: &Shared,
-    request: &Request,
-    expression: &str,
-) -> Result<Answer, EsError> {
+fn count_documents(shared: &Shared, request: &Request, expression: &str) -> Result<Answer, EsError> {
     request.check_parameters(&PARAMETERS)?;
     let body = request.json()?;
-    if let Some(name) = body
-        .as_object()
-        .and_then(|body| body.keys().find(|name| *name != "query"))
-    {
+    if let Some(name) = body.as_object().and_then(|body| body.keys().find(|name| *name != "query")) {
         let reason = format!("request does not support [{name}]");
-        return Err(EsError::new(400, "parsing_exception", reason)
-            .with("line", 1)
-            .with("col", 2));
+        return Err(EsError::new(400, "parsing_exception", reason).with("line", 1).with("col", 2));
     }
     let mut search = Search::parse(&body)?;
     overrides(&mut search, request)?;
@@ -204,10 +173,7 @@ fn count_documents(
 }
 
 fn scroll_id(request: &Request, body: &Value) -> Option<String> {
-    let given = body
-        .get("scroll_id")
-        .and_then(Value::as_str)
-        .or_else(|| request.parameter("scroll_id"));
+    let given = body.get("scroll_id").and_then(Value::as_str).or_else(|| request.parameter("scroll_id"));
     given.map(Into::into)
 }
 
@@ -217,10 +183,7 @@ fn next_page(shared: &Shared, request: &Request) -> Result<Answer, EsError> {
     let Some(id) = scroll_id(request, &body) else {
         return Err(EsError::validation(&["scrollId is missing".into()]));
     };
-    let keep = body
-        .get("scroll")
-        .and_then(Value::as_str)
-        .or_else(|| request.parameter("scroll"));
+    let keep = body.get("scroll").and_then(Value::as_str).or_else(|| request.parameter("scroll"));
     let keep = keep.map(keep_alive).transpose()?;
     let now = shared.clock.now();
     let mut cluster = shared.cluster();
@@ -229,18 +192,12 @@ fn next_page(shared: &Shared, request: &Request) -> Result<Answer, EsError> {
         return Err(EsError::illegal_argument("Cannot parse scroll id"));
     }
     let Some(scroll) = cluster.scrolls.get_mut(&id) else {
-        let cause = EsError::new(
-            404,
-            "search_context_missing_exception",
-            format!("No search context found for id [{id}]"),
-        );
+        let cause =
+            EsError::new(404, "search_context_missing_exception", format!("No search context found for id [{id}]"));
         let failed = EsError::new(404, "search_phase_execution_exception", "all shards failed")
             .with("phase", "query")
             .with("grouped", true)
-            .with(
-                "failed_shards",
-                json!([{ "shard": -1, "index": null, "reason": cause.to_item() }]),
-            );
+            .with("failed_shards", json!([{ "shard": -1, "index": null, "reason": cause.to_item() }]));
         return Err(failed.rooted_in(cause));
     };
     let mut answer = scroll.next(now, keep);
@@ -255,25 +212,11 @@ fn looks_like_an_id(cluster: &Cluster, id: &str) -> bool {
 fn end_scrolls(shared: &Shared, request: &Request) -> Result<Answer, EsError> {
     let body = request.json()?;
     let ids: Vec<String> = match body.get("scroll_id") {
-        Some(Value::Array(ids)) => ids
-            .iter()
-            .filter_map(Value::as_str)
-            .map(Into::into)
-            .collect(),
+        Some(Value::Array(ids)) => ids.iter().filter_map(Value::as_str).map(Into::into).collect(),
         _ => scroll_id(request, &body).into_iter().collect(),
     };
     let mut cluster = shared.cluster();
-    let freed = ids
-        .iter()
-        .filter(|id| cluster.scrolls.remove(*id).is_some())
-        .count();
-    let status = if freed == 0 && !ids.is_empty() {
-        404
-    } else {
-        200
-    };
-    Ok(Answer::json(
-        status,
-        &json!({ "succeeded": true, "num_freed": freed }),
-    ))
+    let freed = ids.iter().filter(|id| cluster.scrolls.remove(*id).is_some()).count();
+    let status = if freed == 0 && !ids.is_empty() { 404 } else { 200 };
+    Ok(Answer::json(status, &json!({ "succeeded": true, "num_freed": freed })))
 }

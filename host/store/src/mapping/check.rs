@@ -16,23 +16,13 @@ impl FieldMapper {
     pub(crate) fn ignores_malformed(&self, index_default: bool) -> bool {
         let can = !matches!(
             self.field_type,
-            FieldType::Keyword
-                | FieldType::Text
-                | FieldType::Flattened
-                | FieldType::Binary
-                | FieldType::Other(_)
+            FieldType::Keyword | FieldType::Text | FieldType::Flattened | FieldType::Binary | FieldType::Other(_)
         );
         can && self.ignore_malformed.unwrap_or(index_default)
     }
 
     /// Refuses a scalar or the start of an object that does not fit; `at` and `behind` are its places.
-    pub(crate) fn check(
-        &self,
-        path: &str,
-        event: &Event<'_>,
-        at: Place,
-        behind: Place,
-    ) -> Result<(), EsError> {
+    pub(crate) fn check(&self, path: &str, event: &Event<'_>, at: Place, behind: Place) -> Result<(), EsError> {
         match &self.field_type {
             FieldType::Long | FieldType::Integer | FieldType::Short | FieldType::Byte | FieldType::UnsignedLong => {
                 self.check_whole(event, behind)
@@ -44,7 +34,9 @@ impl FieldMapper {
                 Event::Text(text) => Err(EsError::illegal_argument(format!(
                     "Failed to parse value [{text}] as only [true] or [false] are allowed."
                 ))),
-                other => Err(json_error(behind, &format!("Current token ({}) not of boolean type", numeric_token(other)))),
+                other => {
+                    Err(json_error(behind, &format!("Current token ({}) not of boolean type", numeric_token(other))))
+                }
             },
             FieldType::Date => match event {
                 Event::Text(text) => parse_date(&self.format, text).map(drop),
@@ -88,21 +80,11 @@ impl FieldMapper {
     }
 
     fn check_term(&self, path: &str, text: &str) -> Result<(), EsError> {
-        let skipped = self
-            .ignore_above
-            .is_some_and(|longest| text.chars().count() as u64 > longest);
-        if self.field_type != FieldType::Keyword
-            || !self.indexed
-            || skipped
-            || text.len() <= LONGEST_TERM
-        {
+        let skipped = self.ignore_above.is_some_and(|longest| text.chars().count() as u64 > longest);
+        if self.field_type != FieldType::Keyword || !self.indexed || skipped || text.len() <= LONGEST_TERM {
             return Ok(());
         }
-        let prefix: Vec<String> = text
-            .bytes()
-            .take(30)
-            .map(|byte| byte.cast_signed().to_string())
-            .collect();
+        let prefix: Vec<String> = text.bytes().take(30).map(|byte| byte.cast_signed().to_string()).collect();
         Err(EsError::illegal_argument(format!(
             "Document contains at least one immense term in field=\"{path}\" (whose UTF8 encoding is longer than the max \
              length 32766), all of which were skipped. Please correct the analyzer to not produce such terms. The prefix \
@@ -113,52 +95,17 @@ impl FieldMapper {
 
     fn check_whole(&self, event: &Event<'_>, behind: Place) -> Result<(), EsError> {
         let (least, most, noun, article, class) = match self.field_type {
-            FieldType::Integer => (
-                i128::from(i32::MIN),
-                i128::from(i32::MAX),
-                "int",
-                "an integer",
-                "Integer",
-            ),
-            FieldType::Short => (
-                i128::from(i16::MIN),
-                i128::from(i16::MAX),
-                "short",
-                "a short",
-                "Short",
-            ),
-            FieldType::Byte => (
-                i128::from(i8::MIN),
-                i128::from(i8::MAX),
-                "byte",
-                "a byte",
-                "Byte",
-            ),
-            FieldType::UnsignedLong => (
-                0,
-                i128::from(u64::MAX),
-                "unsigned_long",
-                "an unsigned long",
-                "Long",
-            ),
-            _ => (
-                i128::from(i64::MIN),
-                i128::from(i64::MAX),
-                "long",
-                "a long",
-                "Long",
-            ),
+            FieldType::Integer => (i128::from(i32::MIN), i128::from(i32::MAX), "int", "an integer", "Integer"),
+            FieldType::Short => (i128::from(i16::MIN), i128::from(i16::MAX), "short", "a short", "Short"),
+            FieldType::Byte => (i128::from(i8::MIN), i128::from(i8::MAX), "byte", "a byte", "Byte"),
+            FieldType::UnsignedLong => (0, i128::from(u64::MAX), "unsigned_long", "an unsigned long", "Long"),
+            _ => (i128::from(i64::MIN), i128::from(i64::MAX), "long", "a long", "Long"),
         };
-        let out_of_range = |text: &str| {
-            EsError::illegal_argument(format!("Value [{text}] is out of range for {article}"))
-        };
+        let out_of_range =
+            |text: &str| EsError::illegal_argument(format!("Value [{text}] is out of range for {article}"));
         match event {
             Event::Number(text) => {
-                if !self.coerce
-                    && text
-                        .parse::<f64>()
-                        .is_ok_and(|number| number.fract() != 0.0)
-                {
+                if !self.coerce && text.parse::<f64>().is_ok_and(|number| number.fract() != 0.0) {
                     return Err(EsError::illegal_argument(format!(
                         "{text} cannot be converted to {class} without data loss"
                     )));
@@ -167,21 +114,16 @@ impl FieldMapper {
                     Some(number) if (least..=most).contains(&number) => Ok(()),
                     // Bytes are read as shorts and looked at afterwards.
                     Some(_) if self.field_type == FieldType::Byte => Err(out_of_range(text)),
-                    _ if self.field_type == FieldType::Short => Err(coercion_error(
-                        behind,
-                        &format!("Numeric value ({text}) out of range of Java short"),
-                    )),
+                    _ if self.field_type == FieldType::Short => {
+                        Err(coercion_error(behind, &format!("Numeric value ({text}) out of range of Java short")))
+                    }
                     _ => Err(coercion_error(
                         behind,
-                        &format!(
-                            "Numeric value ({text}) out of range of {noun} ({least} - {most})"
-                        ),
+                        &format!("Numeric value ({text}) out of range of {noun} ({least} - {most})"),
                     )),
                 }
             }
-            Event::Text(_) if !self.coerce => Err(EsError::illegal_argument(format!(
-                "{class} value passed as String"
-            ))),
+            Event::Text(_) if !self.coerce => Err(EsError::illegal_argument(format!("{class} value passed as String"))),
             Event::Text(text) if text.is_empty() => Ok(()),
             Event::Text(text) => match whole(text.trim()) {
                 Some(number) if (least..=most).contains(&number) => Ok(()),
@@ -191,11 +133,7 @@ impl FieldMapper {
                         "long" => "illegal_argument_exception",
                         _ => "number_format_exception",
                     };
-                    Err(EsError::new(
-                        400,
-                        kind,
-                        format!("For input string: \"{text}\""),
-                    ))
+                    Err(EsError::new(400, kind, format!("For input string: \"{text}\"")))
                 }
             },
             other => Err(not_a_number(other, behind)),
@@ -206,25 +144,15 @@ impl FieldMapper {
         let text = match event {
             Event::Number(text) => *text,
             Event::Text(_) if !self.coerce => {
-                let class = if self.field_type == FieldType::Double {
-                    "Double"
-                } else {
-                    "Float"
-                };
-                return Err(EsError::illegal_argument(format!(
-                    "{class} value passed as String"
-                )));
+                let class = if self.field_type == FieldType::Double { "Double" } else { "Float" };
+                return Err(EsError::illegal_argument(format!("{class} value passed as String")));
             }
             Event::Text(text) if text.is_empty() => return Ok(()),
             Event::Text(text) => text.as_ref(),
             other => return Err(not_a_number(other, behind)),
         };
         let Some(number) = java_parse_double(text.trim()) else {
-            return Err(EsError::new(
-                400,
-                "number_format_exception",
-                format!("For input string: \"{text}\""),
-            ));
+            return Err(EsError::new(400, "number_format_exception", format!("For input string: \"{text}\"")));
         };
         let limit = match self.field_type {
             FieldType::Double => f64::MAX,
@@ -276,11 +204,7 @@ fn whole(text: &str) -> Option<i128> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than fit anywhere.
-        return Some(if text.starts_with('-') {
-            i128::MIN
-        } else {
-            i128::MAX
-        });
+        return Some(if text.starts_with('-') { i128::MIN } else { i128::MAX });
     }
     let number = java_parse_double(text).filter(|number| number.is_finite())?;
     Some(number.trunc() as i128)
@@ -291,10 +215,7 @@ fn java_parse_double(text: &str) -> Option<f64> {
         "NaN" => Some(f64::NAN),
         "Infinity" | "+Infinity" => Some(f64::INFINITY),
         "-Infinity" => Some(f64::NEG_INFINITY),
-        _ if text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')) =>
-        {
+        _ if text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')) => {
             text.parse().ok()
         }
         _ => None,
@@ -302,12 +223,7 @@ fn java_parse_double(text: &str) -> Option<f64> {
 }
 
 fn not_text(event: &Event<'_>, at: Place) -> EsError {
-    EsError::illegal_argument(format!(
-        "Expected text at {}:{} but found {}",
-        at.0,
-        at.1,
-        token_name(event)
-    ))
+    EsError::illegal_argument(format!("Expected text at {}:{} but found {}", at.0, at.1, token_name(event)))
 }
 
 fn not_a_number(event: &Event<'_>, behind: Place) -> EsError {
@@ -315,10 +231,7 @@ fn not_a_number(event: &Event<'_>, behind: Place) -> EsError {
         Event::ObjectStart => EsError::illegal_argument("Cannot parse object as number"),
         other => json_error(
             behind,
-            &format!(
-                "Current token ({}) not numeric, can not use numeric value accessors",
-                token_name(other)
-            ),
+            &format!("Current token ({}) not numeric, can not use numeric value accessors", token_name(other)),
         ),
     }
 }
@@ -340,10 +253,6 @@ fn coercion_error(behind: Place, reason: &str) -> EsError {
 }
 
 fn parser_error(cause: &'static str, behind: Place, reason: &str) -> EsError {
-    EsError::new(
-        400,
-        "x_content_parse_exception",
-        format!("[{}:{}] {reason}", behind.0, behind.1),
-    )
-    .caused_by(EsError::new(400, cause, reason))
+    EsError::new(400, "x_content_parse_exception", format!("[{}:{}] {reason}", behind.0, behind.1))
+        .caused_by(EsError::new(400, cause, reason))
 }

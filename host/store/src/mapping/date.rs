@@ -23,14 +23,8 @@ pub(crate) fn parse_date(format: &str, text: &str) -> Result<i64, EsError> {
     if let Some(reason) = wrong_day {
         return Err(EsError::new(400, "date_time_exception", reason));
     }
-    Err(EsError::illegal_argument(format!(
-        "failed to parse date field [{text}] with format [{format}]"
-    ))
-    .caused_by(EsError::new(
-        400,
-        "date_time_parse_exception",
-        "Failed to parse with all enclosed parsers",
-    )))
+    Err(EsError::illegal_argument(format!("failed to parse date field [{text}] with format [{format}]"))
+        .caused_by(EsError::new(400, "date_time_parse_exception", "Failed to parse with all enclosed parsers")))
 }
 
 enum Failure {
@@ -42,15 +36,12 @@ fn parse_one(pattern: &str, text: &str) -> Result<i64, Failure> {
     match pattern {
         "epoch_millis" => epoch(text, 1.0),
         "epoch_second" => epoch(text, 1000.0),
-        "strict_date_optional_time"
-        | "date_optional_time"
-        | "strict_date_optional_time_nanos"
-        | "iso8601" => Reader::new(text).iso(),
+        "strict_date_optional_time" | "date_optional_time" | "strict_date_optional_time_nanos" | "iso8601" => {
+            Reader::new(text).iso()
+        }
         "strict_date" | "date" | "strict_year_month_day" => Reader::new(text).pattern("yyyy-MM-dd"),
         "strict_date_time" | "date_time" => Reader::new(text).pattern("yyyy-MM-dd'T'HH:mm:ss.SSSZ"),
-        "strict_date_time_no_millis" | "date_time_no_millis" => {
-            Reader::new(text).pattern("yyyy-MM-dd'T'HH:mm:ssZ")
-        }
+        "strict_date_time_no_millis" | "date_time_no_millis" => Reader::new(text).pattern("yyyy-MM-dd'T'HH:mm:ssZ"),
         "strict_date_hour_minute_second" | "date_hour_minute_second" => {
             Reader::new(text).pattern("yyyy-MM-dd'T'HH:mm:ss")
         }
@@ -61,18 +52,11 @@ fn parse_one(pattern: &str, text: &str) -> Result<i64, Failure> {
 
 fn epoch(text: &str, factor: f64) -> Result<i64, Failure> {
     let number = text.strip_prefix('-').unwrap_or(text);
-    let numeric = number
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    let numeric = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
         && number.starts_with(|c: char| c.is_ascii_digit());
     // Doubles of the JSON come in Java's notation.
-    let parsed = text
-        .parse::<f64>()
-        .ok()
-        .filter(|_| numeric || text.contains('E'));
-    parsed
-        .map(|number| (number * factor) as i64)
-        .ok_or(Failure::OtherForm)
+    let parsed = text.parse::<f64>().ok().filter(|_| numeric || text.contains('E'));
+    parsed.map(|number| (number * factor) as i64).ok_or(Failure::OtherForm)
 }
 
 /// A date and time as far as they have been read.
@@ -89,21 +73,8 @@ struct Fields {
 
 impl Fields {
     fn milliseconds(&self) -> Result<i64, Failure> {
-        let Fields {
-            year,
-            month,
-            day,
-            hour,
-            minute,
-            second,
-            ..
-        } = *self;
-        if !(1..=12).contains(&month)
-            || !(1..=31).contains(&day)
-            || hour > 24
-            || minute > 59
-            || second > 59
-        {
+        let Fields { year, month, day, hour, minute, second, .. } = *self;
+        if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 24 || minute > 59 || second > 59 {
             return Err(Failure::OtherForm);
         }
         let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
@@ -115,10 +86,7 @@ impl Fields {
         if day > longest {
             return Err(Failure::NoSuchDay(match (month, day) {
                 (2, 29) => format!("Invalid date 'February 29' as '{year}' is not a leap year"),
-                _ => format!(
-                    "Invalid date '{} {day}'",
-                    MONTHS[usize::try_from(month - 1).unwrap_or(0)]
-                ),
+                _ => format!("Invalid date '{} {day}'", MONTHS[usize::try_from(month - 1).unwrap_or(0)]),
             }));
         }
         let days = days_since_epoch(year, month, day);
@@ -158,20 +126,9 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn new(text: &'a str) -> Reader<'a> {
-        let fields = Fields {
-            year: 1970,
-            month: 1,
-            day: 1,
-            hour: 0,
-            minute: 0,
-            second: 0,
-            millisecond: 0,
-            offset_seconds: 0,
-        };
-        Reader {
-            rest: text.as_bytes(),
-            fields,
-        }
+        let fields =
+            Fields { year: 1970, month: 1, day: 1, hour: 0, minute: 0, second: 0, millisecond: 0, offset_seconds: 0 };
+        Reader { rest: text.as_bytes(), fields }
     }
 
     /// `yyyy[-MM[-dd['T'[HH[:mm[:ss[.SSS]]]][zone]]]]`
@@ -206,10 +163,7 @@ impl<'a> Reader<'a> {
         let mut at = 0;
         while at < pattern.len() {
             let letter = pattern[at];
-            let run = pattern[at..]
-                .iter()
-                .take_while(|other| **other == letter)
-                .count();
+            let run = pattern[at..].iter().take_while(|other| **other == letter).count();
             at += run;
             // A letter alone takes one digit or more.
             let most = if run == 1 { 9 } else { run };
@@ -224,10 +178,7 @@ impl<'a> Reader<'a> {
                 'X' | 'Z' | 'x' | 'z' => self.zone()?,
                 '[' | ']' => {}
                 '\'' => {
-                    let end = pattern[at..]
-                        .iter()
-                        .position(|other| *other == '\'')
-                        .unwrap_or(pattern.len() - at);
+                    let end = pattern[at..].iter().position(|other| *other == '\'').unwrap_or(pattern.len() - at);
                     for literal in &pattern[at..at + end] {
                         self.literal(*literal)?;
                     }
@@ -265,20 +216,13 @@ impl<'a> Reader<'a> {
     }
 
     fn digits(&mut self, least: usize, most: usize) -> Result<i64, Failure> {
-        let count = self
-            .rest
-            .iter()
-            .take(most)
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let count = self.rest.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
         if count < least {
             return Err(Failure::OtherForm);
         }
         let (digits, rest) = self.rest.split_at(count);
         self.rest = rest;
-        Ok(digits
-            .iter()
-            .fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
+        Ok(digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
     }
 
     fn fraction(&mut self, least: usize, most: usize) -> Result<(), Failure> {
@@ -327,31 +271,15 @@ mod tests {
     fn dates() {
         let default = default_date_format();
         check(default, "2024-01-02T10:00:00Z", Some(1_704_189_600_000));
-        check(
-            default,
-            "2024-01-02T18:00:00.123456+08:00",
-            Some(1_704_189_600_123),
-        );
+        check(default, "2024-01-02T18:00:00.123456+08:00", Some(1_704_189_600_123));
         check(default, "1970-01-01", Some(0));
         check(default, "1969-12-31T23:59:59.999Z", Some(-1));
         check(default, "1704189600000", Some(1_704_189_600_000));
         check(default, "2024-01-02 10:00:00", None);
         check(default, "2023-02-29", None);
         check(default, "12024-01-01", None);
-        check(
-            "yyyy-MM-dd HH:mm:ss",
-            "2024-01-02 10:00:00",
-            Some(1_704_189_600_000),
-        );
-        check(
-            "yyyy/MM/dd HH:mm:ss||yyyy/MM/dd",
-            "2024/01/02",
-            Some(1_704_153_600_000),
-        );
-        check(
-            "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
-            "2024-01-02T10:00:00.000001",
-            Some(1_704_189_600_000),
-        );
+        check("yyyy-MM-dd HH:mm:ss", "2024-01-02 10:00:00", Some(1_704_189_600_000));
+        check("yyyy/MM/dd HH:mm:ss||yyyy/MM/dd", "2024/01/02", Some(1_704_153_600_000));
+        check("yyyy-MM-dd'T'HH:mm:ss.SSSSSS", "2024-01-02T10:00:00.000001", Some(1_704_189_600_000));
     }
 }

@@ -64,11 +64,7 @@ pub(crate) fn check_document(
         depth: 1,
     };
     if walk.cursor.next() != Event::ObjectStart {
-        return Err(EsError::new(
-            400,
-            "document_parsing_exception",
-            "Malformed content, must start with an object",
-        ));
+        return Err(EsError::new(400, "document_parsing_exception", "Malformed content, must start with an object"));
     }
     if mapping.root.enabled {
         let dynamic = mapping.root.dynamic.unwrap_or(Dynamic::True);
@@ -82,11 +78,7 @@ pub(crate) fn check_document(
 
 /// `document_parsing_exception` with this reason behind the place.
 fn parsing(place: Place, reason: &str) -> EsError {
-    EsError::new(
-        400,
-        "document_parsing_exception",
-        format!("[{}:{}] {reason}", place.0, place.1),
-    )
+    EsError::new(400, "document_parsing_exception", format!("[{}:{}] {reason}", place.0, place.1))
 }
 
 /// The same, for what went wrong below the document.
@@ -130,14 +122,12 @@ impl<'a> Walk<'a> {
                     let place = self.cursor.token_place();
                     if !seen.insert(name.clone()) {
                         let behind = self.cursor.place_behind();
-                        let reason =
-                            format!("[{}:{}] Duplicate field '{name}'", behind.0, behind.1);
-                        let cause = EsError::new(400, "x_content_parse_exception", reason)
-                            .caused_by(EsError::new(
-                                400,
-                                "json_parse_exception",
-                                format!("Duplicate field '{name}'"),
-                            ));
+                        let reason = format!("[{}:{}] Duplicate field '{name}'", behind.0, behind.1);
+                        let cause = EsError::new(400, "x_content_parse_exception", reason).caused_by(EsError::new(
+                            400,
+                            "json_parse_exception",
+                            format!("Duplicate field '{name}'"),
+                        ));
                         return Err(failed(value_place, cause));
                     }
                     self.named(base, path, &name, dynamic, place)?;
@@ -164,10 +154,7 @@ impl<'a> Walk<'a> {
             return illegal("field name cannot be an empty string".into());
         }
         if name.trim().is_empty() {
-            return Err(parsing(
-                place,
-                &format!("Field name cannot contain only whitespace: [{name}]"),
-            ));
+            return Err(parsing(place, &format!("Field name cannot contain only whitespace: [{name}]")));
         }
         if path.is_empty() && METADATA.contains(&name) {
             return Err(self.metadata(name));
@@ -182,9 +169,9 @@ impl<'a> Walk<'a> {
         }
         match parts.split_first() {
             None => illegal("field name cannot contain only dots".into()),
-            Some(_) if parts.iter().any(|part| part.trim().is_empty()) => illegal(format!(
-                "field name cannot contain only whitespace: ['{name}']"
-            )),
+            Some(_) if parts.iter().any(|part| part.trim().is_empty()) => {
+                illegal(format!("field name cannot contain only whitespace: ['{name}']"))
+            }
             Some((first, rest)) => self.member(base, path, first, rest, dynamic),
         }
     }
@@ -197,8 +184,7 @@ impl<'a> Walk<'a> {
             Event::ObjectStart => self.cursor.token_place(),
             _ => inner_place,
         };
-        let preview = serde_json::from_str::<Value>(text)
-            .map_or_else(|_| text.into(), |value| java_value(&value));
+        let preview = serde_json::from_str::<Value>(text).map_or_else(|_| text.into(), |value| java_value(&value));
         parsing(
             place,
             &format!(
@@ -273,9 +259,7 @@ impl<'a> Walk<'a> {
     ) -> Result<(), EsError> {
         match self.known(base, name, dynamic) {
             Known::Field(field) => self.leaf(&field, path, event),
-            Known::Object(object, dynamic) => {
-                self.object_value(object, path, dynamic, event, Some(name))
-            }
+            Known::Object(object, dynamic) => self.object_value(object, path, dynamic, event, Some(name)),
             Known::Disabled => {
                 self.cursor.skip(&event);
                 Ok(())
@@ -324,12 +308,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A value, or an array of values, of a field.
-    pub(super) fn leaf(
-        &mut self,
-        field: &FieldMapper,
-        path: &str,
-        event: Event<'a>,
-    ) -> Result<(), EsError> {
+    pub(super) fn leaf(&mut self, field: &FieldMapper, path: &str, event: Event<'a>) -> Result<(), EsError> {
         match event {
             Event::Null => return Ok(()),
             Event::ArrayStart if !matches!(field.field_type(), FieldType::Other(_)) => {
@@ -354,8 +333,7 @@ impl<'a> Walk<'a> {
         let preview = match &event {
             Event::ObjectStart => {
                 let text = self.cursor.value_text(&event);
-                serde_json::from_str::<Value>(text)
-                    .map_or_else(|_| text.into(), |value| java_value(&value))
+                serde_json::from_str::<Value>(text).map_or_else(|_| text.into(), |value| java_value(&value))
             }
             // Numbers that do not fit and are ignored leave no trace.
             _ if field.ignores_malformed(self.context.ignore_malformed) => return Ok(()),
@@ -364,24 +342,15 @@ impl<'a> Walk<'a> {
         Err(self.refused(field, path, &preview, cause))
     }
 
-    fn leaf_in_dots(
-        &mut self,
-        field: &FieldMapper,
-        path: &str,
-        below: &str,
-    ) -> Result<(), EsError> {
-        if matches!(
-            field.field_type(),
-            FieldType::Other(_) | FieldType::Flattened
-        ) {
+    fn leaf_in_dots(&mut self, field: &FieldMapper, path: &str, below: &str) -> Result<(), EsError> {
+        if matches!(field.field_type(), FieldType::Other(_) | FieldType::Flattened) {
             self.skip_value();
             return Ok(());
         }
         let at = self.cursor.token_place();
         let event = self.cursor.next();
         let text = self.cursor.value_text(&event);
-        let value = serde_json::from_str::<Value>(text)
-            .map_or_else(|_| text.into(), |value| java_value(&value));
+        let value = serde_json::from_str::<Value>(text).map_or_else(|_| text.into(), |value| java_value(&value));
         let kind = match field.field_type() {
             FieldType::Text | FieldType::Keyword | FieldType::Date | FieldType::Ip => EsError::new(
                 400,
@@ -421,9 +390,7 @@ impl<'a> Walk<'a> {
     fn known(&self, base: Option<&'a ObjectMapper>, name: &str, dynamic: Dynamic) -> Known<'a> {
         match base.and_then(|base| base.properties.get(name)) {
             Some(Mapper::Object(object)) if !object.enabled => Known::Disabled,
-            Some(Mapper::Object(object)) => {
-                Known::Object(Some(object), object.dynamic.unwrap_or(dynamic))
-            }
+            Some(Mapper::Object(object)) => Known::Object(Some(object), object.dynamic.unwrap_or(dynamic)),
             Some(Mapper::Field(field)) => Known::Field(Arc::clone(field)),
             // What this very document introduced counts as unknown still: see `introduce`.
             None => Known::Nothing,
@@ -445,8 +412,11 @@ impl<'a> Walk<'a> {
              `StreamReadConstraints.getMaxNestingDepth()`)",
             DEEPEST_DOCUMENT + 1
         );
-        let cause = EsError::new(400, "x_content_parse_exception", reason.clone())
-            .caused_by(EsError::new(400, "stream_constraints_exception", reason));
+        let cause = EsError::new(400, "x_content_parse_exception", reason.clone()).caused_by(EsError::new(
+            400,
+            "stream_constraints_exception",
+            reason,
+        ));
         Err(failed(self.cursor.token_place(), cause))
     }
 }

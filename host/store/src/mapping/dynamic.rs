@@ -15,19 +15,12 @@ const DEEPEST_MAPPING: usize = 20;
 /// What dynamic mapping tries on strings that may be dates, and the format that it gives such a field.
 const DATE_DETECTION: [(&str, Option<&str>); 2] = [
     ("strict_date_optional_time", None),
-    (
-        "yyyy/MM/dd HH:mm:ss||yyyy/MM/dd",
-        Some("yyyy/MM/dd HH:mm:ss||yyyy/MM/dd||epoch_millis"),
-    ),
+    ("yyyy/MM/dd HH:mm:ss||yyyy/MM/dd", Some("yyyy/MM/dd HH:mm:ss||yyyy/MM/dd||epoch_millis")),
 ];
 
 impl<'a> Walk<'a> {
     /// A value of a field that no mapping knows, under `dynamic: true`.
-    pub(super) fn introduce_value(
-        &mut self,
-        path: &mut String,
-        event: Event<'a>,
-    ) -> Result<(), EsError> {
+    pub(super) fn introduce_value(&mut self, path: &mut String, event: Event<'a>) -> Result<(), EsError> {
         let field = match &event {
             Event::ObjectStart => {
                 self.introduce(path, Mapper::Object(ObjectMapper::default()))?;
@@ -44,9 +37,7 @@ impl<'a> Walk<'a> {
                 self.depth -= 1;
                 return Ok(());
             }
-            Event::Number(text) if text.contains(['.', 'e', 'E']) => {
-                FieldMapper::dynamic(FieldType::Float, None)
-            }
+            Event::Number(text) if text.contains(['.', 'e', 'E']) => FieldMapper::dynamic(FieldType::Float, None),
             Event::Number(_) => FieldMapper::dynamic(FieldType::Long, None),
             Event::Bool(_) => FieldMapper::dynamic(FieldType::Boolean, None),
             Event::Text(text) => self.detect(text),
@@ -77,29 +68,18 @@ impl<'a> Walk<'a> {
     }
 
     fn added(&self, path: &str) -> Option<&Mapper> {
-        self.additions
-            .iter()
-            .find(|addition| addition.path == path)
-            .map(|addition| &addition.mapper)
+        self.additions.iter().find(|addition| addition.path == path).map(|addition| &addition.mapper)
     }
 
     /// Notes a new field. The same path may come again in the document and then has to be of the same type.
     pub(super) fn introduce(&mut self, path: &str, mapper: Mapper) -> Result<(), EsError> {
         let conflict = match (self.added(path), &mapper) {
-            (Some(Mapper::Field(existing)), Mapper::Field(field))
-                if existing.field_type() != field.field_type() =>
-            {
-                Some(type_change(
-                    path,
-                    existing.field_type().name(),
-                    field.field_type().name(),
-                ))
+            (Some(Mapper::Field(existing)), Mapper::Field(field)) if existing.field_type() != field.field_type() => {
+                Some(type_change(path, existing.field_type().name(), field.field_type().name()))
             }
-            (Some(Mapper::Field(existing)), Mapper::Object(_)) => Some(type_change(
-                path,
-                existing.field_type().name(),
-                "ObjectMapper",
-            )),
+            (Some(Mapper::Field(existing)), Mapper::Object(_)) => {
+                Some(type_change(path, existing.field_type().name(), "ObjectMapper"))
+            }
             (Some(Mapper::Object(_)), Mapper::Field(_)) => Some(object_conflict(path)),
             (Some(_), _) => None,
             (None, mapper) => {
@@ -107,8 +87,7 @@ impl<'a> Walk<'a> {
                     Mapper::Object(_) => 1,
                     Mapper::Field(field) => field.weight(),
                 };
-                if path.split('.').count() >= DEEPEST_MAPPING && matches!(mapper, Mapper::Object(_))
-                {
+                if path.split('.').count() >= DEEPEST_MAPPING && matches!(mapper, Mapper::Object(_)) {
                     return Err(failed(
                         self.cursor.token_place(),
                         EsError::illegal_argument(format!(
@@ -116,10 +95,7 @@ impl<'a> Walk<'a> {
                         )),
                     ));
                 }
-                let total = self
-                    .total_fields
-                    .unwrap_or_else(|| self.mapping.total_fields())
-                    + weight;
+                let total = self.total_fields.unwrap_or_else(|| self.mapping.total_fields()) + weight;
                 if total > self.context.field_limit {
                     return Err(failed(
                         self.cursor.token_place(),
@@ -136,10 +112,7 @@ impl<'a> Walk<'a> {
                 {
                     self.conflict = Some(object_conflict(parent));
                 }
-                self.additions.push(Addition {
-                    path: path.into(),
-                    mapper: mapper.clone(),
-                });
+                self.additions.push(Addition { path: path.into(), mapper: mapper.clone() });
                 None
             }
         };
@@ -152,8 +125,5 @@ impl<'a> Walk<'a> {
 
 /// Plain numbers are too often no dates: without one of these signs nothing is tried.
 fn looks_like_date(text: &str) -> bool {
-    text.bytes()
-        .next()
-        .is_some_and(|byte| byte.is_ascii_digit())
-        && text.contains([':', '-', '/'])
+    text.bytes().next().is_some_and(|byte| byte.is_ascii_digit()) && text.contains([':', '-', '/'])
 }

@@ -138,21 +138,8 @@ impl FieldMapper {
         let ignore_malformed = flag("ignore_malformed");
         let indexed = flag("index").unwrap_or(true) || flag("doc_values").unwrap_or(true);
         let ignore_above = parameters.get("ignore_above").and_then(Value::as_u64);
-        let format = parameters
-            .get("format")
-            .and_then(Value::as_str)
-            .unwrap_or(default_date_format())
-            .into();
-        FieldMapper {
-            field_type,
-            parameters,
-            subfields,
-            coerce,
-            ignore_malformed,
-            ignore_above,
-            format,
-            indexed,
-        }
+        let format = parameters.get("format").and_then(Value::as_str).unwrap_or(default_date_format()).into();
+        FieldMapper { field_type, parameters, subfields, coerce, ignore_malformed, ignore_above, format, indexed }
     }
 
     /// A field as dynamic mapping makes it.
@@ -191,10 +178,7 @@ impl FieldMapper {
 
     /// The multi-field of this name.
     pub(crate) fn subfield(&self, name: &str) -> Option<&Arc<FieldMapper>> {
-        self.subfields
-            .iter()
-            .find(|(subname, _)| subname == name)
-            .map(|(_, field)| field)
+        self.subfields.iter().find(|(subname, _)| subname == name).map(|(_, field)| field)
     }
 
     /// What the field counts against the limit of fields.
@@ -217,10 +201,7 @@ impl FieldMapper {
         let mut shown = self.parameters.clone();
         shown.remove("fields");
         if !self.subfields.is_empty() {
-            let fields = self
-                .subfields
-                .iter()
-                .map(|(name, field)| (name.clone(), field.to_json()));
+            let fields = self.subfields.iter().map(|(name, field)| (name.clone(), field.to_json()));
             shown.insert("fields".into(), Value::Object(fields.collect()));
         }
         Value::Object(shown)

@@ -57,13 +57,7 @@ pub(crate) struct ObjectMapper {
 
 impl Default for ObjectMapper {
     fn default() -> ObjectMapper {
-        ObjectMapper {
-            dynamic: None,
-            enabled: true,
-            nested: false,
-            shown: Map::new(),
-            properties: BTreeMap::new(),
-        }
+        ObjectMapper { dynamic: None, enabled: true, nested: false, shown: Map::new(), properties: BTreeMap::new() }
     }
 }
 
@@ -129,10 +123,7 @@ impl Mapping {
             let mut names = addition.path.split('.').peekable();
             while let Some(name) = names.next() {
                 if names.peek().is_none() {
-                    object
-                        .properties
-                        .entry(name.into())
-                        .or_insert(addition.mapper);
+                    object.properties.entry(name.into()).or_insert(addition.mapper);
                     break;
                 }
                 let below = object.properties.entry(name.into());
@@ -189,36 +180,19 @@ fn find<'a>(object: &'a ObjectMapper, name: &str) -> Option<&'a Mapper> {
     }
 }
 
-fn merge_object(
-    into: &mut ObjectMapper,
-    from: &ObjectMapper,
-    path: &str,
-    reason: MergeReason,
-) -> Result<(), EsError> {
+fn merge_object(into: &mut ObjectMapper, from: &ObjectMapper, path: &str, reason: MergeReason) -> Result<(), EsError> {
     into.dynamic = from.dynamic.or(into.dynamic);
     into.enabled = from.enabled;
     into.nested |= from.nested;
     into.shown.extend(from.shown.clone());
     for (name, mapper) in &from.properties {
-        let path = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match (into.properties.get_mut(name), mapper) {
-            (Some(Mapper::Object(into)), Mapper::Object(from)) => {
-                merge_object(into, from, &path, reason)?
-            }
-            (Some(existing), mapper) if reason == MergeReason::Compose => {
-                *existing = mapper.clone()
-            }
+            (Some(Mapper::Object(into)), Mapper::Object(from)) => merge_object(into, from, &path, reason)?,
+            (Some(existing), mapper) if reason == MergeReason::Compose => *existing = mapper.clone(),
             (Some(Mapper::Field(existing)), Mapper::Field(field)) => {
                 if existing.field_type() != field.field_type() {
-                    return Err(type_change(
-                        &path,
-                        existing.field_type().name(),
-                        field.field_type().name(),
-                    ));
+                    return Err(type_change(&path, existing.field_type().name(), field.field_type().name()));
                 }
                 *existing = Arc::new(existing.merged_with(field));
             }
@@ -230,22 +204,15 @@ fn merge_object(
 }
 
 fn type_change(path: &str, from: &str, to: &str) -> EsError {
-    EsError::illegal_argument(format!(
-        "mapper [{path}] cannot be changed from type [{from}] to [{to}]"
-    ))
+    EsError::illegal_argument(format!("mapper [{path}] cannot be changed from type [{from}] to [{to}]"))
 }
 
 fn object_conflict(path: &str) -> EsError {
-    EsError::illegal_argument(format!(
-        "can't merge a non object mapping [{path}] with an object mapping"
-    ))
+    EsError::illegal_argument(format!("can't merge a non object mapping [{path}] with an object mapping"))
 }
 
 fn properties_json(object: &ObjectMapper) -> Value {
-    let shown = object
-        .properties
-        .iter()
-        .map(|(name, mapper)| (name.clone(), mapper_json(mapper)));
+    let shown = object.properties.iter().map(|(name, mapper)| (name.clone(), mapper_json(mapper)));
     Value::Object(shown.collect())
 }
 

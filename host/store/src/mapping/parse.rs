@@ -104,21 +104,14 @@ pub(super) fn mapping(body: &Value) -> Result<Mapping, EsError> {
     }
 }
 
-fn properties(
-    body: &Value,
-    into: &mut ObjectMapper,
-    path: &str,
-    depth: usize,
-) -> Result<(), EsError> {
+fn properties(body: &Value, into: &mut ObjectMapper, path: &str, depth: usize) -> Result<(), EsError> {
     let Value::Object(body) = body else {
         return Err(failed(mapper_parsing(
             "Expected map for property [properties] but got a class java.lang.String".into(),
         )));
     };
     if depth > DEEPEST {
-        return Err(failed(EsError::illegal_argument(
-            "Limit of mapping depth has been exceeded",
-        )));
+        return Err(failed(EsError::illegal_argument("Limit of mapping depth has been exceeded")));
     }
     for (name, value) in body {
         let Value::Object(definition) = value else {
@@ -126,18 +119,12 @@ fn properties(
                 "Expected map for property [fields] on field [{name}] but got a class java.lang.String"
             ))));
         };
-        let full = if path.is_empty() {
-            name.clone()
-        } else {
-            format!("{path}.{name}")
-        };
+        let full = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         match name.split_once('.') {
             // `a.b` is `b` inside of `a`.
             Some((first, rest)) => {
                 let below = into.properties.entry(first.into());
-                if let Mapper::Object(below) =
-                    below.or_insert_with(|| Mapper::Object(ObjectMapper::default()))
-                {
+                if let Mapper::Object(below) = below.or_insert_with(|| Mapper::Object(ObjectMapper::default())) {
                     let mut inner = Map::new();
                     inner.insert(rest.into(), value.clone());
                     properties(&Value::Object(inner), below, &full, depth + 1)?;
@@ -152,23 +139,14 @@ fn properties(
     Ok(())
 }
 
-fn mapper(
-    name: &str,
-    definition: &Map<String, Value>,
-    path: &str,
-    depth: usize,
-) -> Result<Mapper, EsError> {
+fn mapper(name: &str, definition: &Map<String, Value>, path: &str, depth: usize) -> Result<Mapper, EsError> {
     let type_name = match definition.get("type") {
         Some(Value::String(name)) => name.as_str(),
         Some(other) => return Err(failed(unknown_type(&other.to_string(), name))),
-        None if definition.contains_key("properties") || definition.contains_key("dynamic") => {
-            "object"
-        }
+        None if definition.contains_key("properties") || definition.contains_key("dynamic") => "object",
         None if definition.contains_key("enabled") => "object",
         None => {
-            return Err(failed(mapper_parsing(format!(
-                "No type specified for field [{name}]"
-            ))));
+            return Err(failed(mapper_parsing(format!("No type specified for field [{name}]"))));
         }
     };
     if matches!(type_name, "object" | "nested") {
@@ -177,10 +155,7 @@ fn mapper(
     let Some(field_type) = FieldType::of(type_name) else {
         return Err(failed(unknown_type(type_name, name)));
     };
-    if let Some(unknown) = definition
-        .keys()
-        .find(|key| !FIELD_PARAMETERS.contains(&key.as_str()))
-    {
+    if let Some(unknown) = definition.keys().find(|key| !FIELD_PARAMETERS.contains(&key.as_str())) {
         return Err(failed(mapper_parsing(format!(
             "unknown parameter [{unknown}] on mapper [{name}] of type [{type_name}]"
         ))));
@@ -191,30 +166,16 @@ fn mapper(
             let Value::Object(subfield) = subfield else {
                 continue;
             };
-            if let Mapper::Field(field) =
-                mapper(subname, subfield, &format!("{path}.{subname}"), depth + 1)?
-            {
+            if let Mapper::Field(field) = mapper(subname, subfield, &format!("{path}.{subname}"), depth + 1)? {
                 fields.push((subname.clone(), field));
             }
         }
     }
-    Ok(Mapper::Field(Arc::new(FieldMapper::new(
-        field_type,
-        definition.clone(),
-        fields,
-    ))))
+    Ok(Mapper::Field(Arc::new(FieldMapper::new(field_type, definition.clone(), fields))))
 }
 
-fn object(
-    nested: bool,
-    definition: &Map<String, Value>,
-    path: &str,
-    depth: usize,
-) -> Result<ObjectMapper, EsError> {
-    let mut object = ObjectMapper {
-        nested,
-        ..ObjectMapper::default()
-    };
+fn object(nested: bool, definition: &Map<String, Value>, path: &str, depth: usize) -> Result<ObjectMapper, EsError> {
+    let mut object = ObjectMapper { nested, ..ObjectMapper::default() };
     for (name, value) in definition {
         match name.as_str() {
             "type" => {}
@@ -250,9 +211,9 @@ fn dynamic(value: &Value) -> Result<Dynamic, EsError> {
         "runtime" => Ok(Dynamic::Runtime),
         other => {
             let reason = "Could not convert [dynamic.dynamic] to boolean";
-            let cause = EsError::illegal_argument(reason).caused_by(EsError::illegal_argument(
-                format!("Failed to parse value [{other}] as only [true] or [false] are allowed."),
-            ));
+            let cause = EsError::illegal_argument(reason).caused_by(EsError::illegal_argument(format!(
+                "Failed to parse value [{other}] as only [true] or [false] are allowed."
+            )));
             Err(mapper_parsing(format!("Failed to parse mapping: {reason}")).caused_by(cause))
         }
     }
@@ -283,10 +244,8 @@ pub(super) fn java_value(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(object) => {
-            let entries: Vec<String> = object
-                .iter()
-                .map(|(name, value)| format!("{name}={}", java_value(value)))
-                .collect();
+            let entries: Vec<String> =
+                object.iter().map(|(name, value)| format!("{name}={}", java_value(value))).collect();
             format!("{{{}}}", entries.join(", "))
         }
         Value::Array(array) => {
@@ -301,9 +260,7 @@ pub(super) fn java_value(value: &Value) -> String {
 /// A number as Java prints it once it is parsed: decimals as doubles, whole numbers as they are.
 pub(super) fn java_number(text: &str) -> String {
     match text.contains(['.', 'e', 'E']) {
-        true => text
-            .parse()
-            .map_or_else(|_| text.into(), crate::json::java_double),
+        true => text.parse().map_or_else(|_| text.into(), crate::json::java_double),
         false => text.into(),
     }
 }

@@ -33,8 +33,7 @@ impl Words {
     fn literal(&mut self, json: &[u8]) {
         let name = self.name(b"field");
         let [start, n] = self.put(json);
-        self.verdicts
-            .extend([DOCUMENTS, 1, 0, 0, 1, 2, name, start, n]);
+        self.verdicts.extend([DOCUMENTS, 1, 0, 0, 1, 2, name, start, n]);
     }
 
     /// A document whose only content is a part of its head: flag 1 index, 2 id, 4 routing.
@@ -75,11 +74,7 @@ pub(crate) fn output(deed: &str, count: u32, calls: u32) -> Output {
         "a-million-names" => (0..1_000_000).for_each(|_| w.names.extend([0, 0])),
         _ => {}
     }
-    Output {
-        verdicts: w.verdicts,
-        names: w.names,
-        bytes: w.bytes,
-    }
+    Output { verdicts: w.verdicts, names: w.names, bytes: w.bytes }
 }
 
 fn say(w: &mut Words, deed: &str, row: u32, calls: u32) {
@@ -87,11 +82,7 @@ fn say(w: &mut Words, deed: &str, row: u32, calls: u32) {
         // verdicts
         "unknown-verdict" => w.verdict(&[77]),
         "drop" => w.verdict(&[1]),
-        "counter" => w.verdict(&[if (calls + row).is_multiple_of(2) {
-            0
-        } else {
-            1
-        }]),
+        "counter" => w.verdict(&[if (calls + row).is_multiple_of(2) { 0 } else { 1 }]),
         "first-call-only" => w.verdict(&[if calls == 0 { 0 } else { 1 }]),
         "truncated-verdict" => w.verdict(&[DOCUMENTS, 1, 0]),
         "huge-n-of-documents" => w.verdict(&[DOCUMENTS, u32::MAX]),

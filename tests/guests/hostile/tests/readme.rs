@@ -12,21 +12,9 @@ fn guests() -> &'static Path {
 /// What stands in backquotes in the first cells of the tables of a section.
 fn listed(section: &str) -> BTreeSet<String> {
     let readme = fs::read_to_string(guests().join("README.md")).unwrap();
-    let text = readme
-        .split("\n## ")
-        .find(|s| s.starts_with(section))
-        .unwrap();
-    let cells = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
-    cells
-        .flat_map(|cell| {
-            cell.split('`')
-                .step_by(2)
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .collect()
+    let text = readme.split("\n## ").find(|s| s.starts_with(section)).unwrap();
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    cells.flat_map(|cell| cell.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 #[test]
@@ -35,11 +23,7 @@ fn every_deed() {
     for file in ["lib.rs", "words.rs"] {
         let source = fs::read_to_string(guests().join("hostile/src").join(file)).unwrap();
         let settings = source.split("fn configure").last().unwrap();
-        for line in settings
-            .lines()
-            .map(str::trim_start)
-            .filter(|l| l.starts_with('"'))
-        {
+        for line in settings.lines().map(str::trim_start).filter(|l| l.starts_with('"')) {
             if line.contains("=>") {
                 deeds.insert(line.split('"').nth(1).unwrap().to_owned());
             }
@@ -54,17 +38,7 @@ fn every_deed() {
 fn every_file() {
     let files = |folder: &str| -> BTreeSet<String> {
         let entries = fs::read_dir(guests().join(folder)).unwrap();
-        entries
-            .map(|e| {
-                e.unwrap()
-                    .path()
-                    .file_stem()
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned()
-            })
-            .collect()
+        entries.map(|e| e.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
     };
     assert_eq!(listed("`wat/`"), files("wat"));
     assert_eq!(files("not-wasm").len(), 6);
