@@ -311,6 +311,6 @@ fn a_server_that_comes_later_is_waited_for() {
     wait::until("it says that there is no answer", Duration::from_secs(30), || running.log().contains("does not answer yet"));
     assert!(running.is_running());
     let store = Store::builder().port(port).start().expect("the store starts late");
-    running.wait().ended_well();
+    let _ = running.wait().ended_well();
     assert_eq!(store.count(&sink.index("thing")), 5);
 }
