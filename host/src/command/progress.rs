@@ -65,7 +65,9 @@ fn show(metrics: &Metrics, terminal: bool, stopped: &crossbeam_channel::Receiver
             metrics.bytes_in_flight.get() as f64 / f64::from(1 << 20),
             if metrics.paused.get() == 1 { " · paused: the sink is slower" } else { "" },
         );
-        match &*bar().lock().unwrap_or_else(PoisonError::into_inner) {
+        // Out of the lock: a log line takes it too.
+        let bar = bar().lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match bar {
             Some(bar) => {
                 bar.set_message(text);
                 bar.tick();
