@@ -204,6 +204,8 @@ fn a_kafka_that_is_away_is_said_and_tried_again() {
     let mut running = gateway.start(&[]);
     wait::until("it says that Kafka is away", Duration::from_secs(30), || running.log().contains("Kafka; trying again"));
     assert!(running.is_running(), "{}", running.log());
+    // Without a terminal a line tells every ten seconds how far it is; it once waited for itself there.
+    wait::until("it tells how far it is", Duration::from_secs(30), || running.log().contains(" events · "));
 }
 
 #[test]
