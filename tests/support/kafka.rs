@@ -106,7 +106,9 @@ impl Kafka {
         let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a consumer");
         let mut list = TopicPartitionList::new();
         for topic in topics {
-            (0..3).for_each(|partition| drop(list.add_partition(topic, partition)));
+            for partition in 0..3 {
+                list.add_partition(topic, partition);
+            }
         }
         let committed = consumer.committed_offsets(list, PATIENCE).expect("the offsets");
         let number = |offset| match offset {

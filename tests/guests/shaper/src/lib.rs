@@ -98,9 +98,7 @@ impl Shaper {
         }
         match &settings.edit {
             Some((column, text)) => {
-                document
-                    .all_except([column.as_str()])
-                    .text(column.as_str(), &format!("{text}{}", needed(row, column)?));
+                document.all_except([column.as_str()]).text(column, &format!("{text}{}", needed(row, column)?));
             }
             None => {
                 document.all();
