@@ -47,7 +47,11 @@ fn mixed(topic: &str) -> Vec<Record> {
     let mut add = |value: Vec<u8>| {
         let offset = records.len() as i64;
         let mut record = Record::new(topic, offset, value).key(vec![b'k', 0xff, offset as u8]);
-        record.headers = vec![("trace".into(), Some(b"abc".to_vec())), ("bytes".into(), Some(vec![0xff, 0])), ("nothing".into(), None)];
+        record.headers = vec![
+            ("trace".into(), Some(b"abc".to_vec())),
+            ("bytes".into(), Some(vec![0xff, 0])),
+            ("nothing".into(), None),
+        ];
         records.push(record);
     };
     for (number, (_, value, _)) in bad().into_iter().enumerate() {
@@ -79,7 +83,10 @@ fn each_bad_record_is_a_letter_with_a_reason_and_its_neighbours_are_written() {
     assert_eq!(letters.len(), bad().len());
     for (number, (name, _, reason)) in bad().into_iter().enumerate() {
         let record = &records[number * 2 + 1];
-        let letter = letters.iter().find(|letter| letter["offset"] == record.offset).unwrap_or_else(|| panic!("no letter of the record {name}"));
+        let letter = letters
+            .iter()
+            .find(|letter| letter["offset"] == record.offset)
+            .unwrap_or_else(|| panic!("no letter of the record {name}"));
         let said = letter["error"]["reason"].as_str().unwrap_or_default();
         assert!(said.to_lowercase().contains(&reason.to_lowercase()), "a record {name}: {said}");
         assert_eq!(Record::of_line(&letter.to_string()), *record, "a record {name} stays as it was");
@@ -153,15 +160,23 @@ fn letters_in_kafka_have_the_record_and_the_reason_in_headers() {
     let kept = kafka.read(&letters, bad().len());
     for (number, (what, _, reason)) in bad().into_iter().enumerate() {
         let record = &records[number * 2 + 1];
-        let letter = kept.iter().find(|letter| letter.key == record.key).unwrap_or_else(|| panic!("no letter of the record {what}"));
+        let letter = kept
+            .iter()
+            .find(|letter| letter.key == record.key)
+            .unwrap_or_else(|| panic!("no letter of the record {what}"));
         assert_eq!(letter.value, record.value, "{what}");
-        let (own, told): (Vec<_>, Vec<_>) = letter.headers.iter().cloned().partition(|(name, _)| !name.starts_with("rowmill."));
+        let (own, told): (Vec<_>, Vec<_>) =
+            letter.headers.iter().cloned().partition(|(name, _)| !name.starts_with("rowmill."));
         assert_eq!(own, record.headers, "{what}: its own headers are all there");
         let header = |name: &str| {
             let found = told.iter().find(|(header, _)| header == name).and_then(|(_, value)| value.clone());
             String::from_utf8(found.unwrap_or_default()).expect("a header is text")
         };
-        assert!(header("rowmill.reason").to_lowercase().contains(&reason.to_lowercase()), "{what}: {}", header("rowmill.reason"));
+        assert!(
+            header("rowmill.reason").to_lowercase().contains(&reason.to_lowercase()),
+            "{what}: {}",
+            header("rowmill.reason")
+        );
         assert_eq!(header("rowmill.topic"), record.topic);
         assert_eq!(header("rowmill.offset"), record.offset.to_string());
     }
@@ -179,7 +194,10 @@ fn refused(configuration: &str, said: &str) {
 
 #[test]
 fn a_wrong_configuration_is_refused_with_its_line_and_the_nearest_key() {
-    refused("[source]\nkind = \"demo\"\n[sink]\nkind = \"null\"\nlingr = \"1s\"\n", "line 5: unknown key `lingr`; did you mean `linger`?");
+    refused(
+        "[source]\nkind = \"demo\"\n[sink]\nkind = \"null\"\nlingr = \"1s\"\n",
+        "line 5: unknown key `lingr`; did you mean `linger`?",
+    );
     refused("[source]\nkind = \"kafak\"\n", "did you mean \"kafka\"?");
     refused("[source\n", "line 1");
 }
@@ -199,10 +217,14 @@ fn a_kafka_that_is_away_is_said_and_tried_again() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
     let gateway = Gateway::new(
         "away",
-        &format!("[source]\nkind = \"kafka\"\nbrokers = \"127.0.0.1:{port}\"\ntopics = [\"t\"]\n[sink]\nkind = \"null\"\n"),
+        &format!(
+            "[source]\nkind = \"kafka\"\nbrokers = \"127.0.0.1:{port}\"\ntopics = [\"t\"]\n[sink]\nkind = \"null\"\n"
+        ),
     );
     let mut running = gateway.start(&[]);
-    wait::until("it says that Kafka is away", Duration::from_secs(30), || running.log().contains("Kafka; trying again"));
+    wait::until("it says that Kafka is away", Duration::from_secs(30), || {
+        running.log().contains("Kafka; trying again")
+    });
     assert!(running.is_running(), "{}", running.log());
     // Without a terminal a line tells every ten seconds how far it is; it once waited for itself there.
     wait::until("it tells how far it is", Duration::from_secs(30), || running.log().contains(" events · "));

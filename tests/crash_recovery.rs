@@ -21,7 +21,8 @@ fn history(topic: &str, random: &mut fastrand::Rng) -> (Vec<Record>, BTreeMap<St
     for number in 0..RECORDS {
         let id = random.u64(..KEYS);
         let before = table.get(&id).cloned();
-        let after = (before.is_none() || random.u8(..5) > 0).then(|| json!({ "id": id, "number": number, "text": "x".repeat(random.usize(..400)) }));
+        let after = (before.is_none() || random.u8(..5) > 0)
+            .then(|| json!({ "id": id, "number": number, "text": "x".repeat(random.usize(..400)) }));
         let op = match (&before, &after) {
             (None, _) => "c",
             (_, None) => "d",
@@ -64,9 +65,13 @@ fn check_settled(records: &[Record], committed: &BTreeMap<(String, i32), i64>, d
     for (id, (number, is_there)) in last {
         let found = documents.get(&id).and_then(|document| document["number"].as_u64());
         match (is_there, found) {
-            (true, Some(found)) => assert!(found >= number, "{id}: committed up to {number}, but the document is {found}"),
+            (true, Some(found)) => {
+                assert!(found >= number, "{id}: committed up to {number}, but the document is {found}")
+            }
             // A later delete, or a later insert, may have been written without being committed yet.
-            (true, None) | (false, Some(_)) => assert!(later.contains(&id), "{id}: committed {number}, there {is_there}, but found {found:?}"),
+            (true, None) | (false, Some(_)) => {
+                assert!(later.contains(&id), "{id}: committed {number}, there {is_there}, but found {found:?}")
+            }
             (false, None) => {}
         }
     }

@@ -71,7 +71,8 @@ fn change(table: &str, place: u64, before: Option<Value>, after: Option<Value>) 
                     "file": "binlog.000001", "pos": place, "row": 0 },
     });
     // Each record has a partition of its own: their order is that of arrival alone.
-    let mut record = Record::new(&format!("tool.shop.{table}"), 0, value.to_string()).key(json!({ "id": id }).to_string());
+    let mut record =
+        Record::new(&format!("tool.shop.{table}"), 0, value.to_string()).key(json!({ "id": id }).to_string());
     record.partition = place as i32;
     record
 }
@@ -100,7 +101,8 @@ fn a_delete_does_not_come_back_by_a_late_older_write(sink: &Sink) {
 
 fn an_older_write_does_not_replace_a_newer_one(sink: &Sink) {
     sink.run(&[insert("thing", 200, json!({ "id": 1, "name": "new" }))]);
-    let run = sink.run(&[insert("thing", 100, json!({ "id": 1, "name": "old" })), delete("thing", 150, json!({ "id": 1 }))]);
+    let run =
+        sink.run(&[insert("thing", 100, json!({ "id": 1, "name": "old" })), delete("thing", 150, json!({ "id": 1 }))]);
     assert_eq!(sink.source("thing", "1"), Some(json!({ "id": 1, "name": "new" })));
     assert_eq!(run.number("stale") + run.number("folded"), 2, "{}", run.summary);
     // The same again is no conflict that anyone should see.
@@ -113,7 +115,12 @@ fn parts_of_two_tables_merge_in_every_order(sink: &Sink) {
     let changes = |id: u64| {
         [
             insert("order", 100 + id * 1000, json!({ "id": id, "state": "open" })),
-            change("order", 300 + id * 1000, Some(json!({ "id": id, "state": "open" })), Some(json!({ "id": id, "state": "paid", "paid": 1 }))),
+            change(
+                "order",
+                300 + id * 1000,
+                Some(json!({ "id": id, "state": "open" })),
+                Some(json!({ "id": id, "state": "paid", "paid": 1 })),
+            ),
             insert("buyer", 200 + id * 1000, json!({ "id": id, "name": "Ana" })),
             delete("buyer", 400 + id * 1000, json!({ "id": id, "name": "Ana" })),
         ]
@@ -142,7 +149,11 @@ fn parts_of_two_tables_merge_in_every_order(sink: &Sink) {
     for (id, mut document) in documents {
         document.as_object_mut().expect("a document").remove("_rowmill");
         let keeps = id.parse::<u64>().expect("a number").is_multiple_of(2);
-        let wanted = if keeps { json!({ "state": "paid", "paid": 1, "name": "Ana" }) } else { json!({ "state": "paid", "paid": 1 }) };
+        let wanted = if keeps {
+            json!({ "state": "paid", "paid": 1, "name": "Ana" })
+        } else {
+            json!({ "state": "paid", "paid": 1 })
+        };
         assert_eq!(document, wanted, "{id}");
     }
 }
@@ -152,7 +163,16 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
         return vec![Vec::new()];
     }
     let shorter = permutations(n - 1);
-    shorter.iter().flat_map(|one| (0..n).map(|at| { let mut longer = one.clone(); longer.insert(at, n - 1); longer })).collect()
+    shorter
+        .iter()
+        .flat_map(|one| {
+            (0..n).map(|at| {
+                let mut longer = one.clone();
+                longer.insert(at, n - 1);
+                longer
+            })
+        })
+        .collect()
 }
 
 /// The mapping refuses one document; it alone is a dead letter, with Elasticsearch's reason.
@@ -278,7 +298,11 @@ fn one_document_that_is_too_large_is_a_dead_letter() {
     let gateway = sink.gateway(&records, "", "");
     let run = gateway.run().ended_well();
     assert_eq!((run.number("dead_letters"), run.number("documents.index")), (1, 3));
-    assert!(gateway.letters()[0]["error"]["reason"].as_str().is_some_and(|reason| reason.contains("413")), "{:?}", gateway.letters());
+    assert!(
+        gateway.letters()[0]["error"]["reason"].as_str().is_some_and(|reason| reason.contains("413")),
+        "{:?}",
+        gateway.letters()
+    );
 }
 
 #[test]
@@ -296,7 +320,10 @@ fn no_access_stops() {
 #[test]
 fn an_answer_that_is_not_understood_stops_and_skips_nothing() {
     let sink = Sink::embedded();
-    sink.store.as_ref().expect("the embedded store").inject(FaultRule::item(FaultEffect::Error(500, "strange", "never seen".into())).times(1));
+    sink.store
+        .as_ref()
+        .expect("the embedded store")
+        .inject(FaultRule::item(FaultEffect::Error(500, "strange", "never seen".into())).times(1));
     let run = sink.gateway(&things(5), "", "").run();
     assert_eq!(run.code, Some(1), "{}", run.log);
     assert!(run.log.contains("never seen"), "{}", run.log);
@@ -305,10 +332,16 @@ fn an_answer_that_is_not_understood_stops_and_skips_nothing() {
 #[test]
 fn a_server_that_comes_later_is_waited_for() {
     let port = Store::builder().start().expect("a free port").port();
-    let sink = Sink { elasticsearch: Elasticsearch::at(&format!("http://127.0.0.1:{port}")), store: None, prefix: unique("sink") };
+    let sink = Sink {
+        elasticsearch: Elasticsearch::at(&format!("http://127.0.0.1:{port}")),
+        store: None,
+        prefix: unique("sink"),
+    };
     let gateway = sink.gateway(&things(5), "", "");
     let mut running = gateway.start(&["--until-caught-up"]);
-    wait::until("it says that there is no answer", Duration::from_secs(30), || running.log().contains("does not answer yet"));
+    wait::until("it says that there is no answer", Duration::from_secs(30), || {
+        running.log().contains("does not answer yet")
+    });
     assert!(running.is_running());
     let store = Store::builder().port(port).start().expect("the store starts late");
     let _ = running.wait().ended_well();

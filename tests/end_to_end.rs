@@ -34,7 +34,8 @@ fn plugins(chain: Chain) -> String {
 }
 
 fn routes(prefix: &str) -> String {
-    let route = |table| format!("[[routes]]\ntable = \"shop.{table}\"\nindex = \"{prefix}-{table}\"\ntruncate = \"apply\"\n");
+    let route =
+        |table| format!("[[routes]]\ntable = \"shop.{table}\"\nindex = \"{prefix}-{table}\"\ntruncate = \"apply\"\n");
     TABLES.map(route).concat()
 }
 
@@ -128,7 +129,11 @@ fn undeclared(stream: &str) {
         let rows = tables::rows(table);
         for (id, row) in &rows {
             let document = got.get(id).unwrap_or_else(|| panic!("{stream}: no {table} {id}"));
-            assert_eq!(document.as_object().map(|fields| fields.len()), row.as_object().map(|row| row.len()), "{document}");
+            assert_eq!(
+                document.as_object().map(|fields| fields.len()),
+                row.as_object().map(|row| row.len()),
+                "{document}"
+            );
             for (column, value) in row.as_object().expect("a row") {
                 // Maxwell's TIME is wrong outside of a day.
                 if stream == "maxwell/records" && column == "cutoff" {
@@ -172,7 +177,10 @@ fn embedded_of_file(path: &Path, chain: Chain, declared: &str) -> (StoreHandle, 
 
 fn sources(store: &StoreHandle, table: &str) -> Documents {
     let documents = store.documents(&format!("own-{table}"));
-    documents.into_iter().map(|one| (one.id, serde_json::from_str::<Value>(&one.source).expect("a source is JSON"))).collect()
+    documents
+        .into_iter()
+        .map(|one| (one.id, serde_json::from_str::<Value>(&one.source).expect("a source is JSON")))
+        .collect()
 }
 
 /// From a file into the embedded store, in twenty orders that partitions can be read in.
@@ -246,7 +254,13 @@ fn a_file_into_elasticsearch() {
     check_all("from a file", "canal/flat", Chain::None, |table| elasticsearch.sources(&format!("{prefix}-{table}")));
     assert_eq!(run.number("events"), captured("canal/flat").len() as u64);
     assert_eq!(run.number("dead_letters"), 0);
-    assert!(run.number("documents.index") > 0 && run.number("documents.delete") > 0 && run.number("documents.truncate") == 1, "{}", run.summary);
+    assert!(
+        run.number("documents.index") > 0
+            && run.number("documents.delete") > 0
+            && run.number("documents.truncate") == 1,
+        "{}",
+        run.summary
+    );
     assert!(gateway.letters().is_empty());
 }
 
@@ -274,7 +288,11 @@ fn one_second_of_canal_in_two_partitions_has_no_order() {
     // The row was C1 with `first`; then, in truth, another row's key was changed to C1: that is the last change.
     let first = change(0, 100, 7, "first", None);
     let last_within_the_second = change(1, 4, 7, "last", Some("C2"));
-    assert_eq!(name(&[first.clone(), last_within_the_second]), "first", "the higher offset wins, though it was earlier");
+    assert_eq!(
+        name(&[first.clone(), last_within_the_second]),
+        "first",
+        "the higher offset wins, though it was earlier"
+    );
     let last = change(1, 4, 8, "last", Some("C2"));
     assert_eq!(name(&[first.clone(), last.clone()]), "last");
     assert_eq!(name(&[last, first]), "last", "in any order of arrival");

@@ -41,7 +41,12 @@ enum Try {
 type Change = (Option<Row>, Option<Row>);
 
 fn rows() -> impl Strategy<Value = Row> {
-    (0..5_u8, prop::sample::select(vec!["a", "b", "c"]), "[xy]{1,2}", 0..4_u8).prop_map(|(id, kind, name, count)| Row { id, kind, name, count })
+    (0..5_u8, prop::sample::select(vec!["a", "b", "c"]), "[xy]{1,2}", 0..4_u8).prop_map(|(id, kind, name, count)| Row {
+        id,
+        kind,
+        name,
+        count,
+    })
 }
 
 fn tries() -> impl Strategy<Value = Vec<Try>> {
@@ -91,7 +96,8 @@ enum Shape {
 }
 
 impl Shape {
-    const ALL: [Self; 7] = [Self::Keep, Self::Filter, Self::Edit, Self::Index, Self::Id, Self::Copies, Self::FilterAndIndexAndId];
+    const ALL: [Self; 7] =
+        [Self::Keep, Self::Filter, Self::Edit, Self::Index, Self::Id, Self::Copies, Self::FilterAndIndexAndId];
 
     fn settings(self) -> &'static str {
         match self {
@@ -119,7 +125,9 @@ impl Shape {
             Self::Edit => one("thing", id, edited),
             Self::Index => one(&format!("shaped-{}", row.kind), id, row.cells()),
             Self::Id => one(&format!("shaped-{}", row.count), id, edited),
-            Self::Copies => (0..row.count).map(|number| ("thing".into(), format!("{id}#{number}"), row.cells())).collect(),
+            Self::Copies => {
+                (0..row.count).map(|number| ("thing".into(), format!("{id}#{number}"), row.cells())).collect()
+            }
             Self::FilterAndIndexAndId => one(&format!("shaped-{}", row.name), id, row.cells()),
         }
     }
@@ -159,7 +167,8 @@ impl Tool {
                     add(id, Some(key), Some(maxwell(before.as_ref(), after.as_ref(), second, place)));
                 }
                 Self::Debezium | Self::Unwrapped => {
-                    let moved = before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| before.id != after.id);
+                    let moved =
+                        before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| before.id != after.id);
                     // A change of the key is a delete and a create, of one event in the binlog.
                     let steps = match moved {
                         true => vec![(before.as_ref(), None), (None, after.as_ref())],
@@ -190,7 +199,11 @@ fn texts(row: &Row) -> Value {
 /// What the row before had otherwise.
 fn old(before: &Value, after: &Value) -> Value {
     let fields = before.as_object().into_iter().flatten();
-    fields.filter(|(name, value)| after[name.as_str()] != **value).map(|(name, value)| (name.clone(), value.clone())).collect::<serde_json::Map<_, _>>().into()
+    fields
+        .filter(|(name, value)| after[name.as_str()] != **value)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn canal(before: Option<&Row>, after: Option<&Row>, second: i64) -> Value {
@@ -278,7 +291,9 @@ fn stored(records: &[Record], shape: Shape) -> BTreeMap<(String, String), Value>
     assert_eq!(summary.dead_letters, 0, "{letters}");
     let of_index = |index: String| {
         let documents = store.documents(&index);
-        documents.into_iter().map(move |one| ((index.clone(), one.id), serde_json::from_str(&one.source).expect("a source is JSON")))
+        documents
+            .into_iter()
+            .map(move |one| ((index.clone(), one.id), serde_json::from_str(&one.source).expect("a source is JSON")))
     };
     store.indices().into_iter().flat_map(of_index).collect()
 }
@@ -287,14 +302,18 @@ fn stored(records: &[Record], shape: Shape) -> BTreeMap<(String, String), Value>
 #[track_caller]
 fn check(tool: Tool, shapes: &[Shape]) {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64);
-    let mut runner = TestRunner::new(Cases { cases, max_shrink_iters: 200, failure_persistence: None, ..Cases::default() });
+    let mut runner =
+        TestRunner::new(Cases { cases, max_shrink_iters: 200, failure_persistence: None, ..Cases::default() });
     let strategy = (tries(), prop::sample::select(shapes.to_vec()), any::<u64>());
     let result = runner.run(&strategy, |(tries, shape, seed)| {
         let (changes, table) = played(&tries);
         let mut random = fastrand::Rng::with_seed(seed);
         let records = interleaved(&tool.records(&changes), &mut random);
-        let wanted: BTreeMap<(String, String), Value> =
-            table.values().flat_map(|row| shape.documents(row)).map(|(index, id, source)| ((index, id), source)).collect();
+        let wanted: BTreeMap<(String, String), Value> = table
+            .values()
+            .flat_map(|row| shape.documents(row))
+            .map(|(index, id, source)| ((index, id), source))
+            .collect();
         prop_assert_eq!(stored(&records, shape), wanted, "{:?}, seed {}", changes, seed);
         Ok(())
     });

@@ -46,7 +46,8 @@ impl Record {
 
     /// As a line of a file of records.
     pub fn line(&self) -> String {
-        let headers: Vec<Value> = self.headers.iter().map(|(name, value)| json!([name, bytes(value.as_deref())])).collect();
+        let headers: Vec<Value> =
+            self.headers.iter().map(|(name, value)| json!([name, bytes(value.as_deref())])).collect();
         json!({
             "topic": self.topic, "partition": self.partition, "offset": self.offset, "timestamp": self.timestamp,
             "headers": headers, "key": bytes(self.key.as_deref()), "value": bytes(self.value.as_deref()),

@@ -66,7 +66,10 @@ impl Run {
     #[track_caller]
     pub fn number(&self, name: &str) -> u64 {
         let pointer = format!("/{}", name.replace('.', "/"));
-        self.summary.pointer(&pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {name} in {}", self.summary))
+        self.summary
+            .pointer(&pointer)
+            .and_then(Value::as_u64)
+            .unwrap_or_else(|| panic!("no {name} in {}", self.summary))
     }
 }
 
@@ -97,7 +100,8 @@ impl Gateway {
     pub fn configure(&self, configuration: &str) {
         let mut text = configuration.to_string();
         if !text.contains("[dead_letter]") {
-            text += &format!("\n[dead_letter]\nkind = \"file\"\npath = {:?}\n", self.letters_path().display().to_string());
+            text +=
+                &format!("\n[dead_letter]\nkind = \"file\"\npath = {:?}\n", self.letters_path().display().to_string());
         }
         std::fs::write(self.folder.path().join("rowmill.toml"), text).expect("the configuration can be written");
     }

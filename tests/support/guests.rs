@@ -148,7 +148,9 @@ fn replace(from: &Path, to: &Path) {
 
 fn hash_of_hostile_sources() -> u64 {
     let mut hasher = DefaultHasher::new();
-    for file in ["tests/guests/hostile/src/lib.rs", "tests/guests/hostile/src/words.rs", "wit/rowmill-plugin.wit", "Cargo.lock"] {
+    for file in
+        ["tests/guests/hostile/src/lib.rs", "tests/guests/hostile/src/words.rs", "wit/rowmill-plugin.wit", "Cargo.lock"]
+    {
         fs::read(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}")).hash(&mut hasher);
     }
     hasher.finish()

@@ -113,7 +113,11 @@ impl Kafka {
             Offset::Offset(offset) => offset,
             _ => 0,
         };
-        committed.elements().iter().map(|one| ((one.topic().to_string(), one.partition()), number(one.offset()))).collect()
+        committed
+            .elements()
+            .iter()
+            .map(|one| ((one.topic().to_string(), one.partition()), number(one.offset())))
+            .collect()
     }
 
     /// The first `count` records of a topic, of whatever partition.
@@ -122,7 +126,8 @@ impl Kafka {
     /// There are not so many within a minute.
     #[track_caller]
     pub fn read(&self, topic: &str, count: usize) -> Vec<Record> {
-        let consumer: BaseConsumer = self.client().set("group.id", "reads-without-committing").create().expect("a consumer");
+        let consumer: BaseConsumer =
+            self.client().set("group.id", "reads-without-committing").create().expect("a consumer");
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the topic's partitions");
         let mut list = TopicPartitionList::new();
         for partition in metadata.topics()[0].partitions() {

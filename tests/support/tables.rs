@@ -59,7 +59,8 @@ fn id(table: &str, row: &Value) -> String {
         "order_items" => &["order_id", "line_no"],
         _ => &["id"],
     };
-    let parts: Vec<String> = key.iter().map(|column| row[column].as_str().map_or_else(|| row[column].to_string(), str::to_string)).collect();
+    let parts: Vec<String> =
+        key.iter().map(|column| row[column].as_str().map_or_else(|| row[column].to_string(), str::to_string)).collect();
     parts.join("|")
 }
 
@@ -82,7 +83,13 @@ pub fn expected(stream: &str, table: &str) -> Documents {
     let types = columns(table);
     let document = |row: Value| -> Value {
         let Value::Object(row) = row else { panic!("a row is an object") };
-        row.into_iter().map(|(column, value)| { let value = spell(stream, &types[&column], value); (column, value) }).collect::<Map<_, _>>().into()
+        row.into_iter()
+            .map(|(column, value)| {
+                let value = spell(stream, &types[&column], value);
+                (column, value)
+            })
+            .collect::<Map<_, _>>()
+            .into()
     };
     rows(table).into_iter().map(|(id, row)| (id, document(row))).collect()
 }
@@ -129,7 +136,9 @@ pub fn check(what: &str, stream: &str, table: &str, got: &Documents, want: &Docu
             wrong.push(format!("{id}: missing"));
             continue;
         };
-        let names = |value: &Value| value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+        let names = |value: &Value| {
+            value.as_object().map(|object| object.keys().cloned().collect::<Vec<_>>()).unwrap_or_default()
+        };
         let (mut mine, mut theirs) = (names(got), names(want));
         mine.sort();
         theirs.sort();
@@ -210,17 +219,26 @@ pub fn says(stream: &str, column_type: &str, got: &Value, row: &Value) -> bool {
         "BOOLEAN" | "BIT" if got.is_boolean() => got.as_bool() == Some(row.as_u64() != Some(0)),
         "BIT" => {
             let bytes = got.as_str().and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
-            !bytes.is_empty() && bytes.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte)) == row.as_u64().unwrap_or_default()
+            !bytes.is_empty()
+                && bytes.iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte))
+                    == row.as_u64().unwrap_or_default()
         }
-        "DECIMAL" => cut(&format!("{}.", number(got)).replacen("..", ".", 1)) == cut(text) || cut(&number(got)) == cut(text),
-        "SET" => got.as_array().is_some_and(|labels| labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",") == text),
+        "DECIMAL" => {
+            cut(&format!("{}.", number(got)).replacen("..", ".", 1)) == cut(text) || cut(&number(got)) == cut(text)
+        }
+        "SET" => got
+            .as_array()
+            .is_some_and(|labels| labels.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",") == text),
         "JSON" => got.as_str().is_some_and(|got| got == text),
         "DATETIME" | "TIMESTAMP" | "DATE" | "TIME" if got.is_number() => true_count(column_type, &number(got), text),
         "DATETIME" | "TIMESTAMP" | "TIME" => {
-            let plain = |text: &str| cut(&format!("{}.", text.replace('T', " ").trim_end_matches('Z')).replacen("..", ".", 1));
+            let plain =
+                |text: &str| cut(&format!("{}.", text.replace('T', " ").trim_end_matches('Z')).replacen("..", ".", 1));
             let got = plain(got.as_str().unwrap_or_default());
             let want = plain(text);
-            got == want.trim_end_matches('.') || cut(&got) == cut(&want) || want.split('.').next() == got.split('.').next() && stream == "maxwell/records"
+            got == want.trim_end_matches('.')
+                || cut(&got) == cut(&want)
+                || want.split('.').next() == got.split('.').next() && stream == "maxwell/records"
         }
         // MariaDB's 3 is another tool's 3.0.
         "FLOAT" | "DOUBLE" => number(got).parse::<f64>().ok() == number(row).parse().ok(),
@@ -241,16 +259,19 @@ fn true_count(column_type: &str, count: &str, text: &str) -> bool {
         return count == days;
     }
     let sign = if clock.starts_with('-') { -1 } else { 1 };
-    let (whole, fraction) = clock.trim_start_matches('-').split_once('.').unwrap_or((clock.trim_start_matches('-'), "0"));
+    let (whole, fraction) =
+        clock.trim_start_matches('-').split_once('.').unwrap_or((clock.trim_start_matches('-'), "0"));
     let seconds = whole.split(':').fold(0, |all, part| all * 60 + part.parse::<i128>().unwrap_or_default());
-    let microseconds = (days * 86_400 + sign * seconds) * 1_000_000 + sign * format!("{fraction:0<6}").parse::<i128>().unwrap_or_default();
+    let microseconds = (days * 86_400 + sign * seconds) * 1_000_000
+        + sign * format!("{fraction:0<6}").parse::<i128>().unwrap_or_default();
     count == microseconds || count * 1_000 == microseconds
 }
 
 /// Days from the civil calendar (Howard Hinnant's algorithm), so that no code of Rowmill's checks itself.
 fn days_since_1970(date: &str) -> i128 {
     let mut parts = date.split('-').map(|part| part.parse::<i128>().unwrap_or_default());
-    let (year, month, day) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (year, month, day) =
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);
