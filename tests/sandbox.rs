@@ -91,9 +91,7 @@ fn check(case: &Case, (outcome, took): (Outcome, Duration)) {
             }
         }
         (Expect::RefusesTable(reason), Outcome::Table(CallError::Refused(said)))
-        | (Expect::FailsOnTable(reason), Outcome::Table(CallError::Trapped(said))) => {
-            assert_reason(guest, said, reason)
-        }
+        | (Expect::FailsOnTable(reason), Outcome::Table(CallError::Trapped(said))) => assert_reason(guest, said, reason),
         (Expect::Refused(step, reason), Outcome::Refused(refusal)) => {
             assert_eq!(refusal.step, *step, "{guest}: {refusal}");
             assert_reason(guest, &refusal.reason, reason);

@@ -68,7 +68,10 @@ pub const TAKEN: &[Case] = &[
     case("routing-with-quotes", Takes(Says::Document(None, None, Some("1\"}}\n{\"delete\":{\"_id\":\"2"), "{}"))),
     // Which of two values a field has is for Elasticsearch to refuse; two columns under one name, one of them absent,
     // are no mistake.
-    case("same-field-twice", Takes(Says::Document(None, None, None, r#"{"field":{mark},"field":{mark}}"#))),
+    case(
+        "same-field-twice",
+        Takes(Says::Document(None, None, None, r#"{"field":{mark},"field":{mark}}"#)),
+    ),
 ];
 
 /// An answer that can be read, of which each row is unacceptable.

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use rowmill_runtime::isolate::{self, Part};
 use rowmill_runtime::{
-    Batch, CallError, Column, ColumnKind, ColumnNames, Expect, Guest, Limits, Mode, Plugin, Refusal, Sandbox, Table,
-    Verdict,
+    Batch, CallError, Column, ColumnKind, ColumnNames, Expect, Guest, Limits, Mode, Plugin, Refusal, Sandbox, Table, Verdict,
 };
 
 /// A sandbox with the limits that the gateway has, and time enough for a busy machine.
@@ -75,11 +74,7 @@ pub fn table() -> Table {
         id: 7,
         database: "shop".into(),
         name: "trade".into(),
-        columns: vec![
-            column("mark", ColumnKind::Text),
-            column("n", ColumnKind::Integer),
-            column("note", ColumnKind::Text),
-        ],
+        columns: vec![column("mark", ColumnKind::Text), column("n", ColumnKind::Integer), column("note", ColumnKind::Text)],
         key: vec![1],
     }
 }
@@ -138,8 +133,7 @@ impl<'a> Running<'a> {
         };
         let (plugin, settings) = (self.plugin, &self.settings);
         let mut renew = || {
-            let mut guest: Box<dyn Guest> =
-                Box::new(plugin.instantiate(settings).map_err(|refusal| refusal.to_string())?);
+            let mut guest: Box<dyn Guest> = Box::new(plugin.instantiate(settings).map_err(|refusal| refusal.to_string())?);
             guest.define_table(&table()).map_err(|error| error.to_string())?;
             Ok(guest)
         };
@@ -171,9 +165,7 @@ fn read(part: &Part, marked: &[u32], rows: &mut Vec<Row>) {
         rows.push(match output.verdict(image) {
             Verdict::Keep => Row::Keep,
             Verdict::Drop => Row::Drop,
-            Verdict::Edit(edits) => {
-                Row::Edit(edits.map(|(column, value)| (column, one_line(value, "a cell"))).collect())
-            }
+            Verdict::Edit(edits) => Row::Edit(edits.map(|(column, value)| (column, one_line(value, "a cell"))).collect()),
             Verdict::Fail(reason) | Verdict::Refused(reason) => Row::Fails(reason.to_string()),
             Verdict::Documents(documents) => Row::Documents(
                 documents
@@ -183,12 +175,7 @@ fn read(part: &Part, marked: &[u32], rows: &mut Vec<Row>) {
                         let body = one_line(&body, "a body");
                         assert!(body.starts_with('{'), "{body}");
                         let owned = |text: Option<&str>| text.map(str::to_string);
-                        Doc {
-                            index: owned(document.index),
-                            id: owned(document.id),
-                            routing: owned(document.routing),
-                            body,
-                        }
+                        Doc { index: owned(document.index), id: owned(document.id), routing: owned(document.routing), body }
                     })
                     .collect(),
             ),

@@ -8,11 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Runs `work` and returns the lines that this thread logged meanwhile.
 pub fn capture<T>(work: impl FnOnce() -> T) -> (T, Vec<String>) {
     let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(lines.clone())
-        .finish();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::TRACE).with_writer(lines.clone()).finish();
     let result = tracing::subscriber::with_default(subscriber, work);
     let bytes = lines.0.lock().expect("no writer panicked").clone();
     let text = String::from_utf8(bytes).expect("the log is UTF-8");
