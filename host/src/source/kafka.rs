@@ -41,6 +41,9 @@ struct Assignment {
     revoked: Vec<TopicPartition>,
     /// What is settled of each partition that is assigned now; the callback commits from it before a partition goes.
     open: HashMap<TopicPartition, Open>,
+    /// The ends of partitions as the client's statistics tell them. They come with every fetch: to ask for them would
+    /// hold up the poll thread, and behind a waiting fetch the questions time out, which closes the connection.
+    ends: HashMap<TopicPartition, i64>,
 }
 
 /// A newly assigned partition.
@@ -177,6 +180,19 @@ impl ClientContext for Rebalancer {
         tracing::debug!(facility, "librdkafka: {message}");
     }
 
+    fn stats(&self, statistics: rdkafka::Statistics) {
+        let mut assignment = self.lock();
+        for topic in statistics.topics.values() {
+            let known = topic.partitions.iter().filter(|(number, partition)| **number >= 0 && partition.hi_offset >= 0);
+            for (number, partition) in known {
+                assignment.ends.insert(
+                    TopicPartition { topic: topic.topic.as_str().into(), partition: *number },
+                    partition.hi_offset,
+                );
+            }
+        }
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         // The end of a partition is reported as an error; it is none.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
@@ -240,6 +256,7 @@ fn client(config: &KafkaConfig) -> ClientConfig {
         .set("auto.offset.reset", if config.start == Start::Latest { "latest" } else { "earliest" })
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("enable.partition.eof", "true")
+        .set("statistics.interval.ms", "1000")
         // New topics of a regular expression are found within half a minute.
         .set("topic.metadata.refresh.interval.ms", "30000")
         // What is fetched ahead is memory; the default of 64 MB a consumer is more than the rest of Rowmill uses.
@@ -411,12 +428,9 @@ fn show_lag(consumer: &BaseConsumer<Rebalancer>, lanes: &Lanes) {
         .iter()
         .map(|(partition, open)| (partition.clone(), open.progress.watermark(), open.start, open.end_at_start))
         .collect();
+    let ends = consumer.context().lock().ends.clone();
     for (partition, watermark, start, end_at_start) in open {
-        // What the client knows of the end without asking: it comes with every fetch.
-        let end = consumer
-            .client()
-            .fetch_watermarks(&partition.topic, partition.partition, Duration::from_millis(100))
-            .map_or(end_at_start, |(_, high)| high);
+        let end = ends.get(&partition).copied().unwrap_or(end_at_start);
         let next = watermark.map_or(start, |mark| mark.next_offset);
         lanes.show_lag(&partition, (end - next).max(0));
     }
