@@ -1,8 +1,8 @@
 //! Where document operations go: to Elasticsearch (or the store in this process), or nowhere.
 //!
-//! The way through it: [`pending`] holds one entry a document and folds what is overtaken; [`writer`] builds bulk
+//! The way through it: `pending` holds one entry a document and folds what is overtaken; `writer` builds bulk
 //! requests of it, keeps a document out of a second request while it is in one, and gives every operation exactly one
-//! outcome by [`outcome`]; [`client`] speaks HTTP.
+//! outcome by `outcome`; `client` speaks HTTP.
 
 pub mod client;
 pub mod merge;
