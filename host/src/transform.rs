@@ -395,6 +395,7 @@ impl<'a> Writer<'a> {
         match self.images.fate(image) {
             Fate::Alive => {
                 let index = self.plan.index;
+                self.plan.tell_mapping(&self.shared.indices);
                 self.admit(index, Action::Index, None)?;
                 let id = self.usual_id(cells)?;
                 let start = self.out.bytes.len() as u32;
@@ -417,6 +418,7 @@ impl<'a> Writer<'a> {
         let cells = self.images.cells(image);
         match self.images.fate(image) {
             Fate::Alive => {
+                self.plan.tell_mapping(&self.shared.indices);
                 let id = self.usual_id(cells)?;
                 let body = match self.plan.route.delete {
                     DeletePolicy::Hard => None,

@@ -1,6 +1,7 @@
 //! What is decided once per table version and chain: where its rows go, how ids are made, which plugins see it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rowmill_decode::TableVersion;
 use rowmill_runtime::ColumnNames;
@@ -19,6 +20,10 @@ pub(super) struct TablePlan {
     pub columns: ColumnNames,
     pub route: Route,
     pub index: IndexNumber,
+    /// The mapping of the columns' types, for an index that holds them; told with the first row that comes through the
+    /// chain as it is, since a plugin's documents would not fit it.
+    derived_mapping: Option<String>,
+    mapping_told: AtomicBool,
     /// How the usual id is made, or why it cannot be.
     pub id: Result<Vec<IdPart>, String>,
     pub version_column: Option<u32>,
@@ -48,15 +53,13 @@ impl TablePlan {
         let chain: Vec<(usize, &ChainPlugin)> = plugins.filter(|(_, plugin)| plugin.wants(table)).collect();
         let written: Vec<Option<&str>> =
             chain.iter().filter_map(|(_, plugin)| plugin.mapping_of_route_index()).collect();
-        let derived;
+        let mut derived_mapping = None;
         let mapping = match (&route.mapping, written.iter().flatten().next()) {
             (Some(mapping), _) => Some(mapping.as_str()),
             (None, Some(mapping)) => Some(*mapping),
-            // A plugin shapes what goes there and says nothing of its mapping: the columns' types would not fit.
-            (None, None) if !written.is_empty() => None,
             (None, None) => {
-                derived = mapping::of_table(table);
-                Some(derived.as_str())
+                derived_mapping = Some(mapping::of_table(table));
+                None
             }
         };
         let name = own_index(config, &table.database, &table.name);
@@ -78,6 +81,8 @@ impl TablePlan {
             full_name: table.full_name().into(),
             columns: ColumnNames::new(table.columns.iter().map(|column| &*column.name)),
             index,
+            derived_mapping,
+            mapping_told: AtomicBool::new(false),
             id: id_parts(table, route.id.as_deref()),
             version_column: match &route.version {
                 VersionStrategy::Column(name) => column(table, name),
@@ -87,6 +92,15 @@ impl TablePlan {
             other_indices,
             route,
             table: table.clone(),
+        }
+    }
+
+    /// To be called before a document of the table's own columns is written or deleted: the index is created for them.
+    pub fn tell_mapping(&self, indices: &Indices) {
+        if let Some(mapping) = &self.derived_mapping
+            && !self.mapping_told.swap(true, Ordering::Relaxed)
+        {
+            indices.number(&indices.name(self.index), Some(mapping));
         }
     }
 
