@@ -128,7 +128,11 @@ impl Writer {
     /// Elasticsearch gave an answer after which nothing can go on.
     pub async fn run(mut self, mut batches: mpsc::Receiver<OperationBatch>) -> anyhow::Result<()> {
         if self.settings.applies_truncates {
-            self.load_floors().await;
+            let mut abort = self.abort.clone();
+            tokio::select! {
+                _ = abort.changed() => return Ok(()),
+                () = self.load_floors() => {}
+            }
         }
         let mut floor_timer = tokio::time::interval(FLOOR_INTERVAL);
         loop {
