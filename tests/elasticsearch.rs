@@ -158,6 +158,66 @@ fn parts_of_two_tables_merge_in_every_order(sink: &Sink) {
     }
 }
 
+/// Rows become items of an array in the document that another table's rows begin; every order of arrival of inserts, an
+/// update, a delete and a move to another document ends in the same. A truncate takes out what is older than it.
+fn items_of_an_array_converge_in_every_order(sink: &Sink) {
+    let line = |order: u64, id: u64, sku: &str| json!({ "order_id": order, "id": id, "sku": sku });
+    let changes = |order: u64| {
+        let at = |place: u64| place + order * 1000;
+        let (a, b) = (order, order + 1);
+        [
+            insert("order", at(100), json!({ "id": a, "state": "open" })),
+            insert("line", at(101), line(a, 9, "first")),
+            insert("line", at(102), line(a, 10, "second")),
+            change("line", at(103), Some(line(a, 10, "second")), Some(line(a, 10, "changed"))),
+            // It moves to another document.
+            change("line", at(104), Some(line(a, 9, "first")), Some(line(b, 9, "first"))),
+        ]
+    };
+    let mut records = Vec::new();
+    let orders = permutations(5);
+    for (number, order) in orders.iter().enumerate() {
+        records.extend(order.iter().map(|place| changes(number as u64 * 2)[*place].clone()));
+    }
+    let sections = format!(
+        "[[routes]]\ntable = \"*\"\nindex = \"{}\"\ntruncate = \"apply\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\nitem = [\"order_id\", \"id\"]\n",
+        sink.index("merged"),
+        guests::shaper().display().to_string()
+    );
+    // Of the tables of the last sequence: older than its last change, newer than all before.
+    let run = |records: &[Record]| {
+        let gateway = sink.gateway(records, "", &sections);
+        let run = gateway.run().ended_well();
+        assert_eq!(run.number("dead_letters"), 0, "{}", run.log);
+        let mut documents = sink.elasticsearch.sources(&sink.index("merged"));
+        documents.values_mut().for_each(|document| {
+            document.as_object_mut().expect("a document").remove("_rowmill");
+        });
+        documents
+    };
+    let documents = run(&records);
+    assert_eq!(documents.len(), orders.len() * 2);
+    for number in 0..orders.len() {
+        let wanted = json!({ "state": "open", "lines": [{ "id": 10, "sku": "changed" }] });
+        assert_eq!(documents[&(number * 2).to_string()], wanted, "{:?}", orders[number]);
+        let wanted = json!({ "lines": [{ "id": 9, "sku": "first" }] });
+        assert_eq!(documents[&(number * 2 + 1).to_string()], wanted, "{:?}", orders[number]);
+    }
+    let last = orders.len() as u64 * 2 - 2;
+    let documents = run(&[truncate("line", last * 1000 + 104), insert("line", 50, line(4, 7, "late"))]);
+    assert_eq!(documents["0"], json!({ "state": "open" }));
+    assert_eq!(documents["1"], json!({}));
+    assert_eq!(documents["4"], json!({ "state": "open" }), "a row that is older than the truncate comes too late");
+    assert_eq!(documents[&(last + 1).to_string()], json!({ "lines": [{ "id": 9, "sku": "first" }] }), "it is as new");
+}
+
+fn truncate(table: &str, place: u64) -> Record {
+    let mut record = change(table, place, None, None);
+    let text = String::from_utf8(record.value.clone().expect("a value")).expect("text");
+    record.value = Some(text.replace("\"op\":\"c\"", "\"op\":\"t\"").into_bytes());
+    record
+}
+
 fn permutations(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![Vec::new()];
@@ -226,6 +286,7 @@ scenarios! {
     a_delete_does_not_come_back_by_a_late_older_write,
     an_older_write_does_not_replace_a_newer_one,
     parts_of_two_tables_merge_in_every_order,
+    items_of_an_array_converge_in_every_order,
     a_mapping_error_is_a_dead_letter_and_neighbours_are_written,
     a_missing_index_stops_where_none_may_be_created,
 }

@@ -86,7 +86,7 @@ pub struct Metrics {
     /// Whether the source is paused by back-pressure.
     pub paused: Gauge,
     registry: Mutex<Registry>,
-    by_action: [AtomicU64; 5],
+    by_action: [AtomicU64; Action::COUNT],
 }
 
 impl Metrics {

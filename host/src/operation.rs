@@ -26,14 +26,25 @@ pub enum Action {
     Merge,
     /// Take one table's part out of a merged document.
     MergeRemove,
+    /// Write one item of an array in a merged document.
+    PutItem,
+    /// Take one item of an array out of a merged document.
+    RemoveItem,
     /// Delete whatever older rows of the table left. Has no id.
     Truncate,
 }
 
 impl Action {
+    /// How many there are: `action as usize` is below it.
+    pub const COUNT: usize = 7;
+
+    /// All that write one document.
+    pub const OF_DOCUMENTS: [Self; 6] =
+        [Self::Index, Self::Delete, Self::Merge, Self::MergeRemove, Self::PutItem, Self::RemoveItem];
+
     /// Whether it concerns a merged document.
     pub fn is_merge(self) -> bool {
-        matches!(self, Self::Merge | Self::MergeRemove)
+        matches!(self, Self::Merge | Self::MergeRemove | Self::PutItem | Self::RemoveItem)
     }
 
     /// The name in metrics and summaries.
@@ -43,6 +54,8 @@ impl Action {
             Self::Delete => "delete",
             Self::Merge => "merge",
             Self::MergeRemove => "merge-remove",
+            Self::PutItem => "put-item",
+            Self::RemoveItem => "remove-item",
             Self::Truncate => "truncate",
         }
     }
@@ -72,7 +85,10 @@ pub struct Operation {
     pub id: Span,
     /// The routing value, if any.
     pub routing: Option<Span>,
-    /// The document's body, one line of JSON; empty for deletes.
+    /// Of an item of a merged document: which, as members of a JSON object (`"array":"lines","key":"17"`). Empty for all
+    /// other operations.
+    pub item: Span,
+    /// The document's body, or the item's, one line of JSON; empty for deletes.
     pub body: Span,
     /// The external version.
     pub version: u64,

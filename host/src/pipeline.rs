@@ -108,6 +108,8 @@ pub struct Documents {
     pub delete: u64,
     pub merge: u64,
     pub merge_remove: u64,
+    pub put_item: u64,
+    pub remove_item: u64,
     pub truncate: u64,
 }
 
@@ -374,6 +376,8 @@ fn summary(metrics: &Metrics, begin: Instant) -> Summary {
             delete: metrics.written_of(Action::Delete),
             merge: metrics.written_of(Action::Merge),
             merge_remove: metrics.written_of(Action::MergeRemove),
+            put_item: metrics.written_of(Action::PutItem),
+            remove_item: metrics.written_of(Action::RemoveItem),
             truncate: metrics.written_of(Action::Truncate),
         },
         folded: metrics.folded.get(),

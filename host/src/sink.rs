@@ -44,11 +44,11 @@ impl Sink {
     pub fn send(&self, batch: OperationBatch) {
         match self {
             Self::Null(metrics) => {
-                let mut counts = [0; 5];
+                let mut counts = [0; Action::COUNT];
                 for operation in &batch.operations {
                     counts[operation.action as usize] += 1;
                 }
-                for action in [Action::Index, Action::Delete, Action::Merge, Action::MergeRemove, Action::Truncate] {
+                for action in Action::OF_DOCUMENTS.into_iter().chain([Action::Truncate]) {
                     if counts[action as usize] > 0 {
                         metrics.written(action, counts[action as usize]);
                     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rowmill_decode::{Decoder, Operation as RowOperation, Row, RowBatch, Span};
-use rowmill_runtime::{DocumentOperation, Verdict};
+use rowmill_runtime::{DocumentOperation, Item, Verdict, literal};
 
 use crate::checkpoint::Progress;
 use crate::config::{Config, DeletePolicy, TruncatePolicy};
@@ -55,7 +55,7 @@ pub struct Transformer {
     /// Clocks of the partitions that this worker has.
     clocks: HashMap<usize, (std::sync::Weak<Progress>, PartitionClock)>,
     images: Images,
-    keys: Vec<(Action, IndexNumber, Span)>,
+    keys: Vec<Target>,
     /// Whether any route applies truncates, so that a document outside of its table's own index must say whose it is.
     marks: bool,
     warned: std::collections::HashSet<(Arc<str>, &'static str)>,
@@ -259,7 +259,7 @@ impl Transformer {
             let policy = match plan.route.truncate {
                 TruncatePolicy::Apply => {
                     let body = writer.append(plan.other_patterns.as_bytes());
-                    writer.push(Action::Truncate, plan.index, Span::default(), None, body, None);
+                    writer.push(Action::Truncate, Target::whole(plan.index, Span::default()), None, body, None);
                     "applied"
                 }
                 TruncatePolicy::Ignore => {
@@ -300,6 +300,27 @@ impl Transformer {
     }
 }
 
+/// What is written or deleted: a document, or a part of a merged one.
+#[derive(Clone, Copy)]
+struct Target {
+    index: IndexNumber,
+    id: Span,
+    /// Of an item of a merged document: see [`Operation::item`].
+    item: Span,
+}
+
+impl Target {
+    fn whole(index: IndexNumber, id: Span) -> Self {
+        Self { index, id, item: Span::default() }
+    }
+
+    fn is_same(self, other: Self, bytes: &[u8]) -> bool {
+        self.index == other.index
+            && self.id.of(bytes) == other.id.of(bytes)
+            && self.item.of(bytes) == other.item.of(bytes)
+    }
+}
+
 /// Writes the operations of one row.
 struct Writer<'a> {
     shared: &'a Shared,
@@ -324,8 +345,7 @@ impl<'a> Writer<'a> {
     fn push(
         &mut self,
         action: Action,
-        index: IndexNumber,
-        id: Span,
+        Target { index, id, item }: Target,
         routing: Option<Span>,
         body: Span,
         plugin: Option<usize>,
@@ -335,6 +355,7 @@ impl<'a> Writer<'a> {
             index,
             id,
             routing,
+            item,
             body,
             version: self.version,
             record: self.record,
@@ -346,6 +367,15 @@ impl<'a> Writer<'a> {
     fn append(&mut self, bytes: &[u8]) -> Span {
         let start = self.out.bytes.len() as u32;
         self.out.bytes.extend_from_slice(bytes);
+        Span { start, end: self.out.bytes.len() as u32 }
+    }
+
+    fn append_item(&mut self, item: Item<'_>) -> Span {
+        let start = self.out.bytes.len() as u32;
+        self.out.bytes.extend_from_slice(b"\"array\":");
+        self.out.bytes.extend_from_slice(item.array());
+        self.out.bytes.extend_from_slice(b",\"key\":");
+        literal::write_string(&mut self.out.bytes, item.key);
         Span { start, end: self.out.bytes.len() as u32 }
     }
 
@@ -390,7 +420,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The documents of the image after.
-    fn documents(&mut self, image: u32, keys: &mut Vec<(Action, IndexNumber, Span)>) -> Result<(), Failure> {
+    fn documents(&mut self, image: u32, keys: &mut Vec<Target>) -> Result<(), Failure> {
         let cells = self.images.cells(image);
         match self.images.fate(image) {
             Fate::Alive => {
@@ -402,8 +432,9 @@ impl<'a> Writer<'a> {
                 let cell = self.cell(cells);
                 self.plan.columns.write_body(&mut self.out.bytes, cell);
                 let body = self.end_body(start, index, false);
-                keys.push((Action::Index, index, id));
-                self.push(Action::Index, index, id, None, body, None);
+                let target = Target::whole(index, id);
+                keys.push(target);
+                self.push(Action::Index, target, None, body, None);
                 Ok(())
             }
             Fate::Documents { part, image: place, .. } => {
@@ -414,7 +445,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Deletes what only the image before gives.
-    fn deletes(&mut self, image: u32, keys: &mut Vec<(Action, IndexNumber, Span)>) -> Result<(), Failure> {
+    fn deletes(&mut self, image: u32, keys: &mut Vec<Target>) -> Result<(), Failure> {
         let cells = self.images.cells(image);
         match self.images.fate(image) {
             Fate::Alive => {
@@ -429,7 +460,7 @@ impl<'a> Writer<'a> {
                         Some(self.end_body(start, self.plan.index, true))
                     }
                 };
-                self.delete(Action::Index, self.plan.index, id, None, body, None, keys);
+                self.delete(Action::Index, Target::whole(self.plan.index, id), None, body, None, keys);
                 Ok(())
             }
             // In the mode `change` the plugin answers for deletes itself: what it says of a delete is written.
@@ -444,11 +475,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Where the image before is not known: deletes the usual id wherever the row's documents could be and are not now.
-    fn deletes_without_before(
-        &mut self,
-        image: u32,
-        keys: &mut Vec<(Action, IndexNumber, Span)>,
-    ) -> Result<(), Failure> {
+    fn deletes_without_before(&mut self, image: u32, keys: &mut Vec<Target>) -> Result<(), Failure> {
         if matches!(self.images.fate(image), Fate::Suppressed | Fate::Documents { change: true, .. }) {
             return Ok(());
         }
@@ -456,32 +483,33 @@ impl<'a> Writer<'a> {
         let indices = std::iter::once(self.plan.index).chain(self.plan.other_indices.iter().copied());
         for index in indices {
             if self.shared.indices.admits(index, Action::Delete) {
-                self.delete(Action::Index, index, id, None, None, None, keys);
+                self.delete(Action::Index, Target::whole(index, id), None, None, None, keys);
             }
         }
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the fields of one operation")]
+    /// Deletes what `written` had written, unless it is among `keys`, what is there now.
     fn delete(
         &mut self,
         written: Action,
-        index: IndexNumber,
-        id: Span,
+        target: Target,
         routing: Option<Span>,
         soft: Option<Span>,
         plugin: Option<usize>,
-        keys: &mut Vec<(Action, IndexNumber, Span)>,
+        keys: &mut Vec<Target>,
     ) {
         let bytes = &self.out.bytes;
-        if keys.iter().any(|(_, known, key)| *known == index && key.of(bytes) == id.of(bytes)) {
+        if keys.iter().any(|known| known.is_same(target, bytes)) {
             return;
         }
-        keys.push((written, index, id));
+        keys.push(target);
+        let none = Span::default();
         match (written, soft) {
-            (Action::Merge, _) => self.push(Action::MergeRemove, index, id, routing, Span::default(), plugin),
-            (_, Some(body)) => self.push(Action::Index, index, id, routing, body, plugin),
-            (_, None) => self.push(Action::Delete, index, id, routing, Span::default(), plugin),
+            (Action::Merge, _) => self.push(Action::MergeRemove, target, routing, none, plugin),
+            (Action::PutItem, _) => self.push(Action::RemoveItem, target, routing, none, plugin),
+            (_, Some(body)) => self.push(Action::Index, target, routing, body, plugin),
+            (_, None) => self.push(Action::Delete, target, routing, none, plugin),
         }
     }
 
@@ -490,7 +518,7 @@ impl<'a> Writer<'a> {
         cells: u32,
         part: u32,
         place: u32,
-        keys: &mut Vec<(Action, IndexNumber, Span)>,
+        keys: &mut Vec<Target>,
         purpose: Purpose,
     ) -> Result<(), Failure> {
         let (plugin, output) = self.images.output(part);
@@ -504,6 +532,8 @@ impl<'a> Writer<'a> {
                 DocumentOperation::Index => Action::Index,
                 DocumentOperation::Merge => Action::Merge,
                 DocumentOperation::Delete => Action::Delete,
+                DocumentOperation::PutItem => Action::PutItem,
+                DocumentOperation::RemoveItem => Action::RemoveItem,
             };
             self.admit(index, action, Some(plugin))?;
             let id = match document.id {
@@ -511,15 +541,17 @@ impl<'a> Writer<'a> {
                 None => self.usual_id(cells)?,
             };
             let routing = document.routing.map(|routing| self.append(routing.as_bytes()));
+            let item = document.item.map(|item| self.append_item(item)).unwrap_or_default();
+            let target = Target { index, id, item };
             let soft = self.plan.route.delete == DeletePolicy::Soft && action == Action::Index;
             let body = match (purpose, action) {
-                (_, Action::Delete) => None,
+                (_, Action::Delete | Action::RemoveItem) => None,
                 (Purpose::Delete, _) if !soft => None,
                 _ => {
                     let start = self.out.bytes.len() as u32;
                     let cell = self.cell(cells);
                     document.write_body(&mut self.out.bytes, &self.plan.columns, cell);
-                    Some(if action == Action::Merge {
+                    Some(if action.is_merge() {
                         Span { start, end: self.out.bytes.len() as u32 }
                     } else {
                         self.end_body(start, index, purpose == Purpose::Delete)
@@ -528,10 +560,10 @@ impl<'a> Writer<'a> {
             };
             match purpose {
                 Purpose::Write => {
-                    keys.push((action, index, id));
-                    self.push(action, index, id, routing, body.unwrap_or_default(), Some(plugin));
+                    keys.push(target);
+                    self.push(action, target, routing, body.unwrap_or_default(), Some(plugin));
                 }
-                Purpose::Delete => self.delete(action, index, id, routing, body, Some(plugin), keys),
+                Purpose::Delete => self.delete(action, target, routing, body, Some(plugin), keys),
             }
         }
         Ok(())

@@ -84,17 +84,18 @@ impl Table {
     /// Whether a pattern names this table: `database.table`, in which each `*` stands for any text. A pattern without a
     /// point is matched against the table's name alone.
     pub fn matches(&self, pattern: &str) -> bool {
-        if pattern.contains('.') {
-            glob(pattern.as_bytes(), self.full_name().as_bytes())
-        } else {
-            glob(pattern.as_bytes(), self.name.as_bytes())
-        }
+        matches(pattern, &self.full_name(), &self.name)
     }
 
     /// Whether the table has a column of this name.
     pub fn has(&self, name: &str) -> bool {
         self.column(name).is_some()
     }
+}
+
+/// Whether a pattern names the table of these names.
+pub(crate) fn matches(pattern: &str, full_name: &str, name: &str) -> bool {
+    glob(pattern.as_bytes(), if pattern.contains('.') { full_name } else { name }.as_bytes())
 }
 
 /// Whether `text` is as `pattern` says, in which each `*` stands for any text.

@@ -22,6 +22,8 @@ pub struct Document<'o, 't> {
     operation: u32,
     /// Where the document's words begin.
     first: usize,
+    /// Where the number of its pieces stands, before index, id and routing are put in.
+    count: usize,
     n_pieces: u32,
     head: Head,
 }
@@ -39,7 +41,18 @@ impl<'o, 't> Document<'o, 't> {
     pub(crate) fn begin(out: &'o mut Out<'t>, operation: u32) -> Self {
         let first = out.words.len();
         out.words.extend([operation, 0, 0]);
-        Self { out, operation, first, n_pieces: 0, head: [None; 3] }
+        Self { out, operation, first, count: first + 2, n_pieces: 0, head: [None; 3] }
+    }
+
+    /// A document that is an item of an array.
+    pub(crate) fn begin_item(out: &'o mut Out<'t>, operation: u32, array: impl FieldName, key: impl Display) -> Self {
+        let first = out.words.len();
+        let array = array.number(&mut out.names);
+        out.words.extend([operation, 0, array]);
+        let mut document = Self { out, operation, first, count: first + 5, n_pieces: 0, head: [None; 3] };
+        let (start, n) = document.display("item key", MAX_ID, key);
+        document.out.words.extend([start, n, 0]);
+        document
     }
 
     /// The document goes into this index, which the plugin's description must allow. Without it the index that the
@@ -60,6 +73,11 @@ impl<'o, 't> Document<'o, 't> {
     }
 
     fn head(&mut self, part: usize, what: &str, limit: usize, value: impl Display) -> &mut Self {
+        self.head[part] = Some(self.display(what, limit, value));
+        self
+    }
+
+    fn display(&mut self, what: &str, limit: usize, value: impl Display) -> (u32, u32) {
         let start = self.out.bytes.len();
         if write!(Plain(&mut self.out.bytes), "{value}").is_err() {
             self.out.note(format!("the document's {what} cannot be displayed"));
@@ -70,8 +88,7 @@ impl<'o, 't> Document<'o, 't> {
         } else if n > limit {
             self.out.note(format!("the document's {what} has {n} bytes, more than {limit}"));
         }
-        self.head[part] = Some((start as u32, n as u32));
-        self
+        (start as u32, n as u32)
     }
 
     /// A column under its own name.
@@ -224,10 +241,10 @@ impl<'o, 't> Document<'o, 't> {
 impl Drop for Document<'_, '_> {
     #[inline]
     fn drop(&mut self) {
-        if self.operation == 2 && self.n_pieces != 0 {
+        if matches!(self.operation, word::DELETE | word::REMOVE_ITEM) && self.n_pieces != 0 {
             self.out.note("a delete has no fields".to_owned());
         }
-        self.out.words[self.first + 2] = self.n_pieces;
+        self.out.words[self.count] = self.n_pieces;
         let mut flags = 0;
         let mut words = [0; 6];
         let mut n = 0;

@@ -86,6 +86,8 @@ mod decimal;
 mod document;
 mod encode;
 mod fail;
+mod from_row;
+mod macros;
 mod names;
 mod out;
 mod plugin;
@@ -106,54 +108,19 @@ pub use contract::{Batch, Column, ColumnKind, Description, Index, Mode, Output, 
 pub use decimal::Decimal;
 pub use document::Document;
 pub use fail::Fail;
+pub use from_row::{FromCell, FromRow};
 pub use names::FieldName;
 pub use out::{Edit, Out};
 pub use plugin::{ChangeTransform, NoSettings, Transform};
 pub use row::{Change, Labels, Operation, Row};
+pub use rowmill_sdk_derive::Row;
 pub use table::{Col, ColumnRef, Columns};
 pub use time::{Date, DateTime, Time};
 
 /// What [`export!`] needs; not for use by hand.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::from_row::Slots;
     pub use crate::native::Instance;
     pub use crate::plugin::{Changes, Images};
-}
-
-/// Makes a type that implements [`Transform`] the plugin of this crate's `.wasm` file; `export!(change MyPlugin)` one
-/// that implements [`ChangeTransform`]. On other targets it does nothing.
-#[macro_export]
-macro_rules! export {
-    (change $plugin:ty) => { $crate::export!(@ $crate::__private::Changes<$plugin>); };
-    (@ $driven:ty) => {
-        #[cfg(target_arch = "wasm32")]
-        const _: () = {
-            use $crate::bindings;
-            use bindings::exports::rowmill::plugin::guest;
-
-            type Instance = $crate::__private::Instance<$driven>;
-            ::std::thread_local! {
-                static INSTANCE: Instance = const { Instance::new() };
-            }
-            struct Exports;
-            impl guest::Guest for Exports {
-                fn describe() -> guest::Description {
-                    Instance::describe(::core::env!("CARGO_PKG_VERSION")).into()
-                }
-                fn configure(settings: ::std::string::String) -> ::core::result::Result<(), ::std::string::String> {
-                    INSTANCE.with(|i| i.configure(&settings))
-                }
-                fn define_table(
-                    table: guest::Table,
-                ) -> ::core::result::Result<::std::vec::Vec<u32>, ::std::string::String> {
-                    INSTANCE.with(|i| i.define_table(&table.into()))
-                }
-                fn transform(batch: guest::Batch) -> guest::Output {
-                    INSTANCE.with(|i| i.transform(&batch.into())).into()
-                }
-            }
-            bindings::export_guest!(Exports with_types_in bindings);
-        };
-    };
-    ($plugin:ty) => { $crate::export!(@ $crate::__private::Images<$plugin>); };
 }

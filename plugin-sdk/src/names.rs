@@ -3,6 +3,11 @@
 use crate::table::spread;
 
 /// A field name: a literal, or a `String` that the plugin keeps. Literals are recognised by their address.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not name a field",
+    label = "not a field's name",
+    note = "a field is named by a literal, or by a `&String` that the plugin keeps (`&name`)"
+)]
 pub trait FieldName: Copy + sealed::Sealed {
     #[doc(hidden)]
     fn number(self, names: &mut Names) -> u32;

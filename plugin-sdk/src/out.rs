@@ -8,16 +8,21 @@ use crate::contract::Output;
 use crate::document::Document;
 use crate::encode;
 use crate::fail::Fail;
-use crate::names::Names;
+use crate::names::{FieldName, Names};
 use crate::table::{ColumnRef, NONE, TableState};
 
-/// The words of verdicts and pieces.
+/// The words of verdicts, documents and pieces.
 pub(crate) mod word {
     pub(crate) const KEEP: u32 = 0;
     pub(crate) const DROP: u32 = 1;
     pub(crate) const EDIT: u32 = 2;
     pub(crate) const DOCUMENTS: u32 = 3;
     pub(crate) const FAIL: u32 = 4;
+    pub(crate) const INDEX: u32 = 0;
+    pub(crate) const MERGE: u32 = 1;
+    pub(crate) const DELETE: u32 = 2;
+    pub(crate) const PUT_ITEM: u32 = 3;
+    pub(crate) const REMOVE_ITEM: u32 = 4;
     pub(crate) const COLUMN: u32 = 0;
     pub(crate) const COLUMN_AS: u32 = 1;
     pub(crate) const VALUE: u32 = 2;
@@ -136,21 +141,46 @@ impl<'t> Out<'t> {
     #[inline]
     pub fn document(&mut self) -> Document<'_, 't> {
         self.add_document();
-        Document::begin(self, 0)
+        Document::begin(self, word::INDEX)
     }
 
     /// One more document of the row, to be merged: the fields that this table's row gives to a document that rows of
     /// several tables build. It needs an [`id`](Document::id) unless the configured one fits.
     pub fn merge(&mut self) -> Document<'_, 't> {
         self.add_document();
-        Document::begin(self, 1)
+        Document::begin(self, word::MERGE)
     }
 
     /// Deletes a document. Only for a [`ChangeTransform`](crate::ChangeTransform): of a plugin of row images the host
     /// works out the deletes itself.
     pub fn delete(&mut self) -> Document<'_, 't> {
         self.add_document();
-        Document::begin(self, 2)
+        Document::begin(self, word::DELETE)
+    }
+
+    /// One more document of the row: an item of the array `array` in a document that several rows build, an order's line
+    /// inside of its order. `key` tells it from the other items that rows of this table put there, usually the row's
+    /// own key; the items stand in the order of their keys, shorter ones first. The builder's fields make the item, its
+    /// [`id`](Document::id) is the id of the document that holds the array. Like [`Out::merge`] it needs an index of
+    /// documents that are only merged.
+    ///
+    /// ```
+    /// # use rowmill_sdk::{Fail, Out, Row};
+    /// fn line(row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
+    ///     let (Some(order), Some(line)) = (row.u64("order_id")?, row.u64("id")?) else { return Ok(()) };
+    ///     out.put_item("lines", line).index("order-full").id(order).column("sku").column("quantity");
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn put_item(&mut self, array: impl FieldName, key: impl fmt::Display) -> Document<'_, 't> {
+        self.add_document();
+        Document::begin_item(self, word::PUT_ITEM, array, key)
+    }
+
+    /// Takes such an item out. Only for a [`ChangeTransform`](crate::ChangeTransform), as [`Out::delete`].
+    pub fn remove_item(&mut self, array: impl FieldName, key: impl fmt::Display) -> Document<'_, 't> {
+        self.add_document();
+        Document::begin_item(self, word::REMOVE_ITEM, array, key)
     }
 
     #[inline]

@@ -15,6 +15,11 @@ use crate::table::Columns;
 ///
 /// The host asks with the row as it is and with the row as it was; it writes the documents of the one and deletes those
 /// that only the other gives. So [`row`](Transform::row) must depend on its arguments and the settings alone.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no plugin of row images",
+    label = "implement `rowmill_sdk::Transform` for `{Self}`",
+    note = "a type that implements `ChangeTransform` is exported by `rowmill_sdk::export!(change {Self});`"
+)]
 pub trait Transform: Sized + 'static {
     /// Short and unique in a gateway: letters, digits, `-`, `_`, `.`. Settings are found by it.
     const NAME: &'static str;
@@ -45,6 +50,11 @@ pub trait Transform: Sized + 'static {
 
 /// A plugin that sees whole changes, with their operation and both images, and answers for deletes itself: an audit
 /// trail, soft deletes. Exported by `rowmill_sdk::export!(change MyPlugin)`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no plugin of changes",
+    label = "implement `rowmill_sdk::ChangeTransform` for `{Self}`",
+    note = "a type that implements `Transform` is exported by `rowmill_sdk::export!({Self});`"
+)]
 pub trait ChangeTransform: Sized + 'static {
     /// See [`Transform::NAME`].
     const NAME: &'static str;

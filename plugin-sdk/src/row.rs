@@ -35,6 +35,18 @@ impl<'b> Row<'b> {
         &self.table.full_name
     }
 
+    /// Whether a pattern names the row's table: `database.table` or `table`, `*` for any text. For plugins whose settings
+    /// name tables; a plugin of few tables tells them apart with [`Columns::tag`](crate::Columns::tag), which costs
+    /// nothing.
+    pub fn is_of(&self, pattern: &str) -> bool {
+        crate::contract::matches(pattern, &self.table.full_name, &self.table.name)
+    }
+
+    /// The names of the table's columns, in its order, whether or not they were asked for.
+    pub fn columns(&self) -> impl Iterator<Item = &'b str> {
+        self.table.names()
+    }
+
     /// The number that the plugin gave to this table version with [`Columns::tag`](crate::Columns::tag).
     #[inline]
     pub fn tag(&self) -> u32 {

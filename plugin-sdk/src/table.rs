@@ -1,6 +1,7 @@
 //! Columns by name or handle: what a plugin asks for, and where that stands in each table version.
 
 use crate::contract::{ColumnKind, Table};
+use crate::from_row::FromRow;
 
 /// A column by its place in the [`Columns`] that the plugin returned: found without a look-up.
 ///
@@ -25,6 +26,8 @@ pub struct Columns {
     all: bool,
     tag: u32,
     wanted: Vec<Wanted>,
+    /// The structs whose columns these are: what tells them apart, and the place of their first.
+    structs: Vec<(&'static str, u32)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,12 @@ impl Columns {
     /// One more column that is only passed on, where the table has it.
     pub fn pass_optional(self, name: impl Into<String>) -> Self {
         self.add(name.into(), false, true)
+    }
+
+    /// The columns of a struct with `#[derive(Row)]`, which are read.
+    pub fn row<'r, T: FromRow<'r>>(mut self) -> Self {
+        self.structs.push((T::KEY, self.wanted.len() as u32));
+        T::add_columns(self)
     }
 
     /// A number of the plugin's own that every row of this table version then [carries](crate::Row::tag): which of its
@@ -114,6 +123,11 @@ macro_rules! columns {
 }
 
 /// A column as [`Row`](crate::Row) and [`Document`](crate::Document) take it: a name or a [`Col`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not name a column",
+    label = "not a column",
+    note = "a column is named by a `&str`, or by a handle of `rowmill_sdk::columns!`; of a `String` give `name.as_str()`"
+)]
 pub trait ColumnRef: Copy + sealed::Sealed {
     #[doc(hidden)]
     fn place(self, table: &TableState) -> Option<Place>;
@@ -121,7 +135,7 @@ pub trait ColumnRef: Copy + sealed::Sealed {
     fn label(self, table: &TableState) -> String;
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
     impl Sealed for &str {}
     impl Sealed for super::Col {}
@@ -170,12 +184,15 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub struct TableState {
     pub(crate) id: u32,
     pub(crate) full_name: String,
+    pub(crate) name: String,
     pub(crate) tag: u32,
     /// The columns that the host copies in, in the order of an image's cells.
     pub(crate) asked: Vec<u32>,
     /// The named columns by [`Col`].
     slots: Vec<Place>,
     slot_names: Vec<String>,
+    /// The places of structs in `slots`.
+    structs: Vec<(&'static str, u32)>,
     /// All columns by name, with optional ones that the table lacks.
     named: Vec<(String, Place)>,
     /// Numbers of `named`, from 1, found by [`spread`] and then by walking on; a power of two long.
@@ -223,13 +240,28 @@ impl TableState {
         Ok(Self {
             id: table.id,
             full_name,
+            name: table.name.clone(),
             tag: columns.tag,
             asked,
             slots: found.iter().map(|&at| named[at].1).collect(),
             slot_names: columns.wanted.iter().map(|w| w.name.clone()).collect(),
+            structs: columns.structs.clone(),
             index: index_of(&named)?,
             named,
         })
+    }
+
+    /// The names of the table's columns, in its order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().filter(|(_, place)| place.number != NONE).map(|(name, _)| name.as_str())
+    }
+
+    /// The place of a struct's first column in `slots`; `None` if its columns were not declared.
+    #[inline]
+    pub(crate) fn first_slot(&self, key: &'static str) -> Option<u32> {
+        // The same literal: an address is enough, the text only where two crates have one each.
+        let same = |known: &str| std::ptr::eq(known, key) || known == key;
+        self.structs.iter().find(|(known, _)| same(known)).map(|(_, first)| *first)
     }
 
     #[inline]

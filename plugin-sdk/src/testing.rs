@@ -175,7 +175,7 @@ impl Verdict {
 /// A document operation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Doc {
-    /// `index`, `merge` or `delete`.
+    /// `index`, `merge`, `delete`, `put-item` or `remove-item`.
     pub operation: &'static str,
     /// The index, where the plugin names one.
     pub index: Option<String>,
@@ -183,6 +183,8 @@ pub struct Doc {
     pub id: Option<String>,
     /// The routing value.
     pub routing: Option<String>,
+    /// Of an item: the array and the item's key.
+    pub item: Option<(String, String)>,
     /// The body.
     pub body: Map<String, Value>,
 }
@@ -258,12 +260,13 @@ impl<'a> Reader<'a> {
     }
 
     fn document(&mut self, image: &Image) -> Doc {
-        let operation = ["index", "merge", "delete"][self.word() as usize];
+        let operation = ["index", "merge", "delete", "put-item", "remove-item"][self.word() as usize];
         let flags = self.word();
         assert!(flags < 8, "unknown flags {flags}");
         let index = (flags & 1 != 0).then(|| self.text());
         let id = (flags & 2 != 0).then(|| self.text());
         let routing = (flags & 4 != 0).then(|| self.text());
+        let item = operation.ends_with("item").then(|| (self.name(), self.text()));
         let n = self.word();
         let mut open = vec![(String::new(), Map::new())];
         for _ in 0..n {
@@ -271,7 +274,7 @@ impl<'a> Reader<'a> {
         }
         assert_eq!(open.len(), 1, "an object is not ended");
         let body = open.remove(0).1;
-        Doc { operation, index, id, routing, body }
+        Doc { operation, index, id, routing, item, body }
     }
 
     fn piece(&mut self, image: &Image, open: &mut Vec<(String, Map<String, Value>)>) {

@@ -123,6 +123,13 @@ impl Transform for Sayer {
                 out.merge().id("2").column("name");
                 out.delete().id("3").index("audit-x");
             }
+            "items" => {
+                out.put_item("lines", 17).routing("r").id("1").column("name");
+                out.remove_item("lines", format_args!("{}-{}", 1, 8)).id("2").index("audit-x");
+            }
+            "empty key" => {
+                out.put_item("lines", "");
+            }
             "fields in a delete" => {
                 out.delete().column("id");
             }
@@ -207,7 +214,8 @@ fn index_id_and_routing() {
     let Verdict::Documents(docs) = say("head") else { panic!() };
     let body = json!({"id": 1, "name": "n"}).as_object().unwrap().clone();
     let some = |s: &str| Some(s.to_owned());
-    let expect = Doc { operation: "index", index: some("audit-1"), id: some("a-5"), routing: some("7"), body };
+    let expect =
+        Doc { operation: "index", index: some("audit-1"), id: some("a-5"), routing: some("7"), item: None, body };
     assert_eq!(docs, [expect]);
     assert_eq!(say("empty id").reason(), "the document's id is empty");
     assert_eq!(say("long id").reason(), "the document's id has 513 bytes, more than 512");
@@ -221,6 +229,17 @@ fn several_documents() {
     assert_eq!(heads, [("index", "1", 1), ("merge", "2", 1), ("delete", "3", 0)]);
     assert_eq!(docs[2].index.as_deref(), Some("audit-x"));
     assert_eq!(say("fields in a delete").reason(), "a delete has no fields");
+}
+
+#[test]
+fn items_of_an_array() {
+    let Verdict::Documents(docs) = say("items") else { panic!() };
+    let item = |number: usize| docs[number].item.as_ref().map(|(array, key)| (array.as_str(), key.as_str())).unwrap();
+    assert_eq!((docs[0].operation, item(0)), ("put-item", ("lines", "17")));
+    assert_eq!((docs[0].id.as_deref(), docs[0].routing.as_deref(), docs[0].body.len()), (Some("1"), Some("r"), 1));
+    assert_eq!((docs[1].operation, item(1), docs[1].body.len()), ("remove-item", ("lines", "1-8"), 0));
+    assert_eq!((docs[1].id.as_deref(), docs[1].index.as_deref()), (Some("2"), Some("audit-x")));
+    assert_eq!(say("empty key").reason(), "the document's item key is empty");
 }
 
 #[test]

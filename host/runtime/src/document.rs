@@ -14,6 +14,8 @@ pub struct Document<'a> {
     pub id: Option<&'a str>,
     /// The routing value, if the plugin names one.
     pub routing: Option<&'a str>,
+    /// Which item of which array, of [`DocumentOperation::PutItem`] and [`DocumentOperation::RemoveItem`].
+    pub item: Option<Item<'a>>,
     pieces: &'a [u32],
 }
 
@@ -26,12 +28,34 @@ pub enum DocumentOperation {
     Merge,
     /// Delete it (mode `change`).
     Delete,
+    /// Write one item of an array of a document that several rows build.
+    PutItem,
+    /// Take that item out (mode `change`).
+    RemoveItem,
+}
+
+/// One item of an array of a document that several rows build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item<'a> {
+    /// The array's field as JSON with its colon (`"orders":`).
+    array: &'a [u8],
+    /// What tells the item from the others of its table and array.
+    pub key: &'a str,
+}
+
+impl<'a> Item<'a> {
+    /// The array's field as a JSON string.
+    pub fn array(&self) -> &'a [u8] {
+        &self.array[..self.array.len() - 1]
+    }
 }
 
 impl Document<'_> {
     pub(crate) const INDEX: u32 = 0;
     pub(crate) const MERGE: u32 = 1;
     pub(crate) const DELETE: u32 = 2;
+    pub(crate) const PUT_ITEM: u32 = 3;
+    pub(crate) const REMOVE_ITEM: u32 = 4;
     pub(crate) const HAS_INDEX: u32 = 1;
     pub(crate) const HAS_ID: u32 = 2;
     pub(crate) const HAS_ROUTING: u32 = 4;
@@ -110,8 +134,7 @@ impl Document<'_> {
     }
 
     fn name(&self, field: u32) -> &[u8] {
-        let (start, end) = self.output.names[field as usize];
-        &self.output.encoded_names[start as usize..end as usize]
+        self.output.name(field)
     }
 }
 
@@ -148,6 +171,14 @@ impl<'a> Iterator for Documents<'a> {
         let index = self.text(head[1] & Document::HAS_INDEX != 0);
         let id = self.text(head[1] & Document::HAS_ID != 0);
         let routing = self.text(head[1] & Document::HAS_ROUTING != 0);
+        let item = match head[0] {
+            Document::PUT_ITEM | Document::REMOVE_ITEM => {
+                let (words, rest) = self.words.split_first_chunk::<3>()?;
+                self.words = rest;
+                Some(Item { array: self.output.name(words[0]), key: self.output.text(words[1], words[2]) })
+            }
+            _ => None,
+        };
         let (&n, rest) = self.words.split_first()?;
         let mut len = 0;
         for _ in 0..n {
@@ -164,9 +195,11 @@ impl<'a> Iterator for Documents<'a> {
         let operation = match head[0] {
             Document::INDEX => DocumentOperation::Index,
             Document::MERGE => DocumentOperation::Merge,
+            Document::PUT_ITEM => DocumentOperation::PutItem,
+            Document::REMOVE_ITEM => DocumentOperation::RemoveItem,
             _ => DocumentOperation::Delete,
         };
-        Some(Document { output: self.output, operation, index, id, routing, pieces })
+        Some(Document { output: self.output, operation, index, id, routing, item, pieces })
     }
 }
 

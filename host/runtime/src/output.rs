@@ -149,6 +149,12 @@ impl Output {
         std::str::from_utf8(self.range(start, len)).unwrap_or_default()
     }
 
+    /// `"name":` of a name that was checked before.
+    pub(crate) fn name(&self, name: u32) -> &[u8] {
+        let (start, end) = self.names[name as usize];
+        &self.encoded_names[start as usize..end as usize]
+    }
+
     fn encode_names(&mut self, ranges: &[u32]) -> Result<(), String> {
         if !ranges.len().is_multiple_of(2) {
             return Err("the list of names has half a range at its end".into());
@@ -261,9 +267,9 @@ impl Checker<'_> {
         let operation = self.word()?;
         let flags = self.word()?;
         let mut refused = match operation {
-            Document::INDEX | Document::MERGE => None,
-            Document::DELETE if self.expect.change_mode => None,
-            Document::DELETE => Some(
+            Document::INDEX | Document::MERGE | Document::PUT_ITEM => None,
+            Document::DELETE | Document::REMOVE_ITEM if self.expect.change_mode => None,
+            Document::DELETE | Document::REMOVE_ITEM => Some(
                 "a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row".into(),
             ),
             other => return Err(format!("unknown document operation {other}")),
@@ -290,6 +296,12 @@ impl Checker<'_> {
             let range = self.range()?;
             let bytes = self.bytes(range)?;
             refused = refused.or_else(|| short_text("routing value", bytes));
+        }
+        if matches!(operation, Document::PUT_ITEM | Document::REMOVE_ITEM) {
+            let array = self.name()?;
+            let range = self.range()?;
+            let bytes = self.bytes(range)?;
+            refused = refused.or(array).or_else(|| short_text("item key", bytes));
         }
         let mut depth = 0_u32;
         for _ in 0..self.count(1)? {
@@ -384,7 +396,8 @@ fn short_text(what: &str, bytes: &[u8]) -> Option<String> {
         Err(_) => Some(format!("an {what} that is not UTF-8").replace("an r", "a r")),
         Ok("") => Some(format!("an empty {what}")),
         Ok(text) if text.len() > 512 => {
-            Some(format!("an {what} of {} bytes; Elasticsearch takes 512", text.len()).replace("an r", "a r"))
+            let limit = if what == "item key" { "512 is the limit" } else { "Elasticsearch takes 512" };
+            Some(format!("an {what} of {} bytes; {limit}", text.len()).replace("an r", "a r"))
         }
         Ok(_) => None,
     }

@@ -1,19 +1,34 @@
 //! Documents that rows of several tables build together: the script that merges a part, guarded by a version per part.
 //!
-//! A merged document keeps, beside its fields, what each part (one source table) last wrote:
-//! `"_rowmill": {"parts": {"shop.orders": {"v": 4611686018427387904, "f": ["state", "total"]}}}`. A part that is not
-//! newer changes nothing; a newer one takes the place of all fields that the part had. So any order of arrival ends in
-//! the same document. A part that was taken out stays behind as its version, without fields: an older write of it, still
-//! on its way, must not bring it back.
+//! A part is the fields that one source table gives, or one item of an array. A merged document keeps, beside its fields,
+//! what each part last wrote:
+//!
+//! ```json
+//! "_rowmill": {
+//!   "parts": { "shop.orders": { "v": 4611686018427387904, "f": ["state", "total"] } },
+//!   "items": { "lines": [ { "s": "shop.lines", "k": "17", "v": 4611686018427387905, "p": true } ] }
+//! }
+//! ```
+//!
+//! A part that is not newer changes nothing; a newer one takes the place of all fields that the part had. The items of an
+//! array stand in the order of their keys. So any order of arrival ends in the same document. A part that was taken out
+//! stays behind as its version, without fields (an item with `"p": false`): an older write of it, still on its way, must
+//! not bring it back.
+
+use std::cmp::Ordering;
 
 use rowmill_store::{ScriptContext, ScriptOp};
 use serde_json::{Map, Value, json};
 
 /// The id of the stored script. The number changes with the script, so that two versions of Rowmill can share a cluster.
-pub const SCRIPT_ID: &str = "rowmill-merge-1";
+pub const SCRIPT_ID: &str = "rowmill-merge-2";
 
 /// The script in Painless.
 pub const SCRIPT: &str = r"
+int order(def a, def b) {
+  if (a.length() != b.length()) { return a.length() - b.length(); }
+  return a.compareTo(b);
+}
 def meta = ctx._source._rowmill;
 if (meta == null || meta.parts == null) {
   if (ctx.op != 'create' && !ctx._source.isEmpty()) {
@@ -24,6 +39,36 @@ if (meta == null || meta.parts == null) {
 }
 boolean changed = false;
 for (part in params.parts) {
+  if (part.array != null) {
+    if (meta.items == null) { meta.items = [:]; }
+    if (meta.items[part.array] == null) { meta.items[part.array] = new ArrayList(); }
+    List known = meta.items[part.array];
+    int at = 0;
+    int place = 0;
+    int compared = 1;
+    while (at < known.size()) {
+      compared = order(known.get(at).k, part.key);
+      if (compared == 0) { compared = order(known.get(at).s, part.source); }
+      if (compared >= 0) { break; }
+      if (known.get(at).p) { place++; }
+      at++;
+    }
+    boolean found = at < known.size() && compared == 0;
+    if (found && ((Number) known.get(at).v).longValue() >= ((Number) part.version).longValue()) { continue; }
+    List items = ctx._source[part.array];
+    if (items == null) { items = new ArrayList(); ctx._source[part.array] = items; }
+    if (found) {
+      if (known.get(at).p) { items.remove(place); }
+    } else {
+      known.add(at, ['s': part.source, 'k': part.key]);
+    }
+    known.get(at).v = part.version;
+    known.get(at).p = part.item != null;
+    if (part.item != null) { items.add(place, part.item); }
+    if (items.isEmpty()) { ctx._source.remove(part.array); }
+    changed = true;
+    continue;
+  }
   def old = meta.parts[part.source];
   if (old != null && ((Number) old.v).longValue() >= ((Number) part.version).longValue()) { continue; }
   if (old != null) { for (name in old.f) { ctx._source.remove(name); } }
@@ -46,26 +91,73 @@ pub fn merge(context: &mut ScriptContext<'_>) {
         context.source.insert("_rowmill".into(), json!({ "parts": {} }));
     }
     let mut changed = false;
-    for part in context.params["parts"].as_array().cloned().unwrap_or_default() {
-        let Some(source) = part["source"].as_str() else { continue };
-        let old = context.source["_rowmill"]["parts"].get(source).cloned();
-        if let Some(old) = &old {
-            if old["v"].as_u64() >= part["version"].as_u64() {
-                continue;
-            }
-            for name in old["f"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                context.source.remove(name);
-            }
-        }
-        let fields: Map<String, Value> = part["fields"].as_object().cloned().unwrap_or_default();
-        let names: Vec<String> = fields.keys().cloned().collect();
-        context.source.extend(fields);
-        context.source["_rowmill"]["parts"][source] = json!({ "v": part["version"], "f": names });
-        changed = true;
+    for part in context.params["parts"].as_array().into_iter().flatten() {
+        changed |= match part["array"].as_str() {
+            Some(array) => merge_item(context.source, array, part),
+            None => merge_fields(context.source, part),
+        };
     }
     if !changed {
         context.op = ScriptOp::None;
     }
+}
+
+/// The fields of one table. False if they are not newer.
+fn merge_fields(document: &mut Map<String, Value>, part: &Value) -> bool {
+    let Some(source) = part["source"].as_str() else { return false };
+    let old = document["_rowmill"]["parts"].get(source).cloned();
+    if let Some(old) = &old {
+        if old["v"].as_u64() >= part["version"].as_u64() {
+            return false;
+        }
+        for name in old["f"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            document.remove(name);
+        }
+    }
+    let fields: Map<String, Value> = part["fields"].as_object().cloned().unwrap_or_default();
+    let names: Vec<String> = fields.keys().cloned().collect();
+    document.extend(fields);
+    document["_rowmill"]["parts"][source] = json!({ "v": part["version"], "f": names });
+    true
+}
+
+/// One item of an array. False if it is not newer.
+fn merge_item(document: &mut Map<String, Value>, array: &str, part: &Value) -> bool {
+    // Painless compares UTF-16 units; so does this.
+    let order = |a: &Value, b: &Value| {
+        let units = |text: &Value| text.as_str().unwrap_or_default().encode_utf16().collect::<Vec<u16>>();
+        let (a, b) = (units(a), units(b));
+        a.len().cmp(&b.len()).then_with(|| a.cmp(&b))
+    };
+    let known = &mut document["_rowmill"]["items"][array];
+    if known.is_null() {
+        *known = json!([]);
+    }
+    let Some(known) = known.as_array_mut() else { return false };
+    let compare = |item: &Value| order(&item["k"], &part["key"]).then_with(|| order(&item["s"], &part["source"]));
+    let at = known.partition_point(|item| compare(item) == Ordering::Less);
+    let place = known[..at].iter().filter(|item| item["p"] == true).count();
+    let found = known.get(at).is_some_and(|item| compare(item) == Ordering::Equal);
+    if found && known[at]["v"].as_u64() >= part["version"].as_u64() {
+        return false;
+    }
+    let was_there = found && known[at]["p"] == true;
+    if !found {
+        known.insert(at, json!({ "s": part["source"], "k": part["key"] }));
+    }
+    known[at]["v"] = part["version"].clone();
+    known[at]["p"] = part["item"].is_object().into();
+    let Some(items) = document.entry(array).or_insert_with(|| json!([])).as_array_mut() else { return false };
+    if was_there {
+        items.remove(place);
+    }
+    if part["item"].is_object() {
+        items.insert(place, part["item"].clone());
+    }
+    if items.is_empty() {
+        document.remove(array);
+    }
+    true
 }
 
 #[cfg(test)]
@@ -114,6 +206,60 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// A document after these items were merged, each `(table, key, version, item)`.
+    fn with_items(items: &[(&str, &str, u64, Option<Value>)]) -> Map<String, Value> {
+        let mut source = Map::new();
+        for (place, (table, key, version, item)) in items.iter().enumerate() {
+            let part = json!({ "source": table, "version": version, "array": "lines", "key": key, "item": item });
+            let params = json!({ "parts": [part] });
+            let mut context = ScriptContext {
+                index: "orders",
+                id: "1",
+                source: &mut source,
+                params: &params,
+                is_new: place == 0,
+                op: ScriptOp::Index,
+                failure: None,
+            };
+            merge(&mut context);
+            assert_eq!(context.failure, None);
+        }
+        source
+    }
+
+    #[test]
+    fn items_arrive_in_any_order() {
+        let item = |n: u64| Some(json!({ "n": n }));
+        let items = [
+            ("a", "9", 1, item(1)),
+            ("a", "10", 2, item(2)),
+            ("b", "9", 3, item(3)),
+            ("a", "9", 4, None),
+            ("a", "10", 5, item(5)),
+        ];
+        let expected = with_items(&items);
+        assert_eq!(
+            expected["lines"],
+            json!([{ "n": 3 }, { "n": 5 }]),
+            "in the order of keys; what was taken out is gone"
+        );
+        // Every order of five.
+        for code in 0..120 {
+            let (mut left, mut code) = (items.to_vec(), code);
+            let order: Vec<_> = (1..=5)
+                .rev()
+                .map(|n| {
+                    let at = code % n;
+                    code /= n;
+                    left.remove(at)
+                })
+                .collect();
+            assert_eq!(with_items(&order), expected, "{order:?}");
+        }
+        let emptied = with_items(&[items[0].clone(), items[3].clone()]);
+        assert_eq!(emptied.get("lines"), None);
     }
 
     #[test]

@@ -34,6 +34,16 @@ impl OperationRef {
         self.operation().body.of(&self.batch.bytes)
     }
 
+    /// Of an item of a merged document: see [`Operation::item`].
+    pub fn item(&self) -> &[u8] {
+        self.operation().item.of(&self.batch.bytes)
+    }
+
+    /// Whether both write the same part of one merged document.
+    fn is_same_part(&self, other: &Self) -> bool {
+        self.table() == other.table() && self.item() == other.item()
+    }
+
     pub fn table(&self) -> &Arc<str> {
         &self.batch.tables[self.operation().table as usize]
     }
@@ -51,7 +61,7 @@ impl OperationRef {
 /// What is to be done to one document.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The operation; of a merged document the parts, one a table.
+    /// The operation; of a merged document the parts: one a table, and one an item.
     pub operations: Vec<OperationRef>,
     /// Operations that were overtaken; they are settled with the entry.
     pub folded: Vec<OperationRef>,
@@ -68,7 +78,7 @@ impl Entry {
     /// Takes in an operation of the same document; the newer of two stays.
     fn fold(&mut self, new: OperationRef) {
         let merge = new.operation().action.is_merge();
-        match self.operations.iter_mut().find(|known| !merge || known.table() == new.table()) {
+        match self.operations.iter_mut().find(|known| !merge || known.is_same_part(&new)) {
             None => self.operations.push(new),
             // Equal versions come from one record, whose rows are in order: the later one holds.
             Some(known) if new.operation().version >= known.operation().version => {

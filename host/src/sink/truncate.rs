@@ -88,15 +88,15 @@ pub(super) async fn apply(
             let mut actions = Vec::new();
             for hit in &hits {
                 let mark = &hit["_source"]["_rowmill"];
-                let part = &mark["parts"][table];
-                let action = match (mark["table"].as_str(), part.is_object(), mark["parts"].is_object()) {
+                let parts = parts_of(mark, table, version);
+                let action = match (mark["table"].as_str(), !parts.is_empty(), mark["parts"].is_object()) {
                     (_, true, _) => Action::MergeRemove,
                     (_, false, true) => continue,
                     (Some(marked), ..) if marked != table => continue,
                     (None, ..) if !own => continue,
                     _ => Action::Delete,
                 };
-                write(&mut body, action, hit, table, version);
+                write(&mut body, action, hit, version, &parts);
                 actions.push(action);
             }
             if actions.is_empty() {
@@ -132,7 +132,21 @@ pub(super) async fn apply(
     Ok(gone)
 }
 
-fn write(out: &mut Vec<u8>, action: Action, hit: &Value, table: &str, version: u64) {
+/// What a table gave to a merged document, each part as the merge script takes it out.
+fn parts_of(mark: &Value, table: &str, version: u64) -> Vec<Value> {
+    let mut parts = Vec::new();
+    if mark["parts"][table].is_object() {
+        parts.push(json!({ "source": table, "version": version, "fields": {} }));
+    }
+    for (array, items) in mark["items"].as_object().into_iter().flatten() {
+        for item in items.as_array().into_iter().flatten().filter(|item| item["s"] == table) {
+            parts.push(json!({ "source": table, "version": version, "array": array, "key": item["k"] }));
+        }
+    }
+    parts
+}
+
+fn write(out: &mut Vec<u8>, action: Action, hit: &Value, version: u64, parts: &[Value]) {
     out.extend_from_slice(if action == Action::Delete {
         b"{\"delete\":{\"_index\":"
     } else {
@@ -148,7 +162,6 @@ fn write(out: &mut Vec<u8>, action: Action, hit: &Value, table: &str, version: u
     if action == Action::Delete {
         out.extend_from_slice(format!(",\"version\":{version},\"version_type\":\"external\"}}}}\n").as_bytes());
     } else {
-        let parts = json!([{ "source": table, "version": version, "fields": {} }]);
         let script = json!({ "scripted_upsert": true, "upsert": {}, "script": { "id": SCRIPT_ID, "params": { "parts": parts } } });
         out.extend_from_slice(format!(",\"retry_on_conflict\":5}}}}\n{script}\n").as_bytes());
     }

@@ -349,7 +349,7 @@ impl Writer {
             items.items.len()
         );
         let metrics = self.settings.metrics.clone();
-        let mut written = [0_u64; 5];
+        let mut written = [0_u64; Action::COUNT];
         let mut rejected = false;
         for (entry, item) in entries.into_iter().zip(items.items) {
             let item = item.into_values().next().unwrap_or(Item { status: 0, error: None, result: String::new() });
@@ -381,7 +381,7 @@ impl Writer {
                 }
             }
         }
-        for action in [Action::Index, Action::Delete, Action::Merge, Action::MergeRemove] {
+        for action in Action::OF_DOCUMENTS {
             if written[action as usize] > 0 {
                 metrics.written(action, written[action as usize]);
             }
@@ -493,7 +493,7 @@ fn write_item(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
     let verb: &[u8] = match operation.action {
         Action::Index => b"{\"index\":{\"_index\":",
         Action::Delete => b"{\"delete\":{\"_index\":",
-        Action::Merge | Action::MergeRemove | Action::Truncate => b"{\"update\":{\"_index\":",
+        _ => b"{\"update\":{\"_index\":",
     };
     out.extend_from_slice(verb);
     literal::write_string(out, &indices.name(operation.index));
@@ -515,8 +515,19 @@ fn write_item(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
             }
             out.extend_from_slice(b"{\"source\":");
             literal::write_string(out, part.table());
-            out.extend_from_slice(format!(",\"version\":{},\"fields\":", part.operation().version).as_bytes());
-            out.extend_from_slice(if part.operation().action == Action::Merge { part.body() } else { b"{}" });
+            out.extend_from_slice(format!(",\"version\":{}", part.operation().version).as_bytes());
+            if !part.item().is_empty() {
+                out.push(b',');
+                out.extend_from_slice(part.item());
+            }
+            let body: &[u8] = match part.operation().action {
+                Action::Merge => b",\"fields\":",
+                Action::PutItem => b",\"item\":",
+                Action::MergeRemove => b",\"fields\":{}",
+                _ => b"",
+            };
+            out.extend_from_slice(body);
+            out.extend_from_slice(part.body());
             out.push(b'}');
         }
         out.extend_from_slice(b"]}}}\n");

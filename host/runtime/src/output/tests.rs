@@ -59,6 +59,9 @@ fn tell_document(document: &Document<'_>) -> String {
     let mut body = Vec::new();
     document.write_body(&mut body, &ColumnNames::new(COLUMNS), |column| CELLS[column as usize].as_bytes());
     let mut text = format!("{:?}", document.operation).to_lowercase();
+    if let Some(item) = document.item {
+        text += &format!(" {}[{}]", String::from_utf8_lossy(item.array()), item.key);
+    }
     for (what, value) in [("index", document.index), ("id", document.id), ("routing", document.routing)] {
         if let Some(value) = value {
             text += &format!(" {what}={value}");
@@ -105,6 +108,31 @@ fn documents() {
         Answer::new(&head).bytes("allowed-xidr"),
         &["index {} merge index=allowed-x id=id routing=r {} index id=id {\"id\":1}"],
     );
+}
+
+#[test]
+fn items_of_an_array() {
+    let put = |words: &[u32], expected: &str| {
+        let words = [&[DOCUMENTS, 1, 3], words].concat();
+        check(
+            Answer::new(&words).bytes([b"items17i".as_slice(), &[b'k'; 513]].concat()).names(&[0, 5, 0, 0]),
+            &[expected],
+        );
+    };
+    put(&[0, 0, 5, 2, 1, 0, 0], r#"putitem "items"[17] {"id":1}"#);
+    put(&[2, 7, 1, 0, 5, 2, 1, 0, 0], r#"putitem "items"[17] id=i {"id":1}"#);
+    put(&[0, 0, 5, 0, 0], "refused: an empty item key");
+    put(&[0, 0, 8, 513, 0], "refused: an item key of 513 bytes; 512 is the limit");
+    put(&[0, 1, 5, 2, 0], "refused: an empty field name");
+    put(&[0, 7, 5, 2, 0], "refused: field name 7 of 2");
+    unreadable(Answer::new(&[DOCUMENTS, 1, 3, 0, 0, 5, 900, 0]), 1, "outside of the answer's bytes");
+    let remove = Answer::new(&[DOCUMENTS, 1, 4, 0, 0, 5, 2, 0]).bytes("items17").names(&[0, 5]);
+    check(
+        remove.clone(),
+        &["refused: a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row"],
+    );
+    let output = check_raw(remove.0, 1, true).expect("it can be read");
+    assert_eq!(told(&output, 0), r#"removeitem "items"[17] {}"#);
 }
 
 #[test]

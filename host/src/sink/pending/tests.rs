@@ -23,6 +23,7 @@ fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
             index: IndexNumber(0),
             id,
             routing: None,
+            item: Span::default(),
             body: Span::default(),
             version,
             record: 0,

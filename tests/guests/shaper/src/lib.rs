@@ -24,6 +24,9 @@ pub struct Settings {
     edit: Option<(String, String)>,
     /// The row is a part of the merged document whose id this column is; the part has all columns but this one.
     merge: Option<String>,
+    /// A row that has the first of these columns is an item of the array `lines` in the merged document whose id that
+    /// column is; its key is the second column.
+    item: Option<(String, String)>,
     /// A row fails that has this column.
     fail: Option<String>,
 }
@@ -52,6 +55,12 @@ impl Transform for Shaper {
             && row.scalar(column.as_str())?.as_deref() != Some(value)
         {
             out.drop();
+            return Ok(());
+        }
+        if let Some((id, key)) = &settings.item
+            && let Ok(Some(id_value)) = row.scalar(id.as_str())
+        {
+            out.put_item("lines", needed(row, key)?).id(id_value).all_except([id.as_str()]);
             return Ok(());
         }
         if let Some(id) = &settings.merge {

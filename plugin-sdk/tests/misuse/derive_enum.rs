@@ -1,0 +1,6 @@
+#[derive(rowmill_sdk::Row)]
+enum Order {
+    Open,
+}
+
+fn main() {}

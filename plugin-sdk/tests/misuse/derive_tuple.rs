@@ -1,0 +1,4 @@
+#[derive(rowmill_sdk::Row)]
+struct Order(u64);
+
+fn main() {}

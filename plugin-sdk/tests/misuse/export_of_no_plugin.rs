@@ -1,0 +1,5 @@
+struct NotAPlugin;
+
+rowmill_sdk::export!(NotAPlugin);
+
+fn main() {}

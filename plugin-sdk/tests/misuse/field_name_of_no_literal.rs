@@ -1,0 +1,7 @@
+use rowmill_sdk::Out;
+
+fn row(out: &mut Out<'_>, name: String) {
+    out.document().text(name, "value");
+}
+
+fn main() {}
