@@ -63,6 +63,16 @@ pub fn shaper() -> PathBuf {
     folder.clone()
 }
 
+/// `tests/guests/shapes`.
+///
+/// # Panics
+/// It cannot be built; the message says what to do.
+pub fn shapes() -> PathBuf {
+    let _lock = lock();
+    build(&["-p", "shapes"], None);
+    output("shapes")
+}
+
 fn folder_of(name: &str, files: &[(&str, &str)]) -> PathBuf {
     let to = folder().join(name);
     fs::create_dir_all(&to).expect("a folder of plugins can be made");
