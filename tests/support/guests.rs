@@ -73,6 +73,16 @@ pub fn shapes() -> PathBuf {
     output("shapes")
 }
 
+/// A folder with one plugin of `examples/plugins` alone.
+///
+/// # Panics
+/// It cannot be built; the message says what to do.
+pub fn example(name: &str) -> PathBuf {
+    let _lock = lock();
+    build(&["-p", name], None);
+    folder_of(name, &[(&name.replace('-', "_"), name)])
+}
+
 fn folder_of(name: &str, files: &[(&str, &str)]) -> PathBuf {
     let to = folder().join(name);
     fs::create_dir_all(&to).expect("a folder of plugins can be made");
