@@ -1,5 +1,7 @@
 //! The SDK for Rowmill plugins in Rust: filter rows and shape documents, compiled to one `.wasm` file.
 //!
+//! [`guide`] leads from the first plugin to the encoding that crosses the sandbox.
+//!
 //! # A plugin
 //!
 //! A plugin is a function of one row: it keeps the row, drops it, changes it, or says which documents it is.
@@ -80,6 +82,9 @@
 //! let verdict = plugin.row(&orders, r#"{"id": 1, "total": "9.90"}"#).unwrap();
 //! assert_eq!(verdict.document(), json!({"id": 1, "totalCents": 990}));
 //! ```
+
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 
 mod contract;
 mod decimal;
