@@ -164,7 +164,7 @@ impl<'o, 't> Document<'o, 't> {
 
     /// `true` or `false`.
     pub fn boolean(&mut self, name: impl FieldName, value: bool) -> &mut Self {
-        self.value(name, |bytes| bytes.extend_from_slice(if value { b"true" } else { b"false" }))
+        self.value(name, |bytes| encode::bytes(bytes, if value { b"true" } else { b"false" }))
     }
 
     /// `null`.
@@ -193,8 +193,8 @@ impl<'o, 't> Document<'o, 't> {
         let n = value.spell(&mut buffer);
         self.value(name, |bytes| {
             bytes.push(b'"');
-            bytes.extend_from_slice(&buffer[..n]);
-            bytes.extend_from_slice(end);
+            encode::bytes(bytes, &buffer[..n]);
+            encode::bytes(bytes, end);
         })
     }
 

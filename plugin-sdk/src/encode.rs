@@ -19,21 +19,68 @@ pub(crate) fn one_line(json: &mut [u8]) {
     }
 }
 
+/// Appends bytes, usually few.
+///
+/// In the sandbox a copy of a length that the compiler does not know is a call out of it, which costs more than a short
+/// text is worth; so short ones are copied word by word.
+#[inline]
+pub(crate) fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    if cfg!(not(target_arch = "wasm32")) || bytes.len() > 64 {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    out.reserve(bytes.len());
+    let mut rest = bytes;
+    while let Some((word, more)) = rest.split_first_chunk::<8>() {
+        out.extend_from_slice(word);
+        rest = more;
+    }
+    if let Some((word, more)) = rest.split_first_chunk::<4>() {
+        out.extend_from_slice(word);
+        rest = more;
+    }
+    for &byte in rest {
+        out.push(byte);
+    }
+}
+
 /// A text as a JSON string.
 #[inline]
 pub(crate) fn text(out: &mut Vec<u8>, text: &str) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut written = 0;
-    for (i, &byte) in bytes.iter().enumerate() {
-        if byte < 0x20 || byte == b'"' || byte == b'\\' {
-            out.extend_from_slice(&bytes[written..i]);
-            escape(out, byte);
-            written = i + 1;
+    let mut rest = text.as_bytes();
+    while let Some((word, more)) = rest.split_first_chunk::<8>() {
+        if is_plain(u64::from_le_bytes(*word)) {
+            out.extend_from_slice(word);
+        } else {
+            word.iter().for_each(|&byte| one(out, byte));
         }
+        rest = more;
     }
-    out.extend_from_slice(&bytes[written..]);
+    rest.iter().for_each(|&byte| one(out, byte));
     out.push(b'"');
+}
+
+/// Whether none of eight bytes needs to be escaped.
+#[inline]
+fn is_plain(word: u64) -> bool {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    // The high bit of each byte that is below `limit` (up to 0x80), and maybe of some that follow one.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
+    let quotes = below(word ^ (ONES * u64::from(b'"')), 1);
+    let backslashes = below(word ^ (ONES * u64::from(b'\\')), 1);
+    below(word, 0x20) | quotes | backslashes == 0
+}
+
+#[inline]
+fn one(out: &mut Vec<u8>, byte: u8) {
+    if byte < 0x20 || byte == b'"' || byte == b'\\' {
+        escape(out, byte);
+    } else {
+        out.push(byte);
+    }
 }
 
 #[cold]
@@ -79,5 +126,5 @@ pub(crate) fn integer(out: &mut Vec<u8>, value: i128) {
         at -= 1;
         digits[at] = b'-';
     }
-    out.extend_from_slice(&digits[at..]);
+    bytes(out, &digits[at..]);
 }

@@ -308,7 +308,7 @@ pub(crate) struct Plain<'a>(pub(crate) &'a mut Vec<u8>);
 
 impl fmt::Write for Plain<'_> {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        self.0.extend_from_slice(s.as_bytes());
+        encode::bytes(self.0, s.as_bytes());
         Ok(())
     }
 }
