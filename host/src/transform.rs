@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rowmill_decode::{Decoder, Operation as RowOperation, Row, RowBatch, Span};
-use rowmill_runtime::{DocumentOperation, Item, Verdict, literal};
+use rowmill_runtime::{Cells, DocumentOperation, Item, Verdict, literal};
 
 use crate::checkpoint::Progress;
 use crate::config::{Config, DeletePolicy, TruncatePolicy};
@@ -300,6 +300,31 @@ impl Transformer {
     }
 }
 
+/// The cells of one image.
+#[derive(Clone, Copy)]
+struct ImageCells<'a> {
+    rows: &'a RowBatch,
+    records: &'a [u8],
+    first: u32,
+}
+
+impl<'a> Cells<'a> for ImageCells<'a> {
+    #[inline]
+    fn get(&self, column: u32) -> &'a [u8] {
+        self.rows.cells[self.first as usize + column as usize].bytes(self.records, &self.rows.scratch)
+    }
+
+    #[inline]
+    fn joined(&self, first: u32, last: u32, gap: usize) -> Option<&'a [u8]> {
+        let range = |column: u32| self.rows.cells[self.first as usize + column as usize].range_in_records();
+        let (before, end) = (range(last - 1)?, range(last)?);
+        if before.end + gap != end.start {
+            return None;
+        }
+        self.records.get(range(first)?.start..end.end)
+    }
+}
+
 /// What is written or deleted: a document, or a part of a merged one.
 #[derive(Clone, Copy)]
 struct Target {
@@ -337,9 +362,13 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn cell(&self, cells: u32) -> impl Fn(u32) -> &'a [u8] + use<'a> {
-        let (rows, records) = (self.rows, self.records);
-        move |column| rows.cells[cells as usize + column as usize].bytes(records, &rows.scratch)
+    fn cells(&self, first: u32) -> ImageCells<'a> {
+        ImageCells { rows: self.rows, records: self.records, first }
+    }
+
+    fn cell(&self, first: u32) -> impl Fn(u32) -> &'a [u8] + use<'a> {
+        let cells = self.cells(first);
+        move |column| cells.get(column)
     }
 
     fn push(
@@ -429,8 +458,8 @@ impl<'a> Writer<'a> {
                 self.admit(index, Action::Index, None)?;
                 let id = self.usual_id(cells)?;
                 let start = self.out.bytes.len() as u32;
-                let cell = self.cell(cells);
-                self.plan.columns.write_body(&mut self.out.bytes, cell);
+                let cells = self.cells(cells);
+                self.plan.columns.write_body(&mut self.out.bytes, cells);
                 let body = self.end_body(start, index, false);
                 let target = Target::whole(index, id);
                 keys.push(target);
@@ -455,8 +484,8 @@ impl<'a> Writer<'a> {
                     DeletePolicy::Hard => None,
                     DeletePolicy::Soft => {
                         let start = self.out.bytes.len() as u32;
-                        let cell = self.cell(cells);
-                        self.plan.columns.write_body(&mut self.out.bytes, cell);
+                        let cells = self.cells(cells);
+                        self.plan.columns.write_body(&mut self.out.bytes, cells);
                         Some(self.end_body(start, self.plan.index, true))
                     }
                 };
@@ -549,8 +578,8 @@ impl<'a> Writer<'a> {
                 (Purpose::Delete, _) if !soft => None,
                 _ => {
                     let start = self.out.bytes.len() as u32;
-                    let cell = self.cell(cells);
-                    document.write_body(&mut self.out.bytes, &self.plan.columns, cell);
+                    let cells = self.cells(cells);
+                    document.write_body(&mut self.out.bytes, &self.plan.columns, cells);
                     Some(if action.is_merge() {
                         Span { start, end: self.out.bytes.len() as u32 }
                     } else {

@@ -46,6 +46,12 @@ impl Cell {
         start..start + self.len as usize
     }
 
+    /// Where the value stands in the record batch's bytes; `None` if it is absent or was spelled anew.
+    #[inline]
+    pub fn range_in_records(self) -> Option<std::ops::Range<usize>> {
+        (!self.is_absent() && !self.is_in_scratch()).then(|| self.range())
+    }
+
     /// Whether the source did not send this column.
     pub fn is_absent(self) -> bool {
         self.len == 0

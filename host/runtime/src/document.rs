@@ -68,9 +68,8 @@ impl Document<'_> {
 
     /// Appends the body, a JSON object on one line.
     ///
-    /// `columns` are the table's column names as JSON with their colon; `cell` gives a column's JSON value, empty if
-    /// absent.
-    pub fn write_body<'c>(&self, out: &mut Vec<u8>, columns: &ColumnNames, cell: impl Fn(u32) -> &'c [u8]) {
+    /// `columns` are the table's column names as JSON with their colon.
+    pub fn write_body<'c>(&self, out: &mut Vec<u8>, columns: &ColumnNames, cells: impl Cells<'c>) {
         out.push(b'{');
         let mut first = true;
         let mut pieces = self.pieces;
@@ -85,7 +84,7 @@ impl Document<'_> {
         loop {
             pieces = match *pieces {
                 [Self::COLUMN, column, ref rest @ ..] => {
-                    let value = cell(column);
+                    let value = cells.get(column);
                     if !value.is_empty() {
                         name(out, &mut first, columns.encoded(column));
                         out.extend_from_slice(value);
@@ -93,7 +92,7 @@ impl Document<'_> {
                     rest
                 }
                 [Self::COLUMN_AS, field, column, ref rest @ ..] => {
-                    let value = cell(column);
+                    let value = cells.get(column);
                     if !value.is_empty() {
                         name(out, &mut first, self.name(field));
                         out.extend_from_slice(value);
@@ -107,12 +106,11 @@ impl Document<'_> {
                 }
                 [Self::ALL_EXCEPT, n, ref rest @ ..] => {
                     let (except, rest) = rest.split_at(n as usize);
-                    for column in (0..columns.len() as u32).filter(|column| !except.contains(column)) {
-                        let value = cell(column);
-                        if !value.is_empty() {
-                            name(out, &mut first, columns.encoded(column));
-                            out.extend_from_slice(value);
-                        }
+                    let (mut from, end) = (0, columns.len() as u32);
+                    while from < end {
+                        let to = (from..end).find(|column| except.contains(column)).unwrap_or(end);
+                        columns.write_fields(out, &mut first, from, to, &cells);
+                        from = to + 1;
                     }
                     rest
                 }
@@ -208,6 +206,29 @@ impl<'a> Iterator for Documents<'a> {
 pub struct ColumnNames {
     bytes: Vec<u8>,
     ends: Vec<u32>,
+    /// Whether the name needs no escape: there is then no shorter way to write it.
+    plain: Vec<bool>,
+}
+
+/// The cells of one image, by column.
+pub trait Cells<'c> {
+    /// A column's JSON value on one line, empty if absent.
+    fn get(&self, column: u32) -> &'c [u8];
+
+    /// The bytes from the beginning of the value of `first` to the end of that of `last`, if the value of `last` begins
+    /// `gap` bytes behind the end of the value before it, in the same buffer. Where the gap is as long as a comma and the
+    /// column's name with its quotes and its colon, there is nothing else in it.
+    fn joined(&self, first: u32, last: u32, gap: usize) -> Option<&'c [u8]>;
+}
+
+impl<'c, F: Fn(u32) -> &'c [u8]> Cells<'c> for F {
+    fn get(&self, column: u32) -> &'c [u8] {
+        self(column)
+    }
+
+    fn joined(&self, _: u32, _: u32, _: usize) -> Option<&'c [u8]> {
+        None
+    }
 }
 
 impl ColumnNames {
@@ -217,6 +238,8 @@ impl ColumnNames {
         for name in names {
             crate::literal::write_string(&mut encoded.bytes, name);
             encoded.bytes.push(b':');
+            let start = encoded.ends.last().map_or(0, |end| *end as usize);
+            encoded.plain.push(encoded.bytes.len() - start == name.len() + 3);
             encoded.ends.push(encoded.bytes.len() as u32);
         }
         encoded
@@ -242,20 +265,36 @@ impl ColumnNames {
     }
 
     /// Appends a body of all columns, a JSON object on one line; absent cells are left out.
-    pub fn write_body<'c>(&self, out: &mut Vec<u8>, cell: impl Fn(u32) -> &'c [u8]) {
+    pub fn write_body<'c>(&self, out: &mut Vec<u8>, cells: impl Cells<'c>) {
         out.push(b'{');
-        let mut first = true;
-        for column in 0..self.len() as u32 {
-            let value = cell(column);
-            if !value.is_empty() {
-                if !first {
-                    out.push(b',');
-                }
-                first = false;
-                out.extend_from_slice(self.encoded(column));
-                out.extend_from_slice(value);
-            }
-        }
+        self.write_fields(out, &mut true, 0, self.len() as u32, &cells);
         out.push(b'}');
+    }
+
+    /// Appends the columns `from..to` with a comma before each but the first of the object.
+    fn write_fields<'c>(&self, out: &mut Vec<u8>, first: &mut bool, from: u32, to: u32, cells: &impl Cells<'c>) {
+        let mut column = from;
+        while column < to {
+            let mut value = cells.get(column);
+            if value.is_empty() {
+                column += 1;
+                continue;
+            }
+            if !std::mem::take(first) {
+                out.push(b',');
+            }
+            out.extend_from_slice(self.encoded(column));
+            // Most sources write a row just as it will stand in the body, and one long copy costs less than many short.
+            let begin = column;
+            column += 1;
+            while column < to && self.plain[column as usize] {
+                match cells.joined(begin, column, self.encoded(column).len() + 1) {
+                    Some(joined) => value = joined,
+                    None => break,
+                }
+                column += 1;
+            }
+            out.extend_from_slice(value);
+        }
     }
 }

@@ -33,7 +33,7 @@ mod reason;
 pub use contract::{
     Batch, CONTRACT_VERSION, CallError, Column, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table,
 };
-pub use document::{ColumnNames, Document, DocumentOperation, Documents, Item};
+pub use document::{Cells, ColumnNames, Document, DocumentOperation, Documents, Item};
 pub use engine::Sandbox;
 pub use instance::Instance;
 pub use limits::Limits;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::document::ColumnNames;
+use crate::document::{Cells, ColumnNames};
 
 const COLUMNS: [&str; 3] = ["id", "say \"hi\"", "note"];
 const CELLS: [&str; 3] = ["1", "\"two\"", ""];
@@ -57,7 +57,7 @@ fn told(output: &Output, image: u32) -> String {
 
 fn tell_document(document: &Document<'_>) -> String {
     let mut body = Vec::new();
-    document.write_body(&mut body, &ColumnNames::new(COLUMNS), |column| CELLS[column as usize].as_bytes());
+    document.write_body(&mut body, &ColumnNames::new(COLUMNS), |column: u32| CELLS[column as usize].as_bytes());
     let mut text = format!("{:?}", document.operation).to_lowercase();
     if let Some(item) = document.item {
         text += &format!(" {}[{}]", String::from_utf8_lossy(item.array()), item.key);
@@ -108,6 +108,46 @@ fn documents() {
         Answer::new(&head).bytes("allowed-xidr"),
         &["index {} merge index=allowed-x id=id routing=r {} index id=id {\"id\":1}"],
     );
+}
+
+/// Cells as ranges of one text.
+struct Source<'a>(&'a str, Vec<std::ops::Range<usize>>);
+
+impl<'a> Cells<'a> for Source<'a> {
+    fn get(&self, column: u32) -> &'a [u8] {
+        self.0[self.1[column as usize].clone()].as_bytes()
+    }
+
+    fn joined(&self, first: u32, last: u32, gap: usize) -> Option<&'a [u8]> {
+        let (before, end) = (&self.1[last as usize - 1], &self.1[last as usize]);
+        (!before.is_empty() && !end.is_empty() && before.end + gap == end.start)
+            .then(|| &self.0.as_bytes()[self.1[first as usize].start..end.end])
+    }
+}
+
+#[test]
+fn runs_of_the_source_are_copied_whole_and_nothing_between_them_is() {
+    let body = |names: &[&str], source: &str, cells: &[&str]| {
+        let mut from = 0;
+        let ranges = cells.iter().map(|cell| {
+            let start = from + source[from..].find(cell).expect("the cell is there");
+            if !cell.is_empty() {
+                from = start + cell.len();
+            }
+            start..start + cell.len()
+        });
+        let mut out = Vec::new();
+        ColumnNames::new(names.iter().copied()).write_body(&mut out, Source(source, ranges.collect()));
+        String::from_utf8(out).expect("UTF-8")
+    };
+    let as_it_is = r#"{"a":1,"b":"x","c":null}"#;
+    assert_eq!(body(&["a", "b", "c"], as_it_is, &["1", "\"x\"", "null"]), as_it_is);
+    // Something between, another order of names, white space, an absent cell, a name that is escaped.
+    assert_eq!(body(&["a", "b"], r#"{"a":1,"no":7,"b":2}"#, &["1", "2"]), r#"{"a":1,"b":2}"#);
+    assert_eq!(body(&["a", "b"], "{\"a\":1,\n\"b\":2}", &["1", "2"]), r#"{"a":1,"b":2}"#);
+    assert_eq!(body(&["a", "b", "c"], r#"{"a":1,"c":3}"#, &["1", "", "3"]), r#"{"a":1,"c":3}"#);
+    let escaped = "{\"a\":1,\n\n\n\n\"\\n\":2}";
+    assert_eq!(body(&["a", "\n"], escaped, &["1", "2"]).matches('\n').count(), 0, "no line break of the source");
 }
 
 #[test]
@@ -301,7 +341,7 @@ fn assert_writable(output: &Output) {
             Verdict::Documents(documents) => {
                 for document in documents {
                     let mut body = Vec::new();
-                    document.write_body(&mut body, &names, |column| CELLS[column as usize].as_bytes());
+                    document.write_body(&mut body, &names, |column: u32| CELLS[column as usize].as_bytes());
                     assert!(!body.contains(&b'\n') && !body.contains(&b'\r'), "{}", String::from_utf8_lossy(&body));
                     let parsed: serde_json::Value = serde_json::from_slice(&body)
                         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&body)));
