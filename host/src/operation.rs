@@ -82,6 +82,9 @@ pub struct Operation {
     pub table: u16,
     /// The plugin that made it: an index into [`OperationBatch::producers`]; `u16::MAX` for the host.
     pub producer: u16,
+    /// Whether its document is no image of a row but tells of a change, as an audit trail does: a truncate of the table
+    /// is nothing to it.
+    pub outlives_truncates: bool,
 }
 
 /// The operations of one source batch, in the order of its records.

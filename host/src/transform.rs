@@ -340,7 +340,14 @@ impl<'a> Writer<'a> {
             record: self.record,
             table: self.table,
             producer: plugin.map_or(u16::MAX, |plugin| plugin as u16),
+            outlives_truncates: self.outlives_truncates(index, plugin),
         });
+    }
+
+    /// Documents that a plugin of the mode `change` writes beside the table's own index tell of changes (an audit
+    /// trail): they are no images of rows, and a truncate does not take them.
+    fn outlives_truncates(&self, index: IndexNumber, plugin: Option<usize>) -> bool {
+        index != self.plan.index && plugin.is_some_and(|plugin| self.running[plugin].is_change_mode())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Span {
@@ -370,7 +377,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Ends a body that was begun at `start`, with the mark of its table where that is needed.
-    fn end_body(&mut self, start: u32, index: IndexNumber, deleted: bool) -> Span {
+    fn end_body(&mut self, start: u32, index: IndexNumber, plugin: Option<usize>, deleted: bool) -> Span {
         let add = |bytes: &mut Vec<u8>, field: &str| {
             bytes.pop();
             if bytes.last() != Some(&b'{') {
@@ -382,7 +389,7 @@ impl<'a> Writer<'a> {
         if deleted {
             add(&mut self.out.bytes, "\"is_deleted\":true");
         }
-        if self.marks && index != self.plan.index {
+        if self.marks && index != self.plan.index && !self.outlives_truncates(index, plugin) {
             let table = serde_json::Value::from(&*self.plan.full_name);
             add(&mut self.out.bytes, &format!("\"_rowmill\":{{\"table\":{table}}}"));
         }
@@ -401,7 +408,7 @@ impl<'a> Writer<'a> {
                 let start = self.out.bytes.len() as u32;
                 let cell = self.cell(cells);
                 self.plan.columns.write_body(&mut self.out.bytes, cell);
-                let body = self.end_body(start, index, false);
+                let body = self.end_body(start, index, None, false);
                 keys.push((Action::Index, index, id));
                 self.push(Action::Index, index, id, None, body, None);
                 Ok(())
@@ -426,7 +433,7 @@ impl<'a> Writer<'a> {
                         let start = self.out.bytes.len() as u32;
                         let cell = self.cell(cells);
                         self.plan.columns.write_body(&mut self.out.bytes, cell);
-                        Some(self.end_body(start, self.plan.index, true))
+                        Some(self.end_body(start, self.plan.index, None, true))
                     }
                 };
                 self.delete(Action::Index, self.plan.index, id, None, body, None, keys);
@@ -522,7 +529,7 @@ impl<'a> Writer<'a> {
                     Some(if action == Action::Merge {
                         Span { start, end: self.out.bytes.len() as u32 }
                     } else {
-                        self.end_body(start, index, purpose == Purpose::Delete)
+                        self.end_body(start, index, Some(plugin), purpose == Purpose::Delete)
                     })
                 }
             };

@@ -181,7 +181,9 @@ impl Writer {
                     self.inbox.push_front((batch.clone(), number + 1));
                     break;
                 }
-                if self.floors.is_below(operation.table(), operation.operation().version) {
+                if !operation.operation().outlives_truncates
+                    && self.floors.is_below(operation.table(), operation.operation().version)
+                {
                     // The row is older than a truncate of its table that came first.
                     self.settings.metrics.stale.inc();
                     batch.source.ticket.settle(1);
