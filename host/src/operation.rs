@@ -1,6 +1,7 @@
 //! Document operations: what the transform stage hands to the sink.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use rowmill_decode::{RecordBatch, Span};
 
@@ -100,12 +101,21 @@ pub struct OperationBatch {
     pub tables: Vec<Arc<str>>,
     /// The plugins.
     pub producers: Vec<Producer>,
+    /// Operations without an outcome; the sink counts them down.
+    pub without_outcome: AtomicU32,
 }
 
 impl OperationBatch {
     /// An empty batch.
     pub fn new(source: Arc<SourceBatch>) -> Self {
-        Self { source, operations: Vec::new(), bytes: Vec::new(), tables: Vec::new(), producers: Vec::new() }
+        Self {
+            source,
+            operations: Vec::new(),
+            bytes: Vec::new(),
+            tables: Vec::new(),
+            producers: Vec::new(),
+            without_outcome: AtomicU32::new(0),
+        }
     }
 
     /// The text of a span.
