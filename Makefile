@@ -59,7 +59,8 @@ test: plugins ## all tests, against a real Kafka and Elasticsearch that it start
 
 .PHONY: test-quick
 test-quick: plugins ## the tests that need no servers
-	@env -u ROWMILL_TEST_KAFKA -u ROWMILL_TEST_ELASTICSEARCH cargo test --workspace $(ARGS)
+	@env -u ROWMILL_TEST_KAFKA -u ROWMILL_TEST_ELASTICSEARCH \
+	    -u ROWMILL_TEST_KAFKA_SECURED -u ROWMILL_TEST_ELASTICSEARCH_SECURED cargo test --workspace $(ARGS)
 
 .PHONY: bench
 bench: plugins ## rows a second through the whole pipeline

@@ -15,10 +15,37 @@ note=target/wasm-rustc
 say() { echo "setup: $*" >&2; }
 die() { echo "setup: error: $*" >&2; exit 1; }
 
-# has_target RUSTC - whether this compiler has a standard library for wasm.
+# Lies beside a standard library that this script built, and says which compiler it is for.
+built_by=rowmill-built-by
+
+# has_target RUSTC - whether this compiler has a standard library for wasm. One that this script built for an older
+# compiler, before Debian brought the next, is none.
 has_target() {
   local libs
-  libs="$("$1" --print target-libdir --target "$TARGET" 2>/dev/null)" && compgen -G "$libs/libstd-*.rlib" >/dev/null
+  libs="$("$1" --print target-libdir --target "$TARGET" 2>/dev/null)" && compgen -G "$libs/libstd-*.rlib" >/dev/null &&
+    { [ ! -f "$libs/$built_by" ] || [ "$(cat "$libs/$built_by")" = "$("$1" --version)" ]; }
+}
+
+# debian_rustc - prints the compiler of Debian's that has the source of its standard library. Debian's own stand in
+# /usr; another rustc may come first in PATH.
+debian_rustc() {
+  local candidate found=""
+  for candidate in /usr/lib/rust-*/bin/rustc /usr/bin/rustc /usr/bin/rustc-*; do
+    if [ -x "$candidate" ] && [ -f "$("$candidate" --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; then
+      found="$candidate"
+    fi
+  done
+  [ -n "$found" ] && printf '%s\n' "$found"
+}
+
+# take RUSTC - plugins are built by this compiler and the newest wasm linker, from now on.
+take() {
+  local linker
+  linker="$(compgen -c wasm-ld | sort -V | tail -n 1)"
+  [ -n "$linker" ] || return 1
+  mkdir -p target
+  printf '%s\n' "$1" "$(command -v "$linker")" >"$note"
+  say "plugins will be built by $("$1" --version)"
 }
 
 if [ -s "$note" ] && has_target "$(head -n 1 "$note")"; then exit 0; fi
@@ -30,6 +57,9 @@ if command -v rustup >/dev/null 2>&1; then
   if timeout 300 rustup target add "$TARGET" </dev/null && has_target rustc; then exit 0; fi
   say "rustup could not fetch it"
 fi
+
+# Another clone on this machine may have done it all before: no network is needed then.
+if rustc="$(debian_rustc)" && has_target "$rustc" && take "$rustc"; then exit 0; fi
 
 command -v apt-get >/dev/null 2>&1 || die "no rustup target and no apt-get: install Rust's $TARGET target by other means"
 as_root=()
@@ -44,14 +74,7 @@ lld="$(apt-cache --names-only search '^lld-[0-9]+$' | awk '{ print $1 }' | sort 
 DEBIAN_FRONTEND=noninteractive "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
   apt-get install -y -qq --no-install-recommends rustc-web rust-web-src "${lld:-lld}" </dev/null >/dev/null
 
-# Debian's own compilers stand in /usr/bin; another rustc may come first in PATH.
-rustc=""
-for candidate in /usr/lib/rust-*/bin/rustc /usr/bin/rustc /usr/bin/rustc-*; do
-  if [ -x "$candidate" ] && [ -f "$("$candidate" --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; then
-    rustc="$candidate"
-  fi
-done
-[ -n "$rustc" ] || die "Debian's packages brought no compiler with the source of its standard library"
+rustc="$(debian_rustc)" || die "Debian's packages brought no compiler with the source of its standard library"
 
 # -Zbuild-std is for nightly compilers; the variable has this one take it. The crate is empty: only std is wanted.
 work="$(mktemp -d)"
@@ -63,12 +86,11 @@ RUSTC="$rustc" RUSTC_BOOTSTRAP=1 CARGO_INCREMENTAL=0 cargo build --release --man
   --target "$TARGET" --target-dir "$work/target" -Zbuild-std=std,panic_abort </dev/null
 libs="$("$rustc" --print target-libdir --target "$TARGET")"
 "${as_root[@]}" mkdir -p "$libs"
+# What was built for another compiler must not be found beside it.
+if [ -f "$libs/$built_by" ]; then "${as_root[@]}" rm -f "$libs/"*.rlib "$libs/$built_by"; fi
 for rlib in "$work/target/$TARGET/release/deps/"lib*.rlib; do
   case "$rlib" in */libempty-*) ;; *) "${as_root[@]}" cp "$rlib" "$libs/" ;; esac
 done
+"$rustc" --version | "${as_root[@]}" tee "$libs/$built_by" >/dev/null
 has_target "$rustc" || die "the standard library was built, but $rustc does not find it in $libs"
-mkdir -p target
-linker="$(compgen -c wasm-ld | sort -V | tail -n 1)"
-[ -n "$linker" ] || die "${lld:-lld} brought no wasm-ld"
-printf '%s\n' "$rustc" "$(command -v "$linker")" >"$note"
-say "plugins will be built by $("$rustc" --version)"
+take "$rustc" || die "${lld:-lld} brought no wasm-ld"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # All tests, against real servers: test.sh [ARGUMENT of cargo test]…
 #
-# Starts Kafka and Elasticsearch of its own, on free ports and with fresh data, unless ROWMILL_TEST_KAFKA and
-# ROWMILL_TEST_ELASTICSEARCH name servers; ends what it started, whatever happens. Only a first run needs the network.
+# Starts Kafka and Elasticsearch of its own, plain and secured, on free ports and with fresh data, unless
+# ROWMILL_TEST_KAFKA and ROWMILL_TEST_ELASTICSEARCH name servers (the tests of secured ones are skipped then); ends what it started, whatever happens. Only a first run needs the network.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -255,6 +255,82 @@ fn a_mapping_error_is_a_dead_letter_and_neighbours_are_written(sink: &Sink) {
     assert_eq!(letter["value"].as_str().map(str::as_bytes), records[1].value.as_deref(), "the record is whole");
 }
 
+/// Of one row come three documents that the mapping refuses, of the next two of another: each record is one letter, with
+/// all that was refused of it.
+fn a_record_with_several_refused_documents_is_one_letter(sink: &Sink) {
+    let mapping = json!({ "mappings": { "properties": { "name": { "type": "object" } } } });
+    let (status, answer) = sink.elasticsearch.ask("PUT", &format!("/{}", sink.index("thing")), Some(&mapping));
+    assert_eq!(status, 200, "{answer}");
+    let row = |id: u64, count: u64, name: Value| insert("thing", id, json!({ "id": id, "count": count, "name": name }));
+    let records = [row(1, 3, json!("text")), row(2, 2, json!({ "a": 1 })), row(3, 12, json!("text"))];
+    let plugins = format!(
+        "[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nid = \"id\"\ncopies = \"count\"\n",
+        guests::shaper().display().to_string()
+    );
+    // Requests of two documents: those of a record are in several.
+    let gateway = sink.gateway(&records, "bulk_documents = 2\n", &plugins);
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 2, "{}", run.log);
+    let ids: Vec<String> = sink.elasticsearch.sources(&sink.index("thing")).into_keys().collect();
+    assert_eq!(ids, ["2#0", "2#1"]);
+    let letters = gateway.letters();
+    assert_eq!(letters.len(), 2, "{letters:?}");
+    for (record, copies) in [(&records[0], 3), (&records[2], 12)] {
+        let letter = letters.iter().find(|letter| letter["partition"] == record.partition).expect("its letter");
+        assert_eq!(letter["value"].as_str().map(str::as_bytes), record.value.as_deref(), "the record is whole");
+        let reason = letter["error"]["reason"].as_str().expect("a reason");
+        assert!(reason.starts_with(&format!("{copies} documents of the record are refused: ")), "{reason}");
+        for number in 0..copies.min(10) {
+            assert!(reason.contains(&format!("{}/{}#{number}: ", sink.index("thing"), record.partition)), "{reason}");
+        }
+        assert_eq!(reason.ends_with("; and 2 more"), copies == 12, "{reason}");
+        assert_eq!(letter["error"]["plugin"], "shaper");
+    }
+}
+
+/// A TRUNCATE takes the documents of the table's rows, and not what a plugin of the mode `change` wrote beside them of
+/// how the rows changed, whatever comes first.
+fn an_audit_trail_survives_a_truncate(sink: &Sink) {
+    // The plugin's index has a fixed name, so the table has one of its own.
+    let table = unique("audited").replace('-', "_");
+    let index = sink.index("rows");
+    let truncate = |place: u64| {
+        let mut record = change(&table, place, None, None);
+        let mut value: Value = serde_json::from_slice(record.value.as_deref().expect("a value")).expect("JSON");
+        value["op"] = "t".into();
+        record.value = Some(value.to_string().into_bytes());
+        record.key = None;
+        record
+    };
+    let row = |id: u64, name: &str| json!({ "id": id, "name": name });
+    let records = [
+        insert(&table, 100, row(1, "old")),
+        // It comes before a change that is older than it.
+        truncate(300),
+        change(&table, 200, Some(row(1, "old")), Some(row(1, "older than the truncate"))),
+        insert(&table, 400, row(2, "new")),
+    ];
+    let sections = format!(
+        "[[routes]]\ntable = \"shop.{table}\"\nindex = {index:?}\ntruncate = \"apply\"\n[plugins]\ndir = {:?}\n",
+        guests::example("audit-trail").display().to_string()
+    );
+    let run = sink.gateway(&records, "", &sections).run().ended_well();
+    assert_eq!((run.number("dead_letters"), run.number("documents.truncate")), (0, 1), "{}", run.log);
+    let rows: Vec<String> = sink.elasticsearch.sources(&index).into_keys().collect();
+    assert_eq!(rows, ["2"], "the table has one row");
+    let trail = sink.elasticsearch.sources("audit");
+    let mut trail: Vec<String> = trail
+        .values()
+        .filter(|document| document["table"] == format!("shop.{table}"))
+        .map(|document| {
+            assert!(document.get("_rowmill").is_none(), "{document}");
+            format!("{} {}", document["operation"].as_str().unwrap_or_default(), document["after"]["name"])
+        })
+        .collect();
+    trail.sort();
+    assert_eq!(trail, ["insert \"new\"", "insert \"old\"", "update \"older than the truncate\""]);
+}
+
 fn a_missing_index_stops_where_none_may_be_created(sink: &Sink) {
     let run = sink.gateway(&things(3), "create_indices = false\n", "").run();
     assert_eq!(run.code, Some(1), "{}", run.log);
@@ -288,6 +364,8 @@ scenarios! {
     parts_of_two_tables_merge_in_every_order,
     items_of_an_array_converge_in_every_order,
     a_mapping_error_is_a_dead_letter_and_neighbours_are_written,
+    a_record_with_several_refused_documents_is_one_letter,
+    an_audit_trail_survives_a_truncate,
     a_missing_index_stops_where_none_may_be_created,
 }
 

@@ -1,15 +1,24 @@
-//! Elasticsearch equals the plugins applied to the tables, whatever happens to rows and in whatever order partitions are
-//! read.
+//! Elasticsearch equals the plugins applied to the tables, whatever happens to rows, in whatever order partitions are
+//! read, and whenever a plugin is replaced.
+
+#[path = "invariant/swap.rs"]
+mod swap;
+#[path = "invariant/tools.rs"]
+mod tools;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config as Cases, TestRunner};
+use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
 use rowmill::config::{Overrides, read_text};
 use rowmill::pipeline::Pipeline;
 use rowmill_tests::captures::{self, Record, interleaved};
 use rowmill_tests::guests;
 use serde_json::{Value, json};
+
+use swap::Swapper;
+use tools::{Told, Tool};
 
 /// A row of the table `shop.thing`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +44,19 @@ enum Try {
     Delete(u8),
     /// An update that changes the key, and the rest too.
     Move(u8, Row),
+    Truncate,
 }
 
-/// What then happened: the row before and after.
-type Change = (Option<Row>, Option<Row>);
+/// What then happened.
+#[derive(Clone, Debug)]
+enum Change {
+    /// The row before and after.
+    Row(Option<Row>, Option<Row>),
+    Truncate,
+}
+
+/// The table at the end: each row, and which change made it so.
+type Table = BTreeMap<u8, (Row, usize)>;
 
 fn rows() -> impl Strategy<Value = Row> {
     (0..5_u8, prop::sample::select(vec!["a", "b", "c"]), "[xy]{1,2}", 0..4_u8).prop_map(|(id, kind, name, count)| Row {
@@ -55,27 +73,39 @@ fn tries() -> impl Strategy<Value = Vec<Try>> {
         4 => rows().prop_map(Try::Update),
         2 => (0..5_u8).prop_map(Try::Delete),
         2 => (0..5_u8, rows()).prop_map(|(id, row)| Try::Move(id, row)),
+        1 => Just(Try::Truncate),
     ];
     prop::collection::vec(one, 1..40)
 }
 
-/// The changes, and the table at the end.
-fn played(tries: &[Try]) -> (Vec<Change>, BTreeMap<u8, Row>) {
-    let mut table: BTreeMap<u8, Row> = BTreeMap::new();
+/// The changes, and the table at the end. Nothing is truncated where the tool could not tell it.
+fn played(tries: &[Try], tool: Tool) -> (Vec<Change>, Table) {
+    let mut table = Table::new();
     let mut changes = Vec::new();
     for one in tries {
+        let number = changes.len();
+        let row_of = |table: &Table, id: &u8| table.get(id).map(|(row, _)| row.clone());
         match one {
             Try::Insert(row) if !table.contains_key(&row.id) => {
-                table.insert(row.id, row.clone());
-                changes.push((None, Some(row.clone())));
+                table.insert(row.id, (row.clone(), number));
+                changes.push(Change::Row(None, Some(row.clone())));
             }
-            Try::Update(row) if table.get(&row.id).is_some_and(|old| old != row) => {
-                changes.push((table.insert(row.id, row.clone()), Some(row.clone())));
+            Try::Update(row) if row_of(&table, &row.id).is_some_and(|old| old != *row) => {
+                changes.push(Change::Row(row_of(&table, &row.id), Some(row.clone())));
+                table.insert(row.id, (row.clone(), number));
             }
-            Try::Delete(id) if table.contains_key(id) => changes.push((table.remove(id), None)),
+            Try::Delete(id) if table.contains_key(id) => {
+                changes.push(Change::Row(row_of(&table, id), None));
+                table.remove(id);
+            }
             Try::Move(id, row) if *id != row.id && table.contains_key(id) && !table.contains_key(&row.id) => {
-                changes.push((table.remove(id), Some(row.clone())));
-                table.insert(row.id, row.clone());
+                changes.push(Change::Row(row_of(&table, id), Some(row.clone())));
+                table.remove(id);
+                table.insert(row.id, (row.clone(), number));
+            }
+            Try::Truncate if tool.tells_truncates() => {
+                table.clear();
+                changes.push(Change::Truncate);
             }
             _ => {}
         }
@@ -99,22 +129,28 @@ impl Shape {
     const ALL: [Self; 7] =
         [Self::Keep, Self::Filter, Self::Edit, Self::Index, Self::Id, Self::Copies, Self::FilterAndIndexAndId];
 
-    fn settings(self) -> &'static str {
+    fn settings(self) -> Value {
         match self {
-            Self::Keep => "",
-            Self::Filter => "keep = [\"kind\", \"a\"]",
-            Self::Edit => "edit = [\"name\", \"edited \"]",
-            Self::Index => "index = [\"kind\", \"shaped-\"]",
+            Self::Keep => json!({}),
+            Self::Filter => json!({ "keep": ["kind", "a"] }),
+            Self::Edit => json!({ "edit": ["name", "edited "] }),
+            Self::Index => json!({ "index": ["kind", "shaped-"] }),
             // Unique, as an id must be: it depends on the whole row.
-            Self::Id => "id = \"id\"\nindex = [\"count\", \"shaped-\"]\nedit = [\"name\", \"edited \"]",
-            Self::Copies => "id = \"id\"\ncopies = \"count\"",
-            Self::FilterAndIndexAndId => "keep = [\"kind\", \"a\"]\nindex = [\"name\", \"shaped-\"]\nid = \"id\"",
+            Self::Id => json!({ "id": "id", "index": ["count", "shaped-"], "edit": ["name", "edited "] }),
+            Self::Copies => json!({ "id": "id", "copies": "count" }),
+            Self::FilterAndIndexAndId => json!({ "keep": ["kind", "a"], "index": ["name", "shaped-"], "id": "id" }),
         }
     }
 
-    /// The documents of a row: index, id and source.
-    fn documents(self, row: &Row) -> Vec<(String, String, Value)> {
-        let one = |index: &str, id: String, source| vec![(index.to_string(), id, source)];
+    /// The documents of a row: index, id and source. Outside of the table's own index they name the table where a
+    /// TRUNCATE has to find them.
+    fn documents(self, row: &Row, tool: Tool) -> Vec<(String, String, Value)> {
+        let one = |index: &str, id: String, mut source: Value| {
+            if index != "thing" && tool.tells_truncates() {
+                source["_rowmill"] = json!({ "table": "shop.thing" });
+            }
+            vec![(index.to_string(), id, source)]
+        };
         let id = row.id.to_string();
         let mut edited = row.cells();
         edited["name"] = format!("edited {}", row.name).into();
@@ -133,212 +169,185 @@ impl Shape {
     }
 }
 
-/// A tool that reports changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tool {
-    Canal,
-    Debezium,
-    Unwrapped,
-    Maxwell,
+/// Documents by index and id.
+type Documents = BTreeMap<(String, String), Value>;
+
+/// What the plugins make of the table.
+fn wanted(table: &Table, shape: Shape, tool: Tool) -> Documents {
+    let documents = table.values().flat_map(|(row, _)| shape.documents(row, tool));
+    documents.map(|(index, id, source)| ((index, id), source)).collect()
 }
 
-impl Tool {
-    /// The records of all changes, with the offsets of their partitions.
-    fn records(self, changes: &[Change]) -> Vec<Record> {
-        let mut records: Vec<Record> = Vec::new();
-        let mut add = |id: u8, key: Option<Value>, value: Option<Value>| {
-            let partition = i32::from(id % 3);
-            let offset = records.iter().filter(|record| record.partition == partition).count() as i64;
-            let mut record = Record::new("tool.shop.thing", offset, "");
-            record.partition = partition;
-            record.key = key.map(|key| key.to_string().into_bytes());
-            record.value = value.map(|value| value.to_string().into_bytes());
-            records.push(record);
-        };
-        for (number, (before, after)) in changes.iter().enumerate() {
-            // Each change has a second of its own, for Canal knows no finer time.
-            let second = 1_795_216_000 + number as i64;
-            let place = 1_000 + 200 * number;
-            let id = after.as_ref().or(before.as_ref()).map_or(0, |row| row.id);
-            match self {
-                Self::Canal => add(id, None, Some(canal(before.as_ref(), after.as_ref(), second))),
-                Self::Maxwell => {
-                    let key = json!({ "database": "shop", "table": "thing", "pk.id": id });
-                    add(id, Some(key), Some(maxwell(before.as_ref(), after.as_ref(), second, place)));
-                }
-                Self::Debezium | Self::Unwrapped => {
-                    let moved =
-                        before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| before.id != after.id);
-                    // A change of the key is a delete and a create, of one event in the binlog.
-                    let steps = match moved {
-                        true => vec![(before.as_ref(), None), (None, after.as_ref())],
-                        false => vec![(before.as_ref(), after.as_ref())],
-                    };
-                    for (before, after) in steps {
-                        let id = after.or(before).map_or(0, |row| row.id);
-                        let value = match self {
-                            Self::Debezium => debezium(before, after, second, place),
-                            _ => unwrapped(before, after, second, place),
-                        };
-                        add(id, Some(json!({ "id": id })), Some(value));
-                        if after.is_none() {
-                            add(id, Some(json!({ "id": id })), None);
-                        }
-                    }
-                }
-            }
-        }
-        records
-    }
+/// How the pipeline is cut up.
+#[derive(Clone, Copy)]
+struct Cut {
+    workers: usize,
+    batch_rows: usize,
 }
 
-fn texts(row: &Row) -> Value {
-    json!({ "id": row.id.to_string(), "kind": row.kind, "name": row.name, "count": row.count.to_string() })
-}
+/// Small batches and two workers, so that there is much to go wrong.
+const SMALL: Cut = Cut { workers: 2, batch_rows: 3 };
+/// Rows one after the other, each by the chain that is published then.
+const SINGLE: Cut = Cut { workers: 1, batch_rows: 1 };
 
-/// What the row before had otherwise.
-fn old(before: &Value, after: &Value) -> Value {
-    let fields = before.as_object().into_iter().flatten();
-    fields
-        .filter(|(name, value)| after[name.as_str()] != **value)
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
-fn canal(before: Option<&Row>, after: Option<&Row>, second: i64) -> Value {
-    let (kind, data, old) = match (before, after) {
-        (Some(before), Some(after)) => ("UPDATE", texts(after), json!([old(&texts(before), &texts(after))])),
-        (None, Some(after)) => ("INSERT", texts(after), Value::Null),
-        (before, None) => ("DELETE", before.map(texts).unwrap_or_default(), Value::Null),
-    };
-    json!({
-        "data": [data], "database": "shop", "table": "thing", "type": kind, "isDdl": false, "old": old, "sql": "", "id": 1,
-        "es": second * 1000, "ts": second * 1000 + 300, "pkNames": ["id"],
-        "mysqlType": { "id": "int", "kind": "char(1)", "name": "varchar(20)", "count": "tinyint" },
-        "sqlType": { "id": 4, "kind": 1, "name": 12, "count": -6 },
-    })
-}
-
-fn maxwell(before: Option<&Row>, after: Option<&Row>, second: i64, place: usize) -> Value {
-    let mut value = json!({
-        "database": "shop", "table": "thing", "ts": second, "xid": place, "xoffset": 0, "commit": true,
-        "position": format!("binlog.000001:{place}"), "server_id": 1,
-    });
-    let (kind, row) = match (before, after) {
-        (Some(before), Some(after)) => {
-            value["old"] = old(&before.cells(), &after.cells());
-            ("update", after)
-        }
-        (None, Some(after)) => ("insert", after),
-        (Some(before), None) => ("delete", before),
-        (None, None) => unreachable!("a change has a row"),
-    };
-    value["type"] = kind.into();
-    value["data"] = row.cells();
-    value["primary_key"] = json!([row.id]);
-    value
-}
-
-fn operation(before: Option<&Row>, after: Option<&Row>) -> &'static str {
-    match (before, after) {
-        (None, _) => "c",
-        (_, None) => "d",
-        _ => "u",
-    }
-}
-
-fn debezium(before: Option<&Row>, after: Option<&Row>, second: i64, place: usize) -> Value {
-    json!({
-        "before": before.map(Row::cells), "after": after.map(Row::cells), "op": operation(before, after), "ts_ms": second * 1000 + 300,
-        "source": {
-            "version": "3.5.0.Final", "connector": "mysql", "name": "tool", "ts_ms": second * 1000, "snapshot": "false", "db": "shop",
-            "table": "thing", "server_id": 1, "file": "binlog.000001", "pos": place, "row": 0,
-        },
-    })
-}
-
-fn unwrapped(before: Option<&Row>, after: Option<&Row>, second: i64, place: usize) -> Value {
-    let mut value = after.or(before).map(Row::cells).unwrap_or_default();
-    value["__op"] = operation(before, after).into();
-    value["__deleted"] = if after.is_none() { "true" } else { "false" }.into();
-    value["__table"] = "thing".into();
-    value["__source_db"] = "shop".into();
-    value["__source_file"] = "binlog.000001".into();
-    value["__source_pos"] = place.into();
-    value["__source_row"] = 0.into();
-    value["__source_ts_ms"] = (second * 1000).into();
-    value
-}
-
-/// Everything in the embedded store by index and id.
-fn stored(records: &[Record], shape: Shape) -> BTreeMap<(String, String), Value> {
+/// Runs the records through the pipeline; returns everything that is in the embedded store then. `prepare` gets the
+/// pipeline before it runs.
+fn stored<T>(
+    records: &[Record],
+    tool: Tool,
+    plugins: &str,
+    cut: Cut,
+    prepare: impl FnOnce(&Pipeline) -> T,
+) -> (Documents, T) {
     let folder = rowmill_tests::scratch("invariant");
     let path = captures::write(folder.path(), "records.ndjson", records);
+    let letters = folder.path().join("dead-letter.ndjson");
+    let truncate = if tool.tells_truncates() { "apply" } else { "ignore" };
     let text = format!(
         "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nkind = \"embedded\"\nlinger = \"1ms\"\nbulk_documents = 5\n[dead_letter]\npath = {:?}\n\
-         [pipeline]\nworkers = 2\nbatch_rows = 3\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\n{}\n",
+         [[routes]]\ntable = \"shop.thing\"\ntruncate = \"{truncate}\"\n[pipeline]\nworkers = {}\nbatch_rows = {}\n{plugins}",
         path.display().to_string(),
-        folder.path().join("dead-letter.ndjson").display().to_string(),
-        guests::shaper().display().to_string(),
-        shape.settings(),
+        letters.display().to_string(),
+        cut.workers,
+        cut.batch_rows,
     );
     let config = read_text(&text, "test", &Overrides::default()).expect("the configuration is right");
     let mut pipeline = Pipeline::new(config).expect("the pipeline is set up");
     let store = pipeline.take_store().expect("the embedded store is the sink");
+    let prepared = prepare(&pipeline);
     let (summary, _) = pipeline.run(true).expect("it ends in order");
-    let letters = std::fs::read_to_string(folder.path().join("dead-letter.ndjson")).unwrap_or_default();
-    assert_eq!(summary.dead_letters, 0, "{letters}");
+    assert_eq!(summary.dead_letters, 0, "{}", std::fs::read_to_string(letters).unwrap_or_default());
     let of_index = |index: String| {
         let documents = store.documents(&index);
         documents
             .into_iter()
             .map(move |one| ((index.clone(), one.id), serde_json::from_str(&one.source).expect("a source is JSON")))
     };
-    store.indices().into_iter().flat_map(of_index).collect()
+    // Beside the documents Rowmill keeps which truncates it applied.
+    let indices = store.indices().into_iter().filter(|index| index != "rowmill-truncates");
+    (indices.flat_map(of_index).collect(), prepared)
 }
 
-/// `PROPTEST_CASES` sets another number; what fails is printed with its seed and kept in `proptest-regressions`.
+fn records_of(told: &[Told], random: &mut fastrand::Rng) -> Vec<Record> {
+    let records: Vec<Record> = told.iter().map(|told| told.record.clone()).collect();
+    interleaved(&records, random)
+}
+
+/// Tries many histories, each with a shape and a random number generator of its own.
+///
+/// The seed is printed: `ROWMILL_TEST_SEED` gives the same cases again, `PROPTEST_CASES` sets another number of them.
 #[track_caller]
-fn check(tool: Tool, shapes: &[Shape]) {
+fn check(
+    tool: Tool,
+    shapes: &[Shape],
+    case: impl Fn(&[Change], &Table, Shape, &mut fastrand::Rng) -> Result<(), TestCaseError>,
+) {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64);
-    let mut runner =
-        TestRunner::new(Cases { cases, max_shrink_iters: 200, failure_persistence: None, ..Cases::default() });
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&rowmill_tests::seed().to_le_bytes());
+    let cases = Cases { cases, max_shrink_iters: 200, failure_persistence: None, ..Cases::default() };
+    let mut runner = TestRunner::new_with_rng(cases, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
     let strategy = (tries(), prop::sample::select(shapes.to_vec()), any::<u64>());
     let result = runner.run(&strategy, |(tries, shape, seed)| {
-        let (changes, table) = played(&tries);
-        let mut random = fastrand::Rng::with_seed(seed);
-        let records = interleaved(&tool.records(&changes), &mut random);
-        let wanted: BTreeMap<(String, String), Value> = table
-            .values()
-            .flat_map(|row| shape.documents(row))
-            .map(|(index, id, source)| ((index, id), source))
-            .collect();
-        prop_assert_eq!(stored(&records, shape), wanted, "{:?}, seed {}", changes, seed);
-        Ok(())
+        let (changes, table) = played(&tries, tool);
+        case(&changes, &table, shape, &mut fastrand::Rng::with_seed(seed))
     });
     if let Err(error) = result {
         panic!("{tool:?}: {error}");
     }
 }
 
+/// The documents are the plugin's of the table, in any order that partitions can be read in.
+#[track_caller]
+fn holds(tool: Tool, shapes: &[Shape]) {
+    check(tool, shapes, |changes, table, shape, random| {
+        let records = records_of(&tool.records(changes), random);
+        let settings = shape.settings();
+        let settings = settings.as_object().into_iter().flatten().map(|(key, value)| format!("{key} = {value}\n"));
+        let plugins = format!(
+            "[plugins]\ndir = {:?}\n[plugins.settings.shaper]\n{}",
+            guests::shaper().display().to_string(),
+            settings.collect::<String>(),
+        );
+        let (found, ()) = stored(&records, tool, &plugins, SMALL, |_| ());
+        prop_assert_eq!(found, wanted(table, shape, tool), "{:?} {:?}", shape, changes);
+        Ok(())
+    });
+}
+
 #[test]
 fn of_canal() {
-    check(Tool::Canal, &Shape::ALL);
+    holds(Tool::Canal, &Shape::ALL);
 }
 
 #[test]
 fn of_debezium() {
-    check(Tool::Debezium, &Shape::ALL);
+    holds(Tool::Debezium, &Shape::ALL);
+}
+
+#[test]
+fn of_debezium_with_schema() {
+    holds(Tool::DebeziumWithSchema, &Shape::ALL);
 }
 
 /// Unwrapped rows tell no image before an update: only what has its usual id and index can follow.
 #[test]
 fn of_unwrapped_debezium() {
-    check(Tool::Unwrapped, &[Shape::Keep, Shape::Filter, Shape::Edit]);
+    holds(Tool::Unwrapped, &[Shape::Keep, Shape::Filter, Shape::Edit]);
 }
 
 #[test]
 fn of_maxwell() {
-    check(Tool::Maxwell, &Shape::ALL);
+    holds(Tool::Maxwell, &Shape::ALL);
+}
+
+/// The plugin is replaced again and again, in the midst of batches, by one from another file that does the same.
+#[test]
+fn while_a_plugin_is_replaced_by_an_equal_one() {
+    let swaps = AtomicU64::new(0);
+    check(Tool::Debezium, &Shape::ALL, |changes, table, shape, random| {
+        let records = records_of(&Tool::Debezium.records(changes), random);
+        let marks = random.usize(1..=6);
+        let (records, _) = swap::marked(records, marks, random);
+        let (found, swapper) = stored(&records, Tool::Debezium, "", SMALL, |pipeline| {
+            Swapper::start(pipeline, Box::new(move |_| shape.settings().to_string()))
+        });
+        swaps.fetch_add(swapper.swaps(), Ordering::Relaxed);
+        prop_assert_eq!(swapper.swaps(), marks as u64, "each mark was met by a plugin");
+        prop_assert_eq!(found, wanted(table, shape, Tool::Debezium), "{:?} {:?}", shape, changes);
+        Ok(())
+    });
+    assert!(swaps.into_inner() > 0, "plugins were replaced");
+}
+
+/// A plugin is replaced by one that writes a field otherwise: rows that come after have it the new way, and what was
+/// there stays as it was until its row changes.
+#[test]
+fn while_a_plugin_is_replaced_by_one_that_changes_a_field() {
+    let prefix = |swapped: bool| if swapped { "changed " } else { "edited " };
+    for tool in [Tool::Canal, Tool::Debezium, Tool::Maxwell] {
+        check(tool, &[Shape::Edit], |changes, table, _, random| {
+            let told = tool.records(changes);
+            let (records, marks) = swap::marked(records_of(&told, random), 1, random);
+            let (found, swapper) = stored(&records, tool, "", SINGLE, |pipeline| {
+                Swapper::start(
+                    pipeline,
+                    Box::new(move |number| json!({ "edit": ["name", prefix(number > 0)] }).to_string()),
+                )
+            });
+            prop_assert_eq!(swapper.swaps(), 1);
+            let mut wanted = Documents::new();
+            for (row, change) in table.values() {
+                // The record that told how the row is: of a changed key the one with the row after.
+                let last = told.iter().find(|told| told.change == *change && told.has_after);
+                let record = &last.expect("a row comes from a change").record;
+                let place = records.iter().position(|other| other == record).expect("all records are read");
+                let mut source = row.cells();
+                source["name"] = format!("{}{}", prefix(place > marks[0]), row.name).into();
+                wanted.insert(("thing".into(), row.id.to_string()), source);
+            }
+            prop_assert_eq!(found, wanted, "mark {} of {:?}", marks[0], changes);
+            Ok(())
+        });
+    }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Overrides};
+use crate::config::{Config, ConfigError, Overrides};
 
 /// A gateway between a MySQL binlog and Elasticsearch that runs every row through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -30,7 +30,7 @@ struct Cli {
 const EXIT_CODES: &str = "Exit codes:
   0  ended in order: caught up, or asked to end and everything was settled
   1  stopped by an error; what was not settled is not committed and is read again
-  2  the command line or the configuration is wrong
+  2  the command line or the configuration is wrong, or a plugin or its settings are refused at the start
   3  `check` found something that would not work
   130  ended at once by a second Ctrl-C";
 
@@ -88,7 +88,7 @@ struct DemoArgs {
     port: u16,
 }
 
-/// Something is wrong with the command line or the configuration.
+/// Something is wrong with the command line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
@@ -96,37 +96,37 @@ struct Usage(String);
 impl ConfigArgs {
     fn read(&self) -> anyhow::Result<Config> {
         let overrides = Overrides { plugins: self.plugins.clone(), set: self.set.clone() };
-        crate::config::read(&self.config, &overrides).map_err(|error| Usage(error.to_string()).into())
+        Ok(crate::config::read(&self.config, &overrides)?)
     }
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log(&cli);
-    let result = match &cli.command {
+    let result = start_log(&cli).and_then(|()| match &cli.command {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(args),
-    };
+    });
     match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("rowmill: {error:#}");
-            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+            ExitCode::from(if error.is::<Usage>() || error.is::<ConfigError>() { 2 } else { 1 })
         }
     }
 }
 
-fn start_log(cli: &Cli) {
+fn start_log(cli: &Cli) -> anyhow::Result<()> {
     let quiet = matches!(cli.command, Command::Demo(_) | Command::Check(_));
     // What the client libraries say of a broker that is away comes a hundred times; the commands say it once.
     let default = if quiet { "warn,librdkafka=off,rdkafka=off" } else { "info,librdkafka=off,rdkafka=warn" };
-    let filter = cli.log.clone().or_else(|| std::env::var("ROWMILL_LOG").ok()).unwrap_or_else(|| default.into());
-    let filter = tracing_subscriber::EnvFilter::try_new(&filter).unwrap_or_else(|error| {
-        eprintln!("rowmill: --log {filter:?}: {error}; logging at {default}");
-        tracing_subscriber::EnvFilter::new(default)
-    });
+    let filter = match (&cli.log, std::env::var("ROWMILL_LOG")) {
+        (Some(filter), _) => log_filter("--log", filter)?,
+        // Set and empty is as good as not set.
+        (None, Ok(filter)) if !filter.trim().is_empty() => log_filter("ROWMILL_LOG", &filter)?,
+        _ => tracing_subscriber::EnvFilter::new(default),
+    };
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(progress::LogWriter::new).with_target(false);
     if cli.log_json {
@@ -134,4 +134,29 @@ fn start_log(cli: &Cli) {
     } else {
         log.with_ansi(std::io::stderr().is_terminal()).compact().init();
     }
+    Ok(())
+}
+
+/// A filter of logs as a person wrote it. A mistyped one would hide what they asked for, so it is refused.
+fn log_filter(given_as: &str, filter: &str) -> Result<tracing_subscriber::EnvFilter, Usage> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let refuse = |why: String| {
+        Err(Usage(format!(
+            "{given_as} {filter:?}: {why}; write off, error, warn, info, debug or trace, or a filter like rowmill=debug,rdkafka=warn"
+        )))
+    };
+    // A word alone that is no level would be taken as the name of a module, and nothing else would be logged.
+    for word in filter.split(',').map(|word| word.trim().to_lowercase()) {
+        if word.is_empty() {
+            return refuse("a part of it is empty".into());
+        }
+        let is_level = LEVELS.contains(&word.as_str()) || word.parse::<u8>().is_ok();
+        if !is_level
+            && !word.contains(['=', ':', '['])
+            && let Some(level) = crate::config::nearest(&word, LEVELS.into_iter())
+        {
+            return refuse(format!("{word:?} is no level; did you mean {level:?}?"));
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(filter).or_else(|error| refuse(error.to_string()))
 }

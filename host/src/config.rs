@@ -14,6 +14,7 @@ use rowmill_runtime::{Limits, Pattern};
 use crate::version::VersionStrategy;
 
 pub use raw::{Secret, parse_size};
+pub(crate) use read::nearest;
 pub use read::{ConfigError, Overrides, read, read_text};
 
 /// A configuration in which everything has a value and every value was checked.

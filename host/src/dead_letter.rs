@@ -2,25 +2,35 @@
 //!
 //! A dead letter settles its piece of the batch only when it is kept: flushed to the disk, or acknowledged by Kafka.
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender};
-use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientConfig, ClientContext};
 use rowmill_decode::RecordBatch;
 use serde_json::{Map, Value, json};
 
-use crate::config::DeadLetterConfig;
+use crate::config::{ConfigError, DeadLetterConfig};
 use crate::metrics::{Kind, Metrics};
 use crate::operation::{Producer, SourceBatch};
+use crate::source::access::Access;
 
 /// Dead letters that wait to be written. A failing plugin makes them as fast as rows come; a full channel slows the
 /// pipeline down instead of growing.
 const WAITING: usize = 1024;
+
+/// The sections that say how to log in.
+pub(crate) const PROPERTIES: &str =
+    "[dead_letter.properties] (those of [source.properties] hold too where the brokers are the source's)";
 
 /// Which stage refused a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,24 +126,22 @@ impl DeadLetters {
             DeadLetterConfig::File { path } => {
                 // Opened when there is something to write: a run without letters leaves no empty file, and a file that
                 // was moved away is made anew. But a path that cannot be is said at start.
-                let parent =
-                    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+                let folder = folder_of(path);
                 anyhow::ensure!(
-                    parent.is_dir(),
-                    "the folder of dead_letter.path, {}, does not exist",
-                    parent.display()
+                    folder.is_dir(),
+                    ConfigError(format!(
+                        "the folder of dead_letter.path, {}, does not exist; create it",
+                        folder.display()
+                    ))
                 );
                 Box::new(FileKeeper { path: path.clone() })
             }
             DeadLetterConfig::Kafka { brokers, topic, properties } => {
-                let mut client = ClientConfig::new();
-                client.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("acks", "all");
-                for (key, value) in properties {
-                    client.set(key, value);
-                }
-                let context = KafkaContext { fatal: fatal.clone() };
-                let producer =
-                    client.create_with_context(context).context("cannot make the producer of dead letters")?;
+                let context =
+                    KafkaContext { fatal: fatal.clone(), access: Access::default(), keeps: AtomicBool::new(false) };
+                let producer = client(brokers, properties).create_with_context(context).map_err(|error| {
+                    ConfigError(format!("cannot make the producer of dead letters: {error}; check {PROPERTIES}"))
+                })?;
                 Box::new(KafkaKeeper { producer, topic: topic.clone() })
             }
         };
@@ -163,6 +171,23 @@ impl DeadLetters {
         // The writer only ends with its last sender.
         let _ = self.sender.send(letter);
     }
+}
+
+/// The folder that a file lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The producer's configuration.
+pub(crate) fn client(brokers: &str, properties: &BTreeMap<String, String>) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", brokers).set("enable.idempotence", "true").set("acks", "all");
+    // Why a connection failed is told in the log alone; where it goes is for us to say.
+    client.set_log_level(RDKafkaLogLevel::Info);
+    for (key, value) in properties {
+        client.set(key, value);
+    }
+    client
 }
 
 /// A place that keeps letters.
@@ -235,9 +260,27 @@ fn text_or_base64(bytes: &[u8]) -> Value {
 
 struct KafkaContext {
     fatal: Arc<dyn Fn(anyhow::Error) + Send + Sync>,
+    access: Access,
+    /// Whether a letter was ever acknowledged.
+    keeps: AtomicBool,
 }
 
-impl rdkafka::ClientContext for KafkaContext {}
+impl ClientContext for KafkaContext {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.access.log(facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let reason = self.access.note(&error, reason, PROPERTIES);
+        tracing::warn!(%error, reason, "Kafka, for dead letters; trying again");
+        // Said before the first letter, not by a time-out behind it. Later it is a cluster at work on itself.
+        if !self.keeps.load(Ordering::Relaxed)
+            && let Some(refused) = self.access.refused()
+        {
+            (self.fatal)(anyhow::anyhow!("dead letters cannot be kept: {refused}"));
+        }
+    }
+}
 
 impl ProducerContext for KafkaContext {
     /// The letter itself: settled when Kafka has acknowledged it.
@@ -245,7 +288,10 @@ impl ProducerContext for KafkaContext {
 
     fn delivery(&self, result: &DeliveryResult<'_>, letter: Self::DeliveryOpaque) {
         match result {
-            Ok(_) => letter.source.ticket.settle(1),
+            Ok(_) => {
+                self.keeps.store(true, Ordering::Relaxed);
+                letter.source.ticket.settle(1);
+            }
             Err((error, _)) => {
                 (self.fatal)(anyhow::anyhow!("Kafka does not take a dead letter: {error}; its offset is not committed"))
             }
@@ -282,10 +328,7 @@ impl Keep for KafkaKeeper {
                 match self.producer.send(message) {
                     Ok(()) => break,
                     // The producer's own queue is full: it empties as Kafka acknowledges.
-                    Err((
-                        rdkafka::error::KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull),
-                        back,
-                    )) => {
+                    Err((KafkaError::MessageProduction(rdkafka::types::RDKafkaErrorCode::QueueFull), back)) => {
                         message = back;
                         self.producer.poll(Duration::from_millis(100));
                     }

@@ -61,7 +61,10 @@
 //! - *A statement's time can run backwards in the binlog* (it is when the statement began), so time versions are held
 //!   per partition, and the held time is kept with the committed offset.
 //! - *A truncate deletes with its own version* what a scroll over the index finds. No position field in the documents is
-//!   needed; only documents outside of their table's own index are marked with their table.
+//!   needed; only documents outside of their table's own index are marked with their table. Those of a plugin of the
+//!   mode `change` are not: they tell of changes (an audit trail), and a truncate is nothing to them.
+//! - *A record's dead letter waits for the whole batch's outcomes*, since its documents are refused one by one, in
+//!   several requests, and a record has one letter.
 //! - *Indices that Rowmill creates ignore malformed values and guess no dates.* The database says what a value is; a
 //!   value that the mapping cannot index stays in the document and is named in its `_ignored`.
 //! - *The partition's end is taken from the client's statistics.* Asking the brokers for it from the poll thread, with a

@@ -1,6 +1,7 @@
 //! Document operations: what the transform stage hands to the sink.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use rowmill_decode::{RecordBatch, Span};
 
@@ -98,6 +99,9 @@ pub struct Operation {
     pub table: u16,
     /// The plugin that made it: an index into [`OperationBatch::producers`]; `u16::MAX` for the host.
     pub producer: u16,
+    /// Whether its document is no image of a row but tells of a change, as an audit trail does: a truncate of the table
+    /// is nothing to it.
+    pub outlives_truncates: bool,
 }
 
 /// The operations of one source batch, in the order of its records.
@@ -113,12 +117,21 @@ pub struct OperationBatch {
     pub tables: Vec<Arc<str>>,
     /// The plugins.
     pub producers: Vec<Producer>,
+    /// Operations without an outcome; the sink counts them down.
+    pub without_outcome: AtomicU32,
 }
 
 impl OperationBatch {
     /// An empty batch.
     pub fn new(source: Arc<SourceBatch>) -> Self {
-        Self { source, operations: Vec::new(), bytes: Vec::new(), tables: Vec::new(), producers: Vec::new() }
+        Self {
+            source,
+            operations: Vec::new(),
+            bytes: Vec::new(),
+            tables: Vec::new(),
+            producers: Vec::new(),
+            without_outcome: AtomicU32::new(0),
+        }
     }
 
     /// The text of a span.

@@ -23,14 +23,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::checkpoint::BytesInFlight;
-use crate::config::{Config, ElasticsearchConfig, SinkConfig, SourceConfig, TruncatePolicy};
+use crate::config::{Config, ConfigError, ElasticsearchConfig, SinkConfig, SourceConfig, TruncatePolicy};
 use crate::dead_letter::DeadLetters;
 use crate::http::{self, Ready};
 use crate::indices::Indices;
 use crate::metrics::Metrics;
 use crate::operation::Action;
 use crate::plugins::PluginFolder;
-use crate::sink::client::Client;
+use crate::sink::client::{Client, Refused};
 use crate::sink::{Sink, Writer, WriterSettings, merge};
 use crate::source::{self, Intake, Stop};
 use crate::transform::chain::Chain;
@@ -117,8 +117,8 @@ impl Pipeline {
     /// Sets a pipeline up: loads the plugins and starts the embedded store if there is one. Connects to nothing else.
     ///
     /// # Errors
-    /// A plugin of the folder is refused, or the sink's settings cannot be used. At start a bad plugin is an error, since
-    /// running without it could fill the index with what it would have filtered.
+    /// A plugin of the folder or its settings are refused, or the sink's settings cannot be used: a [`ConfigError`]. At
+    /// start a bad plugin is an error, since running without it could fill the index with what it would have filtered.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -128,19 +128,24 @@ impl Pipeline {
         let metrics = Metrics::new();
         let sandbox = Arc::new(Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?);
         let mut plugins = PluginFolder::new(config.plugins.clone(), sandbox, metrics.clone());
-        let loaded = plugins.scan()?.unwrap_or_default();
+        let loaded = plugins
+            .scan()
+            .map_err(|error| ConfigError(format!("{error:#}; create the folder or set plugins.dir")))?
+            .unwrap_or_default();
         let refused: Vec<String> = loaded
             .iter()
             .filter_map(|file| Some(format!("{}: {}", file.path.display(), file.result.as_ref().err()?)))
             .collect();
-        anyhow::ensure!(refused.is_empty(), "refused as a plugin: {}", refused.join("; "));
+        anyhow::ensure!(refused.is_empty(), ConfigError(format!("refused as a plugin: {}", refused.join("; "))));
         let unknown = plugins.unknown_names();
-        anyhow::ensure!(unknown.is_empty(), "{}", unknown.join("; "));
+        anyhow::ensure!(unknown.is_empty(), ConfigError(unknown.join("; ")));
         let chain = Arc::new(ArcSwap::from_pointee(plugins.chain()));
 
         let (store, client) = match &config.sink {
             SinkConfig::Null => (None, None),
-            SinkConfig::Elasticsearch(elasticsearch) => (None, Some(Client::new(elasticsearch)?)),
+            SinkConfig::Elasticsearch(elasticsearch) => {
+                (None, Some(Client::new(elasticsearch).map_err(|error| ConfigError(format!("{error:#}")))?))
+            }
             SinkConfig::Embedded { listen, bulk } => {
                 let builder =
                     rowmill_store::Store::builder().port(listen.port()).script(merge::SCRIPT_ID, merge::merge);
@@ -347,7 +352,7 @@ async fn wait_for(client: &Client, handle: &Handle) -> anyhow::Result<()> {
                 tracing::info!(%version, "connected to Elasticsearch");
                 return Ok(());
             }
-            Err(error) if error.to_string().contains("does not let us in") => {
+            Err(error) if error.is::<Refused>() => {
                 return Err(error.context("Elasticsearch"));
             }
             Err(error) => {

@@ -187,8 +187,12 @@ impl PluginFolder {
                         if generations(&chain) == generations(&published.load()) {
                             continue;
                         }
-                        let names: Vec<String> = chain.plugins.iter().map(|plugin| format!("{}#{}", plugin.name, plugin.generation)).collect();
-                        tracing::info!(chain = chain.number, plugins = names.join(" → "), "chain published");
+                        if chain.plugins.is_empty() {
+                            tracing::warn!(chain = chain.number, folder = %dir.display(), "the last plugin was removed: rows now pass unshaped, each a document of its own columns; put a plugin into the folder to change that");
+                        } else {
+                            let names: Vec<String> = chain.plugins.iter().map(|plugin| format!("{}#{}", plugin.name, plugin.generation)).collect();
+                            tracing::info!(chain = chain.number, plugins = names.join(" → "), "chain published");
+                        }
                         self.metrics.plugin_swaps.inc();
                         published.store(Arc::new(chain));
                     }

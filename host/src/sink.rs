@@ -8,6 +8,7 @@ pub mod client;
 pub mod merge;
 pub mod outcome;
 mod pending;
+mod refused;
 mod truncate;
 mod writer;
 

@@ -390,7 +390,14 @@ impl<'a> Writer<'a> {
             record: self.record,
             table: self.table,
             producer: plugin.map_or(u16::MAX, |plugin| plugin as u16),
+            outlives_truncates: self.outlives_truncates(index, plugin),
         });
+    }
+
+    /// Documents that a plugin of the mode `change` writes beside the table's own index tell of changes (an audit
+    /// trail): they are no images of rows, and a truncate does not take them.
+    fn outlives_truncates(&self, index: IndexNumber, plugin: Option<usize>) -> bool {
+        index != self.plan.index && plugin.is_some_and(|plugin| self.running[plugin].is_change_mode())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Span {
@@ -429,7 +436,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Ends a body that was begun at `start`, with the mark of its table where that is needed.
-    fn end_body(&mut self, start: u32, index: IndexNumber, deleted: bool) -> Span {
+    fn end_body(&mut self, start: u32, index: IndexNumber, plugin: Option<usize>, deleted: bool) -> Span {
         let add = |bytes: &mut Vec<u8>, field: &str| {
             bytes.pop();
             if bytes.last() != Some(&b'{') {
@@ -441,7 +448,7 @@ impl<'a> Writer<'a> {
         if deleted {
             add(&mut self.out.bytes, "\"is_deleted\":true");
         }
-        if self.marks && index != self.plan.index {
+        if self.marks && index != self.plan.index && !self.outlives_truncates(index, plugin) {
             let table = serde_json::Value::from(&*self.plan.full_name);
             add(&mut self.out.bytes, &format!("\"_rowmill\":{{\"table\":{table}}}"));
         }
@@ -460,7 +467,7 @@ impl<'a> Writer<'a> {
                 let start = self.out.bytes.len() as u32;
                 let cells = self.cells(cells);
                 self.plan.columns.write_body(&mut self.out.bytes, cells);
-                let body = self.end_body(start, index, false);
+                let body = self.end_body(start, index, None, false);
                 let target = Target::whole(index, id);
                 keys.push(target);
                 self.push(Action::Index, target, None, body, None);
@@ -486,7 +493,7 @@ impl<'a> Writer<'a> {
                         let start = self.out.bytes.len() as u32;
                         let cells = self.cells(cells);
                         self.plan.columns.write_body(&mut self.out.bytes, cells);
-                        Some(self.end_body(start, self.plan.index, true))
+                        Some(self.end_body(start, self.plan.index, None, true))
                     }
                 };
                 self.delete(Action::Index, Target::whole(self.plan.index, id), None, body, None, keys);
@@ -583,7 +590,7 @@ impl<'a> Writer<'a> {
                     Some(if action.is_merge() {
                         Span { start, end: self.out.bytes.len() as u32 }
                     } else {
-                        self.end_body(start, index, purpose == Purpose::Delete)
+                        self.end_body(start, index, Some(plugin), purpose == Purpose::Delete)
                     })
                 }
             };

@@ -1,28 +1,37 @@
 #!/usr/bin/env bash
 # Starts the real servers that the tests talk to and prints where they are, for the shell that calls it:
 #
-#   eval "$(tests/stack/up.sh)"                  both
-#   eval "$(tests/stack/up.sh elasticsearch)"    one alone (elasticsearch | kafka)
+#   eval "$(tests/stack/up.sh)"                  all
+#   eval "$(tests/stack/up.sh elasticsearch)"    one alone (elasticsearch | kafka | elasticsearch-secured)
 #
-# Data goes under ROWMILL_STACK_DIR (default target/stack of this repository), ports start at 19200 and 19092 and move
-# on to the next free one. A server that ROWMILL_TEST_ELASTICSEARCH or ROWMILL_TEST_KAFKA already names is taken as it
-# is and nothing is started for it. Run again, it finds what it started before. `down.sh` ends only that.
+# Kafka has a second listener with TLS and SASL. The secured Elasticsearch is a node of its own, with TLS and users, and
+# takes so few writes at a time that it rejects some of every large request.
+#
+# Data goes under ROWMILL_STACK_DIR (default target/stack of this repository), ports start at 19200, 19300 and 19092 and
+# move on to the next free one. A server that ROWMILL_TEST_ELASTICSEARCH or ROWMILL_TEST_KAFKA already names is taken as
+# it is and nothing is started for it, nor a secured one beside it. Run again, it finds what it started before. `down.sh` ends only that.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 . "$here/lib.sh"
 
-wanted=("$@"); [ $# -gt 0 ] || wanted=(elasticsearch kafka)
+wanted=("$@"); [ $# -gt 0 ] || wanted=(elasticsearch kafka elasticsearch-secured)
 root="$(absolute "${ROWMILL_STACK_DIR:-$here/../../target/stack}")"
 exec 6>"$root/lock"; flock -w 1800 6 || die "another up.sh has held $root/lock for half an hour"
 
-# port_of SERVER FIRST - the port of the server if it runs, else the first free one from FIRST on.
+# What is there before anything is started.
+named_elasticsearch="${ROWMILL_TEST_ELASTICSEARCH:-}"
+named_kafka="${ROWMILL_TEST_KAFKA:-}"
+certificates="$root/certificates"
+
+# port_of SERVER FIRST - the port of the server if it runs, else the first free one from FIRST on. Kafka's listener with
+# TLS goes by the name kafka-secured.
 port_of() {
-  local port="$2" old mark
+  local port="$2" old mark pidfile
   case "$1" in
-    elasticsearch) mark="-Drowmill.stack.data=$root/elasticsearch" ;;
-    kafka) mark="$root/kafka/server.properties" ;;
+    elasticsearch*) mark="-Drowmill.stack.data=$root/$1"; pidfile="$root/$1/elasticsearch.pid" ;;
+    kafka*) mark="$root/kafka/server.properties"; pidfile="$root/kafka/kafka.pid" ;;
   esac
-  if pid_of "$root/$1/$1.pid" "$mark" >/dev/null && old="$(cat "$root/$1.port" 2>/dev/null)"; then
+  if pid_of "$pidfile" "$mark" >/dev/null && old="$(cat "$root/$1.port" 2>/dev/null)"; then
     echo "$old"
     return
   fi
@@ -35,7 +44,7 @@ start() {
   local port
   port="$(port_of "$1" "$2")"
   printf '%s\n' "$port" >"$root/$1.port"
-  "$here/$1/start.sh" "$port" "$root/$1" >&2 6>&- &
+  "$here/${1%-secured}/start.sh" "$port" "$root/$1" >&2 6>&- &
   jobs+=("$!")
 }
 
@@ -43,18 +52,28 @@ jobs=(); lines=()
 for server in "${wanted[@]}"; do
   case "$server" in
     elasticsearch)
-      if [ -z "${ROWMILL_TEST_ELASTICSEARCH:-}" ]; then
+      if [ -z "$named_elasticsearch" ]; then
         start elasticsearch 19200
         ROWMILL_TEST_ELASTICSEARCH="http://127.0.0.1:$(cat "$root/elasticsearch.port")"
       fi
       lines+=("export ROWMILL_TEST_ELASTICSEARCH=$ROWMILL_TEST_ELASTICSEARCH") ;;
     kafka)
-      if [ -z "${ROWMILL_TEST_KAFKA:-}" ]; then
-        start kafka 19092
+      if [ -z "$named_kafka" ]; then
+        "$here/certificates.sh" "$certificates"
+        secured="$(port_of kafka-secured 19192)"
+        printf '%s\n' "$secured" >"$root/kafka-secured.port"
+        KAFKA_SECURED="$secured" KAFKA_CERTIFICATES="$certificates" start kafka 19092
         ROWMILL_TEST_KAFKA="127.0.0.1:$(cat "$root/kafka.port")"
+        lines+=("export ROWMILL_TEST_KAFKA_SECURED=127.0.0.1:$secured" "export ROWMILL_TEST_CERTIFICATES=$certificates")
       fi
       lines+=("export ROWMILL_TEST_KAFKA=$ROWMILL_TEST_KAFKA") ;;
-    *) die "no server named '$server' (elasticsearch, kafka)" ;;
+    elasticsearch-secured)
+      [ -z "$named_elasticsearch" ] || continue
+      "$here/certificates.sh" "$certificates"
+      ES_CERTIFICATES="$certificates" ES_HEAP="${ES_HEAP:-512m}" ES_WRITE_SIZE=1 ES_WRITE_QUEUE=1 start elasticsearch-secured 19300
+      lines+=("export ROWMILL_TEST_ELASTICSEARCH_SECURED=https://127.0.0.1:$(cat "$root/elasticsearch-secured.port")"
+        "export ROWMILL_TEST_CERTIFICATES=$certificates") ;;
+    *) die "no server named '$server' (elasticsearch, kafka, elasticsearch-secured)" ;;
   esac
 done
 failed=0

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::secured::{PASSWORD, Secured, USER};
+
 /// Names a real Elasticsearch.
 pub const VARIABLE: &str = "ROWMILL_TEST_ELASTICSEARCH";
 
@@ -13,6 +15,8 @@ pub const VARIABLE: &str = "ROWMILL_TEST_ELASTICSEARCH";
 pub struct Elasticsearch {
     /// Where it is.
     pub url: String,
+    /// Whether it asks who one is.
+    secured: bool,
     client: reqwest::Client,
     runtime: tokio::runtime::Runtime,
 }
@@ -29,7 +33,7 @@ pub struct Document {
 /// Says that a test is skipped for want of a server.
 #[allow(clippy::print_stdout, reason = "what a person who runs the tests should see")]
 pub fn skip(variable: &str) {
-    println!("skipped: {variable} names no server; run make test");
+    println!("skipped: {variable} names no server; run make test, which starts one unless others are named");
 }
 
 impl Elasticsearch {
@@ -49,9 +53,24 @@ impl Elasticsearch {
     /// # Panics
     /// No client can be made.
     pub fn at(url: &str) -> Self {
+        Self::with(url, reqwest::Client::builder(), false)
+    }
+
+    /// A server that asks who one is.
+    ///
+    /// # Panics
+    /// The authority of its certificate cannot be read.
+    pub fn secured(server: &Secured) -> Self {
+        let pem = std::fs::read(server.ca()).expect("the authority's certificate");
+        let ca = reqwest::Certificate::from_pem(&pem).expect("a certificate");
+        Self::with(&server.address, reqwest::Client::builder().add_root_certificate(ca), true)
+    }
+
+    fn with(url: &str, client: reqwest::ClientBuilder, secured: bool) -> Self {
         Self {
             url: url.trim_end_matches('/').into(),
-            client: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client"),
+            secured,
+            client: client.no_proxy().timeout(Duration::from_secs(60)).build().expect("a client"),
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"),
         }
     }
@@ -62,17 +81,29 @@ impl Elasticsearch {
     /// There is no answer.
     #[track_caller]
     pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let (status, text) = self.send(method, path, body.map(Value::to_string));
+        (status, serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// Sends a request whose body is JSON, or lines of it; returns the status and the text of the answer.
+    ///
+    /// # Panics
+    /// There is no answer.
+    #[track_caller]
+    pub fn send(&self, method: &str, path: &str, body: Option<String>) -> (u16, String) {
         let method: reqwest::Method = method.parse().expect("a method");
         let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if self.secured {
+            request = request.basic_auth(USER, Some(PASSWORD));
+        }
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+            request = request.header("content-type", "application/json").body(body);
         }
         let answer = self.runtime.block_on(async {
             let answer = request.send().await?;
             Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.text().await?))
         });
-        let (status, text) = answer.unwrap_or_else(|error| panic!("{path}: {error}"));
-        (status, serde_json::from_str(&text).unwrap_or_default())
+        answer.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     /// Every document of an index by its id, refreshed; none where there is no index.

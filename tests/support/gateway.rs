@@ -146,6 +146,19 @@ impl Gateway {
     pub fn run(&self) -> Run {
         self.start(&["--until-caught-up"]).wait()
     }
+
+    /// Runs `rowmill check`; returns its exit code and its verdicts.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[track_caller]
+    pub fn check(&self) -> (Option<i32>, String) {
+        let mut command = Command::new(binary());
+        command.args(["check", "-c"]).arg(self.folder.path().join("rowmill.toml")).env_remove("ROWMILL_LOG");
+        let output = command.output().expect("the gateway starts");
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), said)
+    }
 }
 
 impl Running {

@@ -83,6 +83,17 @@ pub fn example(name: &str) -> PathBuf {
     folder_of(name, &[(&name.replace('-', "_"), name)])
 }
 
+/// A plugin's bytes as another build of it could be: a file that is otherwise and does the same. It has one more custom
+/// section, which means nothing.
+pub fn rebuilt(core_module: &[u8]) -> Vec<u8> {
+    const CUSTOM: u8 = 0;
+    const NAME: &[u8] = b"rebuilt";
+    let mut bytes = core_module.to_vec();
+    bytes.extend_from_slice(&[CUSTOM, NAME.len() as u8 + 1, NAME.len() as u8]);
+    bytes.extend_from_slice(NAME);
+    bytes
+}
+
 fn folder_of(name: &str, files: &[(&str, &str)]) -> PathBuf {
     let to = folder().join(name);
     fs::create_dir_all(&to).expect("a folder of plugins can be made");

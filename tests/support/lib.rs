@@ -5,6 +5,7 @@ pub mod elasticsearch;
 pub mod gateway;
 pub mod guests;
 pub mod kafka;
+pub mod secured;
 pub mod tables;
 pub mod wait;
 

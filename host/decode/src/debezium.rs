@@ -287,6 +287,9 @@ fn names_of_key(key: &[u8], key_schema: &mut Vec<u8>, names: &mut Vec<u8>) -> Re
             walk.value()?;
         }
     }
+    if !is_known && key.starts_with(b"{\"payload\":") {
+        walk = behind_payload(key, walk)?;
+    }
     walk.white();
     walk.enter_object()?;
     let mut first = true;
@@ -299,4 +302,21 @@ fn names_of_key(key: &[u8], key_schema: &mut Vec<u8>, names: &mut Vec<u8>) -> Re
         }
     }
     Ok(())
+}
+
+/// Where the payload of a key begins that has its schema behind it, as a tool may write it that reads and writes JSON on
+/// the way; without a schema it is a key of a column of that name.
+#[cold]
+fn behind_payload<'a>(key: &[u8], start: Walk<'a>) -> Result<Walk<'a>, JsonError> {
+    let (mut walk, mut payload, mut has_schema, mut first) = (start.clone(), None, false, true);
+    walk.enter_object()?;
+    while let Some((from, to)) = walk.member(&mut first)? {
+        match &key[from..to] {
+            b"payload" => payload = Some(walk.clone()),
+            b"schema" => has_schema = true,
+            _ => return Ok(start),
+        }
+        walk.value()?;
+    }
+    Ok(payload.filter(|_| has_schema).unwrap_or(start))
 }

@@ -330,6 +330,12 @@ fn debezium_with_schema() {
     // The payload may stand first, and the row may be unwrapped.
     let turned = format!(r#"{{ "payload":{{"before":null,"after":{row},{SOURCE},"op":"c"}}, "schema":{schema}}}"#);
     debezium("p.shop.t", &[(Some(key), Some(&turned))], &[&expect]);
+    // So may a key's; without a schema it is the key of a column of that name.
+    let turned_key = r#"{"payload":{"id":1},"schema":{"type":"struct","fields":[]}}"#;
+    debezium("p.shop.t", &[(Some(turned_key), Some(&value)), (Some(key), Some(&value))], &[&expect, &expect]);
+    let named_so = format!(r#"{{"before":null,"after":{{"payload":7}},{SOURCE},"op":"c"}}"#);
+    let expect_named = "Insert shop.t[payload] - => payload=7 at 42:99:event+3";
+    debezium("p.shop.t", &[(Some(r#"{"payload":7}"#), Some(&named_so))], &[expect_named]);
     let flat = format!(
         r#"{{"schema":{{"type":"struct","fields":[{columns},{{"type":"string","field":"__op"}}]}},"payload":{},"__op":"c"}}}}"#,
         &row[..row.len() - 1]

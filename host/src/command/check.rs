@@ -1,5 +1,8 @@
 //! `rowmill check`: a plain verdict on each part, and what to do.
 
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +11,12 @@ use rowmill_runtime::Sandbox;
 
 use super::ConfigArgs;
 use super::run::print_line;
-use crate::config::{Config, SinkConfig, SourceConfig};
+use crate::config::{Config, DeadLetterConfig, SinkConfig, SourceConfig};
+use crate::dead_letter;
 use crate::metrics::Metrics;
 use crate::plugins::PluginFolder;
-use crate::sink::client::Client;
+use crate::sink::client::{Client, Refused};
+use crate::source::access;
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -27,6 +32,10 @@ pub(super) fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     check_plugins(&config, &mut report)?;
     check_source(&config, &mut report);
     check_sink(&config, &mut report)?;
+    check_dead_letters(&config.dead_letter, &mut report);
+    if let Some(address) = config.http {
+        check_http(address, &mut report);
+    }
     Ok(if report.failed { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
@@ -111,20 +120,27 @@ fn check_source(config: &Config, report: &mut Report) {
             Err(error) => report.bad("source", &format!("{}: {error}", path.display())),
         },
         SourceConfig::Kafka(kafka) => match crate::source::kafka::check(kafka, PATIENCE) {
-            Err(error) => report.bad("Kafka", &format!("{error:#}; is source.brokers right, and does source.properties have what the brokers ask for (TLS, SASL)?")),
+            Err(error) => report.bad("Kafka", &format!("{error:#}")),
             Ok(topics) => {
                 report.good("Kafka", &format!("{} answers; {} topics", kafka.brokers, topics.len()));
                 for wanted in &kafka.topics {
                     let found: Vec<&(String, usize)> = match wanted.strip_prefix('^') {
                         // librdkafka matches regular expressions; here it is enough to know that some topic begins so.
                         Some(pattern) => {
-                            let literal: String = pattern.replace("\\.", ".").chars().take_while(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_')).collect();
+                            let literal: String = pattern
+                                .replace("\\.", ".")
+                                .chars()
+                                .take_while(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'))
+                                .collect();
                             topics.iter().filter(|(name, _)| name.starts_with(&literal)).collect()
                         }
                         None => topics.iter().filter(|(name, partitions)| name == wanted && *partitions > 0).collect(),
                     };
                     match found.as_slice() {
-                        [] => report.bad("topic", &format!("{wanted}: there is none; does the CDC tool write to another, or nothing yet?")),
+                        [] => report.bad(
+                            "topic",
+                            &format!("{wanted}: there is none; does the CDC tool write to another, or nothing yet?"),
+                        ),
                         [(_, partitions)] => report.good("topic", &format!("{wanted}: {partitions} partitions")),
                         many => report.good("topic", &format!("{wanted}: {} topics", many.len())),
                     }
@@ -157,10 +173,15 @@ fn check_sink(config: &Config, report: &mut Report) -> anyhow::Result<()> {
     let urls = elasticsearch.urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match runtime.block_on(async { tokio::time::timeout(PATIENCE, client.version()).await }) {
         Ok(Ok(version)) => report.good("Elasticsearch", &format!("{urls} answers, version {version}")),
+        // It says what to do.
+        Ok(Err(error)) if error.is::<Refused>() => {
+            report.bad("Elasticsearch", &format!("{urls}: {error:#}"));
+            return Ok(());
+        }
         Ok(Err(error)) => {
             report.bad(
                 "Elasticsearch",
-                &format!("{urls}: {error:#}; is it running, and are sink.urls and the credentials right?"),
+                &format!("{urls}: {error:#}; is it running, and is sink.urls right (http or https, port)?"),
             );
             return Ok(());
         }
@@ -185,4 +206,75 @@ fn check_sink(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn check_dead_letters(config: &DeadLetterConfig, report: &mut Report) {
+    match config {
+        DeadLetterConfig::File { path } => match can_append(path) {
+            Ok(()) => report.good("dead letters", &format!("{} can be written", path.display())),
+            Err(problem) => report.bad(
+                "dead letters",
+                &format!("{problem}; set dead_letter.path to a file in a folder that Rowmill may write to"),
+            ),
+        },
+        DeadLetterConfig::Kafka { brokers, topic, properties } => {
+            let client = dead_letter::client(brokers, properties);
+            match access::topics(&client, dead_letter::PROPERTIES, brokers, PATIENCE) {
+                Err(error) => report.bad("dead letters", &format!("{error:#}")),
+                Ok(topics) if topics.iter().any(|(name, _)| name == topic) => {
+                    report.good("dead letters", &format!("{brokers} answers and has the topic {topic}"));
+                }
+                Ok(_) => report.note(
+                    "dead letters",
+                    &format!("{brokers} answers, and has no topic {topic} yet; create it, unless the brokers create topics by themselves (auto.create.topics.enable)"),
+                ),
+            }
+        }
+    }
+}
+
+/// Whether letters can be appended to this file. It is not made, and nothing is written to it: a gateway may be at work.
+fn can_append(path: &Path) -> Result<(), String> {
+    match std::fs::OpenOptions::new().append(true).open(path) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(format!("{} cannot be written: {error}", path.display())),
+    }
+    let folder = dead_letter::folder_of(path);
+    if !folder.is_dir() {
+        return Err(format!("the folder {} does not exist", folder.display()));
+    }
+    // Whether a file can be made is only known by making one; it has a name that nothing else has.
+    let trial = folder.join(format!(".rowmill-check-{}", std::process::id()));
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&trial);
+    made.and_then(|_| std::fs::remove_file(&trial))
+        .map_err(|error| format!("no file can be made in the folder {}: {error}", folder.display()))
+}
+
+fn check_http(address: SocketAddr, report: &mut Report) {
+    match TcpListener::bind(address) {
+        Ok(_) => report.good("http", &format!("{address} is free for metrics and health")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_gateway(address) => {
+            report.note("http", &format!("a gateway serves on {address} already; one more needs another http.listen"))
+        }
+        Err(error) => report.bad(
+            "http",
+            &format!(
+                "cannot listen on {address}: {error}; set http.listen to an address of this machine and a free port"
+            ),
+        ),
+    }
+}
+
+/// Whether it is a gateway that listens there: it says so under `/healthz`.
+fn is_gateway(address: SocketAddr) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.take(4096).read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok\n"))
 }

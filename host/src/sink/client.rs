@@ -18,6 +18,11 @@ use crate::config::{Credentials, ElasticsearchConfig};
 /// Its own default of 60 seconds is shorter than a retry or a slow partition may take.
 const GC_DELETES: &str = "1h";
 
+/// Elasticsearch does not let us in, or we do not trust it: nothing that ends by itself. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
 /// An answer: its status and body.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -115,15 +120,19 @@ impl Client {
     /// What the cluster says of itself: its version.
     ///
     /// # Errors
-    /// There was no answer, or it was a refusal.
+    /// There was no answer, or it was a refusal ([`Refused`]).
     pub async fn version(&self) -> anyhow::Result<String> {
         let answer = self.json(Method::Get, "/", &[], None).await?;
         match answer.status {
             200 => Ok(answer.json()["version"]["number"].as_str().unwrap_or("unknown").to_string()),
-            401 | 403 => anyhow::bail!(
-                "it does not let us in (status {}); check sink.username, sink.password or sink.api_key",
-                answer.status
-            ),
+            401 | 403 => {
+                let reason = answer.json()["error"]["reason"].as_str().unwrap_or_default().to_string();
+                anyhow::bail!(Refused(format!(
+                    "it does not let us in (status {}{}{reason}); check sink.username and sink.password, or sink.api_key, and the role's rights",
+                    answer.status,
+                    if reason.is_empty() { "" } else { ", " },
+                )))
+            }
             status => anyhow::bail!("status {status}: {}", answer.body),
         }
     }
@@ -269,6 +278,12 @@ fn plain(error: elasticsearch::Error) -> anyhow::Error {
             text = format!("{text}: {message}");
         }
         cause = next.source();
+    }
+    if text.contains("certificate") {
+        return Refused(format!(
+            "its certificate is not trusted ({text}); let sink.ca name a PEM file with the authority that signed it, and use the name or address in sink.urls that it was made for"
+        ))
+        .into();
     }
     anyhow::anyhow!(text)
 }

@@ -69,7 +69,7 @@ pub fn of_item(action: Action, status: u16, error_type: &str, reason: &str) -> O
 
 /// The outcome of a request with this status.
 pub fn of_request(status: u16, body: &str) -> RequestOutcome {
-    let told = || format!("status {status}: {}", shorten(body));
+    let told = || format!("status {status}: {}", reason(body));
     match status {
         200 => RequestOutcome::Items,
         429 => RequestOutcome::Again("rejected"),
@@ -81,6 +81,15 @@ pub fn of_request(status: u16, body: &str) -> RequestOutcome {
         )),
         400 | 413 => RequestOutcome::Split(told()),
         _ => RequestOutcome::Stop(format!("an answer that is not understood: {}", told())),
+    }
+}
+
+/// Elasticsearch's own words, if the answer is its; else the answer's beginning.
+fn reason(body: &str) -> String {
+    let answer: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    match (answer["error"]["type"].as_str(), answer["error"]["reason"].as_str()) {
+        (Some(error_type), Some(reason)) => format!("{error_type}: {}", shorten(reason)),
+        _ => shorten(body).into(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hashbrown::HashTable;
@@ -20,6 +21,17 @@ pub(super) struct OperationRef {
 impl OperationRef {
     pub fn new(batch: &Arc<OperationBatch>, number: usize) -> Self {
         Self { batch: batch.clone(), number: number as u32 }
+    }
+
+    /// To be called once a batch, before any of its operations has an outcome.
+    pub fn begin(batch: OperationBatch) -> Arc<OperationBatch> {
+        batch.without_outcome.store(batch.operations.len() as u32, Ordering::Relaxed);
+        Arc::new(batch)
+    }
+
+    /// Its place in the batch.
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     pub fn operation(&self) -> &Operation {
@@ -46,6 +58,11 @@ impl OperationRef {
 
     pub fn table(&self) -> &Arc<str> {
         &self.batch.tables[self.operation().table as usize]
+    }
+
+    /// The operation has an outcome. Returns whether all of its batch have one now.
+    pub fn has_outcome(&self) -> bool {
+        self.batch.without_outcome.fetch_sub(1, Ordering::Relaxed) == 1
     }
 
     fn is_same_document(&self, other: &Self) -> bool {

@@ -14,9 +14,10 @@ use super::client::{Answer, Client};
 use super::merge::SCRIPT_ID;
 use super::outcome::{self, Outcome, RequestOutcome};
 use super::pending::{Entry, OperationRef, Pending};
+use super::refused::RefusedOperations;
 use super::truncate::{self, Floors};
 use crate::config::BulkConfig;
-use crate::dead_letter::{DeadLetter, DeadLetters, Stage};
+use crate::dead_letter::DeadLetters;
 use crate::indices::Indices;
 use crate::metrics::{Kind, Metrics};
 use crate::operation::{Action, IndexNumber, OperationBatch};
@@ -55,6 +56,7 @@ pub struct Writer {
     /// Batches whose operations are not yet taken in: what stands behind a truncate waits for it.
     inbox: VecDeque<(Arc<OperationBatch>, usize)>,
     truncate: Option<OperationRef>,
+    refused: RefusedOperations,
     floors: Floors,
     requests: JoinSet<(Vec<Entry>, anyhow::Result<Answer>, Duration)>,
     ready_indices: HashSet<IndexNumber>,
@@ -109,6 +111,7 @@ impl Writer {
             pending: Pending::new(),
             inbox: VecDeque::new(),
             truncate: None,
+            refused: RefusedOperations::default(),
             floors: Floors::default(),
             requests: JoinSet::new(),
             ready_indices: HashSet::new(),
@@ -159,7 +162,7 @@ impl Writer {
                     Err(error) => anyhow::bail!("a bulk request ended unexpectedly: {error}"),
                 },
                 batch = batches.recv(), if takes => match batch {
-                    Some(batch) => self.inbox.push_back((Arc::new(batch), 0)),
+                    Some(batch) => self.inbox.push_back((OperationRef::begin(batch), 0)),
                     None => self.closed = true,
                 },
                 () = tokio::time::sleep(wait) => {}
@@ -181,10 +184,12 @@ impl Writer {
                     self.inbox.push_front((batch.clone(), number + 1));
                     break;
                 }
-                if self.floors.is_below(operation.table(), operation.operation().version) {
+                if !operation.operation().outlives_truncates
+                    && self.floors.is_below(operation.table(), operation.operation().version)
+                {
                     // The row is older than a truncate of its table that came first.
                     self.settings.metrics.stale.inc();
-                    batch.source.ticket.settle(1);
+                    self.settled(&operation);
                     continue;
                 }
                 self.pending.add(operation, now);
@@ -397,9 +402,20 @@ impl Writer {
     /// The entry and what was folded into it are settled.
     fn done(&mut self, entry: &Entry) {
         for operation in entry.operations.iter().chain(&entry.folded) {
-            operation.batch.source.ticket.settle(1);
+            self.settled(operation);
         }
         self.pending.settled(entry);
+    }
+
+    fn settled(&mut self, operation: &OperationRef) {
+        operation.batch.source.ticket.settle(1);
+        self.has_outcome(operation);
+    }
+
+    fn has_outcome(&mut self, operation: &OperationRef) {
+        if operation.has_outcome() {
+            self.refused.send(&operation.batch, &self.settings.indices, &self.settings.dead_letters);
+        }
     }
 
     fn again(&mut self, mut entry: Entry, reason: &str) {
@@ -413,19 +429,16 @@ impl Writer {
         self.pending.again(entry, Instant::now() + wait);
     }
 
-    /// Elasticsearch will never take it: a dead letter for each of its operations.
+    /// Elasticsearch will never take it: its operations are settled with the dead letters of their records.
     fn refuse(&mut self, entry: &Entry, reason: &str) {
         for operation in &entry.operations {
-            let batch = &operation.batch;
-            let mut letter =
-                DeadLetter::new(&batch.source, operation.operation().record, Stage::Sink, reason.to_string());
-            letter.table = Some(operation.table().clone());
-            letter.producer = batch.producers.get(operation.operation().producer as usize).cloned();
-            letter.index = Some(self.settings.indices.name(operation.operation().index));
-            letter.id = Some(batch.text(operation.operation().id).to_string());
-            self.settings.dead_letters.send(letter);
+            self.refused.hold(operation.clone(), reason);
+            self.has_outcome(operation);
         }
-        self.done(entry);
+        for operation in &entry.folded {
+            self.settled(operation);
+        }
+        self.pending.settled(entry);
     }
 
     fn slow_down(&mut self) {
@@ -453,7 +466,7 @@ impl Writer {
             .await?;
         tracing::info!(%table, %index, documents = gone, "truncate applied");
         self.settings.metrics.written(Action::Truncate, 1);
-        truncate.batch.source.ticket.settle(1);
+        self.settled(&truncate);
         Ok(())
     }
 

@@ -13,9 +13,10 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use rowmill_decode::TopicPartition;
 
+use super::access::{self, Access};
 use super::{Intake, Lanes};
 use crate::checkpoint::{Progress, Watermark};
-use crate::config::{KafkaConfig, Start};
+use crate::config::{ConfigError, KafkaConfig, Start};
 
 /// How long a record waits for others of its batch when the stream is slow.
 const LINGER: Duration = Duration::from_millis(5);
@@ -28,6 +29,9 @@ const NO_ASSIGNMENT: Duration = Duration::from_secs(60);
 
 /// Without any record for this time, and everything settled, a run until caught up takes the end as reached.
 const IDLE: Duration = Duration::from_secs(15);
+
+/// The section that says how to log in.
+const PROPERTIES: &str = "[source.properties]";
 
 /// The partition's clock in the metadata of a committed offset.
 const CLOCK: &str = "rowmill:clock=";
@@ -69,6 +73,7 @@ struct Rebalancer {
     start: Start,
     /// Whether the partitions come from the group; else they are given.
     member: bool,
+    access: Access,
     assignment: Mutex<Assignment>,
 }
 
@@ -176,8 +181,7 @@ impl Rebalancer {
 
 impl ClientContext for Rebalancer {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters of it comes as an error too.
-        tracing::debug!(facility, "librdkafka: {message}");
+        self.access.log(facility, message);
     }
 
     fn stats(&self, statistics: rdkafka::Statistics) {
@@ -198,7 +202,8 @@ impl ClientContext for Rebalancer {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
-        tracing::warn!(%error, reason, "Kafka");
+        // The poll that brought it returns it too, and says it.
+        self.access.note(&error, reason, PROPERTIES);
     }
 }
 
@@ -262,23 +267,23 @@ fn client(config: &KafkaConfig) -> ClientConfig {
         // What is fetched ahead is memory; the default of 64 MB a consumer is more than the rest of Rowmill uses.
         .set("queued.max.messages.kbytes", "16384")
         // A full queue must not stop fetching for a second.
-        .set("fetch.queue.backoff.ms", "10");
+        .set("fetch.queue.backoff.ms", "10")
+        // Why a connection failed is told in the log alone; where it goes is for us to say.
+        .set_log_level(RDKafkaLogLevel::Info);
     for (key, value) in &config.properties {
         client.set(key, value);
     }
     client
 }
 
-/// Asks the brokers for the topics that fit, to check a configuration. Returns names and numbers of partitions.
+/// Asks the brokers for their topics, to check a configuration. Returns names and numbers of partitions.
 ///
 /// # Errors
-/// The brokers cannot be reached, or a property is not known.
+/// The brokers cannot be reached or do not let us in, or a property is not known; the message says what to do.
 pub fn check(config: &KafkaConfig, timeout: Duration) -> anyhow::Result<Vec<(String, usize)>> {
-    let consumer: BaseConsumer = client(config).create().context("source.properties")?;
-    let metadata = consumer
-        .fetch_metadata(None, timeout)
-        .with_context(|| format!("no answer from the brokers {}", config.brokers))?;
-    Ok(metadata.topics().iter().map(|topic| (topic.name().to_string(), topic.partitions().len())).collect())
+    let mut client = client(config);
+    client.set("statistics.interval.ms", "0");
+    access::topics(&client, PROPERTIES, &config.brokers, timeout)
 }
 
 /// Reads from Kafka until it is stopped, or until it has caught up.
@@ -286,10 +291,15 @@ pub fn check(config: &KafkaConfig, timeout: Duration) -> anyhow::Result<Vec<(Str
 /// # Errors
 /// The client cannot be made, or Kafka refuses it for good.
 pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
-    let context = Rebalancer { start: config.start, member: config.partitions.is_none(), assignment: Mutex::default() };
-    let consumer: BaseConsumer<Rebalancer> = client(config)
-        .create_with_context(context)
-        .context("cannot make the Kafka consumer; check source.properties")?;
+    let context = Rebalancer {
+        start: config.start,
+        member: config.partitions.is_none(),
+        access: Access::default(),
+        assignment: Mutex::default(),
+    };
+    let consumer: BaseConsumer<Rebalancer> = client(config).create_with_context(context).map_err(|error| {
+        ConfigError(format!("cannot make the Kafka consumer: {error}; check the properties in {PROPERTIES}"))
+    })?;
     let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
     match &config.partitions {
         None => consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {topics:?}"))?,
@@ -339,7 +349,11 @@ pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
                 ) => {
                     return Err(error).context("Kafka refuses us; check the topics, the group and source.properties");
                 }
-                _ => tracing::warn!(%error, "Kafka; trying again"),
+                // Once we were let in, a refusal is a cluster at work on itself, and tried again.
+                _ if !ever_assigned && let Some(refused) = consumer.context().access.refused() => {
+                    anyhow::bail!(refused);
+                }
+                _ => tracing::warn!(%error, reason = consumer.context().access.take_told(), "Kafka; trying again"),
             },
         }
         if looked.elapsed() < HOUSEKEEPING && !lanes.is_full() {

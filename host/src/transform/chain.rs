@@ -68,6 +68,11 @@ impl ChainPlugin {
         (self.make)()
     }
 
+    /// Whether it sees changes and not rows, and so answers for deletes itself.
+    pub fn is_change_mode(&self) -> bool {
+        self.description.mode == Mode::Change
+    }
+
     /// The mapping for the index that the configuration names, if the plugin gives one; `Some(None)` if it says that
     /// it writes there and gives none.
     pub fn mapping_of_route_index(&self) -> Option<Option<&str>> {
@@ -159,7 +164,7 @@ impl Running {
     }
 
     pub fn is_change_mode(&self) -> bool {
-        self.plugin.description.mode == Mode::Change
+        self.plugin.is_change_mode()
     }
 }
 

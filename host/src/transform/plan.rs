@@ -32,7 +32,8 @@ pub(super) struct TablePlan {
     /// Other indices in which the table's rows may have documents under their usual id: where a format tells no image
     /// before an update, a document that no longer comes out of the row is deleted in all of them.
     pub other_indices: Vec<IndexNumber>,
-    /// The patterns of all other indices that the chain may write, a JSON list: where a truncate looks.
+    /// The patterns of all other indices that may hold documents of the table's rows, a JSON list: where a truncate
+    /// looks. What a plugin of the mode `change` writes into other indices tells of changes, and stays.
     pub other_patterns: String,
 }
 
@@ -73,6 +74,7 @@ impl TablePlan {
             .collect();
         let patterns: Vec<&str> = chain
             .iter()
+            .filter(|(_, plugin)| !plugin.is_change_mode())
             .flat_map(|(_, plugin)| plugin.indices.iter().map(|pattern| pattern.as_str()))
             .filter(|pattern| *pattern != name)
             .collect();

@@ -12,6 +12,8 @@
 #   ES_WRITE_QUEUE   thread_pool.write.queue_size (Elasticsearch's own: 10000); a small number makes 429 easy to provoke
 #   ES_WRITE_SIZE    thread_pool.write.size, number of write threads
 #   ES_SETTINGS      more lines for elasticsearch.yml
+#   ES_CERTIFICATES  a folder that certificates.sh made: HTTPS, and only known users may do anything (rowmill, password
+#                    stack-secret, may do all)
 #   ES_HEAP          JVM heap, default 1g
 #   STACK_QUIET=1    print errors only
 #
@@ -34,6 +36,13 @@ modules="aggregations analysis-common apm health-shards-availability ingest-comm
 port="$1"; check_port "$port"
 data="$(absolute "$2")"
 url="http://127.0.0.1:$port"
+ask=(curl -s --noproxy '*' --max-time 10)
+certificates="${ES_CERTIFICATES:-}"
+if [ -n "$certificates" ]; then
+  [ -f "$certificates/server.pem" ] || die "ES_CERTIFICATES names no folder that certificates.sh made"
+  url="https://127.0.0.1:$port"
+  ask+=(--cacert "$certificates/ca.pem" -u rowmill:stack-secret)
+fi
 dist="$CACHE/elasticsearch-$version"
 pidfile="$data/elasticsearch.pid"
 mark="-Drowmill.stack.data=$data"
@@ -91,7 +100,7 @@ network.host: 127.0.0.1
 http.port: $port
 transport.port: 0
 discovery.type: single-node
-xpack.security.enabled: false
+xpack.security.enabled: $([ -n "$certificates" ] && echo true || echo false)
 cluster.routing.allocation.disk.threshold_enabled: false
 ${ES_WRITE_QUEUE:+thread_pool.write.queue_size: $ES_WRITE_QUEUE}
 ${ES_WRITE_SIZE:+thread_pool.write.size: $ES_WRITE_SIZE}
@@ -106,11 +115,31 @@ YML
 $mark
 OPT
   cp "$here/log4j2.properties" "$data/config/"
+  [ -z "$certificates" ] || write_security
 }
 
+write_security() {
+  # The server reads nothing outside of its own folder.
+  cp "$certificates/server.key" "$certificates/server.pem" "$data/config/"
+  cat >>"$data/config/elasticsearch.yml" <<YML
+xpack.security.http.ssl:
+  enabled: true
+  key: server.key
+  certificate: server.pem
+YML
+  # Users in files are there from the start; this is bcrypt of stack-secret.
+  printf '%s\n' 'rowmill:$2a$10$vJSPKveKxFH5komzMhrfjuYiFtp2krrRw2KhjdRMhObPzYRAT4ore' >"$data/config/users"
+  printf '%s\n' 'superuser:rowmill' >"$data/config/users_roles"
+}
+
+# Two nodes may be started side by side: one of them fetches the server, and then each has its own folder.
 mkdir -p "$CACHE"
 exec 9>"$CACHE/elasticsearch.lock"
 flock -w 1800 9 || die "another start.sh has held $CACHE/elasticsearch.lock for half an hour"
+[ -d "$dist" ] || install_server
+flock -u 9
+exec 9>"$data/lock"
+flock -w 300 9 || die "another start.sh works on $data"
 
 if pid="$(pid_of "$pidfile" "$mark")"; then
   old="$(cat "$data/port" 2>/dev/null || echo '?')"
@@ -119,7 +148,6 @@ if pid="$(pid_of "$pidfile" "$mark")"; then
   exit 0
 fi
 ! port_open "$port" || die "port $port is already in use"
-[ -d "$dist" ] || install_server
 
 rm -rf "$data/tmp" "$pidfile"
 mkdir -p "$data/config" "$data/data" "$data/logs" "$data/tmp"
@@ -140,8 +168,7 @@ env -u JAVA_HOME -u JAVA_OPTS -u JAVA_TOOL_OPTIONS -u _JAVA_OPTIONS -u ES_JAVA_O
 printf '%s\n' "$port" >"$data/port"
 
 for _ in $(seq 60); do
-  health="$(curl -s --noproxy '*' --max-time 10 \
-    "$url/_cluster/health?wait_for_status=yellow&timeout=5s&filter_path=timed_out" || true)"
+  health="$("${ask[@]}" "$url/_cluster/health?wait_for_status=yellow&timeout=5s&filter_path=timed_out" || true)"
   case "$health" in *'"timed_out":false'*)
     say "Elasticsearch $version on $url, pid $(pid_of "$pidfile" "$mark"), ready after $SECONDS s"
     exit 0 ;;

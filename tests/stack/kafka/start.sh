@@ -4,6 +4,8 @@
 #   start.sh PORT DATADIR      (the controller listens on KAFKA_CONTROLLER_PORT, default the next free after PORT)
 #
 # Optional environment: KAFKA_HEAP=512m  KAFKA_PARTITIONS=3  KAFKA_EXTRA="key=value key=value" (more broker settings)
+#   KAFKA_SECURED=PORT KAFKA_CERTIFICATES=DIR   a second listener on PORT with TLS by the certificates in DIR and SASL
+#                                               (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; user rowmill, password stack-secret)
 # The first run downloads about 70 MB (Apache-2.0); later runs need no network. DATADIR keeps the topics.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
@@ -25,10 +27,16 @@ if pid="$(pid_of "$pidfile" "$conf")"; then
   exit 0
 fi
 ! port_open "$port" || die "port $port is already in use"
+secured="${KAFKA_SECURED:-}"
+if [ -n "$secured" ]; then
+  check_port "$secured"
+  ! port_open "$secured" || die "port $secured is already in use"
+  [ -f "${KAFKA_CERTIFICATES:-}/server-chain.pem" ] || die "KAFKA_CERTIFICATES names no folder that certificates.sh made"
+fi
 controller="${KAFKA_CONTROLLER_PORT:-}"
 if [ -z "$controller" ]; then
   controller=$((port + 1))
-  while port_open "$controller"; do controller=$((controller + 1)); done
+  while port_open "$controller" || [ "$controller" = "$secured" ]; do controller=$((controller + 1)); done
 fi
 check_port "$controller"
 
@@ -38,9 +46,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller${secured:+,SECURED://127.0.0.1:$secured}
+advertised.listeners=PLAINTEXT://127.0.0.1:$port${secured:+,SECURED://127.0.0.1:$secured}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURED:SASL_SSL
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$data/log
 num.partitions=${KAFKA_PARTITIONS:-3}
@@ -58,12 +66,29 @@ message.max.bytes=10485760
 replica.fetch.max.bytes=10485760
 log.retention.hours=-1
 PROPERTIES
+  if [ -n "$secured" ]; then
+    scram=org.apache.kafka.common.security.scram.ScramLoginModule
+    cat <<PROPERTIES
+ssl.keystore.type=PEM
+ssl.keystore.location=$KAFKA_CERTIFICATES/server-chain.pem
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.secured.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_rowmill="stack-secret";
+listener.name.secured.scram-sha-256.sasl.jaas.config=$scram required;
+listener.name.secured.scram-sha-512.sasl.jaas.config=$scram required;
+PROPERTIES
+  fi
   for setting in ${KAFKA_EXTRA:-}; do printf '%s\n' "$setting"; done
 } >"$conf"
 
 if [ ! -f "$data/log/meta.properties" ]; then
   id="$("$java" -Xmx96m "$quiet" -cp "$JARS/*" kafka.tools.StorageTool random-uuid)" || die "random-uuid failed"
-  "$java" -Xmx128m "$quiet" -cp "$JARS/*" kafka.tools.StorageTool format -t "$id" -c "$conf" >"$data/format.log" 2>&1 ||
+  # Passwords of SCRAM lie in the cluster's own metadata, so they are given here.
+  scrams=()
+  for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+    [ -z "$secured" ] || scrams+=(--add-scram "$mechanism=[name=rowmill,password=stack-secret]")
+  done
+  "$java" -Xmx128m "$quiet" -cp "$JARS/*" kafka.tools.StorageTool format -t "$id" -c "$conf" \
+    ${scrams[@]+"${scrams[@]}"} >"$data/format.log" 2>&1 ||
     { problems "$data/format.log"; die "Kafka's storage could not be formatted"; }
 fi
 

@@ -29,6 +29,7 @@ fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
             record: 0,
             table,
             producer: u16::MAX,
+            outlives_truncates: false,
         };
         batch.operations.push(operation);
     }

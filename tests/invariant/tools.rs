@@ -1,0 +1,241 @@
+//! How each tool tells of the changes of the table `shop.thing`.
+
+use rowmill_tests::captures::Record;
+use serde_json::{Value, json};
+
+use super::{Change, Row};
+
+/// A tool that reports changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    Canal,
+    Debezium,
+    DebeziumWithSchema,
+    Unwrapped,
+    Maxwell,
+}
+
+/// A record and what it tells of.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub record: Record,
+    /// Which of the changes.
+    pub change: usize,
+    /// Whether it tells how the row is now.
+    pub has_after: bool,
+}
+
+impl Tool {
+    /// Whether its records tell of a TRUNCATE. Debezium's unwrapping drops the event: what it would be has no row.
+    pub fn tells_truncates(self) -> bool {
+        self != Self::Unwrapped
+    }
+
+    /// The records of all changes, with the offsets of their partitions.
+    pub fn records(self, changes: &[Change]) -> Vec<Told> {
+        let mut told: Vec<Told> = Vec::new();
+        let mut add = |change: usize, has_after: bool, id: u8, key: Option<String>, value: Option<String>| {
+            let partition = i32::from(id % 3);
+            let offset = told.iter().filter(|told| told.record.partition == partition).count() as i64;
+            let mut record = Record::new("tool.shop.thing", offset, "");
+            record.partition = partition;
+            record.key = key.map(String::into_bytes);
+            record.value = value.map(String::into_bytes);
+            told.push(Told { record, change, has_after });
+        };
+        for (number, change) in changes.iter().enumerate() {
+            // Each change has a second of its own, for Canal knows no finer time: within one second it cannot order a
+            // TRUNCATE and a row, nor two changes of a document, in two partitions (docs/versions.md).
+            let second = 1_795_216_000 + number as i64;
+            let place = 1_000 + 200 * number;
+            let (before, after) = match change {
+                Change::Row(before, after) => (before, after),
+                Change::Truncate => {
+                    // Without a key, so in any partition.
+                    add(number, false, number as u8, None, Some(self.truncate(second, place)));
+                    continue;
+                }
+            };
+            let id = after.as_ref().or(before.as_ref()).map_or(0, |row| row.id);
+            let has_after = after.is_some();
+            match self {
+                Self::Canal => {
+                    let value = canal(before.as_ref(), after.as_ref(), second).to_string();
+                    add(number, has_after, id, None, Some(value));
+                }
+                Self::Maxwell => {
+                    let key = json!({ "database": "shop", "table": "thing", "pk.id": id });
+                    let value = maxwell(before.as_ref(), after.as_ref(), second, place);
+                    add(number, has_after, id, Some(key.to_string()), Some(value.to_string()));
+                }
+                Self::Debezium | Self::DebeziumWithSchema | Self::Unwrapped => {
+                    let moved =
+                        before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| before.id != after.id);
+                    // A change of the key is a delete and a create, of one event in the binlog.
+                    let steps = match moved {
+                        true => vec![(before.as_ref(), None), (None, after.as_ref())],
+                        false => vec![(before.as_ref(), after.as_ref())],
+                    };
+                    for (before, after) in steps {
+                        let id = after.or(before).map_or(0, |row| row.id);
+                        let key = json!({ "id": id });
+                        let (key, value) = match self {
+                            Self::Debezium => (key.to_string(), debezium(before, after, second, place).to_string()),
+                            Self::Unwrapped => (key.to_string(), unwrapped(before, after, second, place).to_string()),
+                            _ => (
+                                with_schema(&key_schema(), &key, number),
+                                with_schema(&envelope_schema(), &debezium(before, after, second, place), number),
+                            ),
+                        };
+                        add(number, after.is_some(), id, Some(key.clone()), Some(value));
+                        if after.is_none() {
+                            add(number, false, id, Some(key), None);
+                        }
+                    }
+                }
+            }
+        }
+        told
+    }
+
+    fn truncate(self, second: i64, place: usize) -> String {
+        let value = match self {
+            Self::Canal => json!({
+                "data": null, "database": "shop", "table": "thing", "type": "TRUNCATE", "isDdl": true, "old": null,
+                "sql": "TRUNCATE TABLE thing", "id": 1, "es": second * 1000, "ts": second * 1000 + 300, "pkNames": null,
+                "mysqlType": null, "sqlType": null,
+            }),
+            Self::Maxwell => json!({
+                "type": "table-truncate", "database": "shop", "table": "thing", "ts": second * 1000,
+                "sql": "TRUNCATE TABLE thing", "position": format!("binlog.000001:{place}"),
+            }),
+            Self::Debezium | Self::DebeziumWithSchema => {
+                let mut value = debezium(None, None, second, place);
+                value["op"] = "t".into();
+                match self {
+                    Self::Debezium => value,
+                    _ => return with_schema(&envelope_schema(), &value, place),
+                }
+            }
+            Self::Unwrapped => unreachable!("it tells of none"),
+        };
+        value.to_string()
+    }
+}
+
+/// The columns' types as Kafka Connect names them.
+fn columns_schema() -> Value {
+    json!([
+        { "type": "int32", "optional": false, "field": "id" }, { "type": "string", "optional": false, "field": "kind" },
+        { "type": "string", "optional": false, "field": "name" }, { "type": "int16", "optional": false, "field": "count" },
+    ])
+}
+
+fn key_schema() -> Value {
+    json!({ "type": "struct", "optional": false, "name": "tool.shop.thing.Key", "fields": [columns_schema()[0]] })
+}
+
+/// A payload with its schema before it, as the JSON converter writes it by default, or, every third time, behind it, as
+/// a tool may that reads and writes JSON on the way.
+fn with_schema(schema: &Value, payload: &Value, number: usize) -> String {
+    match number % 3 {
+        0 => format!("{{\"payload\":{payload},\"schema\":{schema}}}"),
+        _ => format!("{{\"schema\":{schema},\"payload\":{payload}}}"),
+    }
+}
+
+/// The schema of an event in its envelope.
+fn envelope_schema() -> Value {
+    let row = |field| json!({ "type": "struct", "fields": columns_schema(), "optional": true, "name": "tool.shop.thing.Value", "field": field });
+    let field = |name: &str, kind: &str| json!({ "type": kind, "optional": true, "field": name });
+    let source = ["version", "connector", "name", "snapshot", "db", "table", "file"].map(|name| field(name, "string"));
+    let numbers = ["ts_ms", "server_id", "pos"].map(|name| field(name, "int64"));
+    let source: Vec<Value> = source.into_iter().chain(numbers).chain([field("row", "int32")]).collect();
+    json!({
+        "type": "struct", "optional": false, "name": "tool.shop.thing.Envelope", "version": 2,
+        "fields": [
+            row("before"), row("after"),
+            { "type": "struct", "fields": source, "optional": false, "name": "io.debezium.connector.mysql.Source", "field": "source" },
+            field("op", "string"), field("ts_ms", "int64"),
+        ],
+    })
+}
+
+fn texts(row: &Row) -> Value {
+    json!({ "id": row.id.to_string(), "kind": row.kind, "name": row.name, "count": row.count.to_string() })
+}
+
+/// What the row before had otherwise.
+fn old(before: &Value, after: &Value) -> Value {
+    let fields = before.as_object().into_iter().flatten();
+    fields
+        .filter(|(name, value)| after[name.as_str()] != **value)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn canal(before: Option<&Row>, after: Option<&Row>, second: i64) -> Value {
+    let (kind, data, old) = match (before, after) {
+        (Some(before), Some(after)) => ("UPDATE", texts(after), json!([old(&texts(before), &texts(after))])),
+        (None, Some(after)) => ("INSERT", texts(after), Value::Null),
+        (before, None) => ("DELETE", before.map(texts).unwrap_or_default(), Value::Null),
+    };
+    json!({
+        "data": [data], "database": "shop", "table": "thing", "type": kind, "isDdl": false, "old": old, "sql": "", "id": 1,
+        "es": second * 1000, "ts": second * 1000 + 300, "pkNames": ["id"],
+        "mysqlType": { "id": "int", "kind": "char(1)", "name": "varchar(20)", "count": "tinyint" },
+        "sqlType": { "id": 4, "kind": 1, "name": 12, "count": -6 },
+    })
+}
+
+fn maxwell(before: Option<&Row>, after: Option<&Row>, second: i64, place: usize) -> Value {
+    let mut value = json!({
+        "database": "shop", "table": "thing", "ts": second, "xid": place, "xoffset": 0, "commit": true,
+        "position": format!("binlog.000001:{place}"), "server_id": 1,
+    });
+    let (kind, row) = match (before, after) {
+        (Some(before), Some(after)) => {
+            value["old"] = old(&before.cells(), &after.cells());
+            ("update", after)
+        }
+        (None, Some(after)) => ("insert", after),
+        (Some(before), None) => ("delete", before),
+        (None, None) => unreachable!("a change has a row"),
+    };
+    value["type"] = kind.into();
+    value["data"] = row.cells();
+    value["primary_key"] = json!([row.id]);
+    value
+}
+
+fn operation(before: Option<&Row>, after: Option<&Row>) -> &'static str {
+    match (before, after) {
+        (None, _) => "c",
+        (_, None) => "d",
+        _ => "u",
+    }
+}
+
+fn debezium(before: Option<&Row>, after: Option<&Row>, second: i64, place: usize) -> Value {
+    json!({
+        "before": before.map(Row::cells), "after": after.map(Row::cells), "op": operation(before, after), "ts_ms": second * 1000 + 300,
+        "source": {
+            "version": "3.5.0.Final", "connector": "mysql", "name": "tool", "ts_ms": second * 1000, "snapshot": "false", "db": "shop",
+            "table": "thing", "server_id": 1, "file": "binlog.000001", "pos": place, "row": 0,
+        },
+    })
+}
+
+fn unwrapped(before: Option<&Row>, after: Option<&Row>, second: i64, place: usize) -> Value {
+    let mut value = after.or(before).map(Row::cells).unwrap_or_default();
+    value["__op"] = operation(before, after).into();
+    value["__deleted"] = if after.is_none() { "true" } else { "false" }.into();
+    value["__table"] = "thing".into();
+    value["__source_db"] = "shop".into();
+    value["__source_file"] = "binlog.000001".into();
+    value["__source_pos"] = place.into();
+    value["__source_row"] = 0.into();
+    value["__source_ts_ms"] = (second * 1000).into();
+    value
+}

@@ -1,0 +1,51 @@
+//! The servers of `tests/stack` that ask who one is: where they are, and how to log in.
+
+use std::path::PathBuf;
+
+use crate::elasticsearch::skip;
+
+/// Who may do everything, and the password; `tests/stack` says the same.
+pub const USER: &str = "rowmill";
+/// The password of [`USER`].
+pub const PASSWORD: &str = "stack-secret";
+
+/// A server with TLS that knows [`USER`].
+#[derive(Debug)]
+pub struct Secured {
+    /// Where it is: a URL, or `host:port`.
+    pub address: String,
+    certificates: PathBuf,
+}
+
+impl Secured {
+    /// Kafka's listener with TLS and SASL, if `tests/stack` started one; else says that the test is skipped.
+    pub fn kafka() -> Option<Self> {
+        Self::named("ROWMILL_TEST_KAFKA_SECURED")
+    }
+
+    /// Elasticsearch with HTTPS and users, if `tests/stack` started one; else says that the test is skipped.
+    pub fn elasticsearch() -> Option<Self> {
+        Self::named("ROWMILL_TEST_ELASTICSEARCH_SECURED")
+    }
+
+    fn named(variable: &str) -> Option<Self> {
+        let given = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
+        match (given(variable), given("ROWMILL_TEST_CERTIFICATES")) {
+            (Some(address), Some(certificates)) => Some(Self { address, certificates: certificates.into() }),
+            _ => {
+                skip(variable);
+                None
+            }
+        }
+    }
+
+    /// The authority that signed the server's certificate, a PEM file.
+    pub fn ca(&self) -> String {
+        self.certificates.join("ca.pem").display().to_string()
+    }
+
+    /// An authority that did not.
+    pub fn other_ca(&self) -> String {
+        self.certificates.join("other-ca.pem").display().to_string()
+    }
+}
