@@ -1,0 +1,3 @@
+// Where messages go outside of the sandbox, in tests: standard error.
+
+export const write = (level, message) => console.error(`${level}: ${message}`)
