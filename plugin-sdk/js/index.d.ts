@@ -191,8 +191,11 @@ export interface ChangeOut extends Out {
   delete(): Deletion
 }
 
-/** What both modes of a plugin have. `Settings` are those that `row` gets. */
-interface Definition<Given, Settings> {
+/** The settings that `row` gets: what `configure` returned, or those that it was given. */
+export type Settings<Given, Configured> = [Configured] extends [void] ? Given : Configured
+
+/** What both modes of a plugin have. */
+interface Definition<Given, Configured> {
   /** Short and unique in a gateway: letters, digits, `-`, `_`, `.`. Settings are found by it. */
   name: string
   /** The plugin's own version, for people. */
@@ -212,22 +215,22 @@ interface Definition<Given, Settings> {
   /** A JSON Schema of the settings, for people and tools. */
   settingsSchema?: object | string
   /** Checks the settings. What it throws refuses them; what it returns is what `row` gets. */
-  configure?(settings: Given): Settings | void
+  configure?(settings: Given): Configured
   /** The columns that it works with; all of them are read where it is left out. */
-  columns?: Columns | ((table: Table, settings: Settings) => Columns | undefined)
+  columns?: Columns | ((table: Table, settings: Settings<Given, Configured>) => Columns | undefined)
 }
 
 /** A plugin that is a function of one row image: which documents such a row is. */
-export interface ImagePlugin<Given = {}, Settings = Given> extends Definition<Given, Settings> {
+export interface ImagePlugin<Given = {}, Configured = void> extends Definition<Given, Configured> {
   /** Says what one row image is. What it throws makes the row a dead letter. It depends on its arguments alone. */
-  row(row: Row, out: Out, settings: Settings): void
+  row(row: Row, out: Out, settings: Settings<Given, Configured>): void
   change?: undefined
 }
 
 /** A plugin that sees whole changes, and answers for deletes itself. */
-export interface ChangePlugin<Given = {}, Settings = Given> extends Definition<Given, Settings> {
+export interface ChangePlugin<Given = {}, Configured = void> extends Definition<Given, Configured> {
   /** Says what is to be done for one change. */
-  change(change: Change, out: ChangeOut, settings: Settings): void
+  change(change: Change, out: ChangeOut, settings: Settings<Given, Configured>): void
   row?: undefined
 }
 
@@ -240,8 +243,12 @@ export interface Guest {
 }
 
 /** Makes the plugin of a file: `export const guest = plugin({ … })`. */
-export function plugin<Given extends object = {}, Settings = Given>(definition: ImagePlugin<Given, Settings>): Guest
-export function plugin<Given extends object = {}, Settings = Given>(definition: ChangePlugin<Given, Settings>): Guest
+export function plugin<Given extends object = {}, Configured = void>(
+  definition: ImagePlugin<Given, Configured>
+): Guest
+export function plugin<Given extends object = {}, Configured = void>(
+  definition: ChangePlugin<Given, Configured>
+): Guest
 
 /** Why a row cannot be handled. Name columns in the reason, not values: it is logged. */
 export class Fail extends Error {

@@ -34,7 +34,7 @@ impl Sandbox {
             .cranelift_nan_canonicalization(true)
             .max_wasm_stack(512 << 10)
             .wasm_relaxed_simd(false)
-            .wasm_multi_memory(false)
+            .wasm_multi_memory(true)
             .wasm_memory64(false)
             .wasm_tail_call(false)
             .wasm_backtrace_max_frames(None);

@@ -7,16 +7,22 @@ import { build, BuildError } from '../lib/build.js'
 
 const USAGE = `Builds a Rowmill plugin out of JavaScript or TypeScript.
 
-  rowmill-plugin build FILE [-o FILE.wasm]
+  rowmill-plugin build FILE [-o FILE.wasm] [--engine NAME]
 
-  FILE            the module that has \`export const guest = plugin({ … })\`
-  -o, --out FILE  where the plugin goes; FILE with .wasm where it is left out
+  FILE           the module that has \`export const guest = plugin({ … })\`
+  -o, --out OUT  where the plugin goes; FILE with .wasm at its end where it is left out
+  --engine NAME  what runs the JavaScript in the sandbox: quickjs (small and quick, the default) or starlingmonkey
+                 (all of the web's text functions; needs @bytecodealliance/componentize-js)
 `
 
 try {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { out: { type: 'string', short: 'o' }, help: { type: 'boolean', short: 'h' } },
+    options: {
+      out: { type: 'string', short: 'o' },
+      engine: { type: 'string' },
+      help: { type: 'boolean', short: 'h' },
+    },
   })
   const [command, source, ...more] = positionals
   if (values.help) {
@@ -26,7 +32,7 @@ try {
     process.exitCode = 2
   } else {
     const started = Date.now()
-    const { out, size } = await build(source, values.out)
+    const { out, size } = await build(source, values)
     process.stdout.write(`${out}: ${(size / 1e6).toFixed(1)} MB, in ${((Date.now() - started) / 1000).toFixed(1)} s\n`)
   }
 } catch (error) {

@@ -1,7 +1,7 @@
 // From a plugin's source to a component that imports nothing but the contract.
 
 import { existsSync } from 'node:fs'
-import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,33 +9,48 @@ import { fileURLToPath } from 'node:url'
 /** A failure that its message explains in full. */
 export class BuildError extends Error {}
 
-/** Everything that the engine could take from WASI: without it the component imports the contract alone. */
-const FEATURES = ['stdio', 'random', 'clocks', 'http', 'fetch-event']
+/**
+ * The engines that can be built in. Each is told to leave out all that it would take from WASI, so that the component
+ * imports the contract alone.
+ */
+const ENGINES = {
+  async quickjs(file) {
+    const { componentize } = await import('componentize-qjs')
+    const jsSource = await readFile(file, 'utf8')
+    return componentize({ jsSource, witPath: contract(), world: WORLD, stubWasi: true, sync: true })
+  },
+  async starlingmonkey(file) {
+    const { componentize } = await import('@bytecodealliance/componentize-js').catch((error) => {
+      if (error.code !== 'ERR_MODULE_NOT_FOUND') throw error
+      throw new BuildError('this engine is a package of its own: npm install -D @bytecodealliance/componentize-js@0.23.0')
+    })
+    const disableFeatures = ['stdio', 'random', 'clocks', 'http', 'fetch-event']
+    return componentize({ sourcePath: file, witPath: contract(), worldName: WORLD, disableFeatures })
+  },
+}
+
+const WORLD = 'transform'
 
 /** The contract: a copy in the published package, the original in a checkout. */
 function contract() {
-  const found = ['../wit', '../../../wit'].map((path) => fileURLToPath(new URL(path, import.meta.url))).find((path) =>
-    existsSync(join(path, 'rowmill-plugin.wit'))
-  )
+  const folders = ['../wit', '../../../wit'].map((path) => fileURLToPath(new URL(path, import.meta.url)))
+  const found = folders.find((path) => existsSync(join(path, 'rowmill-plugin.wit')))
   if (found === undefined) throw new BuildError('the package lacks its copy of the contract (wit/); install it again')
   return found
 }
 
 /** Builds `source` into `out`; tells where and how large it is. */
-export async function build(source, out = source.replace(/\.[^.]+$/, '') + '.wasm') {
+export async function build(source, { out = `${source.replace(/\.[^.]+$/, '')}.wasm`, engine = 'quickjs' } = {}) {
   if (!existsSync(source)) throw new BuildError(`${source}: no such file`)
-  const { componentize } = await import('@bytecodealliance/componentize-js')
+  if (!Object.hasOwn(ENGINES, engine)) {
+    throw new BuildError(`there is no engine '${engine}'; there are ${Object.keys(ENGINES).join(', ')}`)
+  }
   const folder = await mkdtemp(join(tmpdir(), 'rowmill-plugin-'))
   try {
     const bundled = join(folder, 'plugin.js')
     await bundle(resolve(source), bundled)
-    const { component } = await componentize({
-      sourcePath: bundled,
-      witPath: contract(),
-      worldName: 'transform',
-      disableFeatures: FEATURES,
-    }).catch((error) => {
-      throw new BuildError(readable(error.message, folder))
+    const { component } = await ENGINES[engine](bundled).catch((error) => {
+      throw error instanceof BuildError ? error : new BuildError(readable(error.message))
     })
     // Moved into place as a whole: a gateway may be watching the folder.
     const part = `${out}.part`
@@ -64,7 +79,7 @@ async function bundle(source, file) {
       },
     })
     const { output } = await bundle.write({ file, format: 'esm', codeSplitting: false })
-    const exports = output[0].exports
+    const { exports } = output[0]
     if (!exports.includes('guest')) {
       throw new BuildError(
         `${source} has no \`export const guest = plugin({ … })\`; it exports ${exports.join(', ') || 'nothing'}`
@@ -77,11 +92,8 @@ async function bundle(source, file) {
   }
 }
 
-/** What went wrong in the plugin's own code, without the engine's frames and our folder. */
-function readable(message, folder) {
-  return message
-    .split('\n')
-    .map((line) => line.replaceAll(`${folder}/`, ''))
-    .filter((line) => line.trim() !== '' && !/wizer|stack backtrace/i.test(line))
-    .join('\n')
+/** What went wrong when the plugin's file ran, without what the engine's tools say around it. */
+function readable(message) {
+  const lines = message.split('\n').filter((line) => line.trim() !== '' && !/^\s+at |wizer|stack backtrace/i.test(line))
+  return lines.join('\n').replace(/^.*JavaScript module evaluation: /, 'the plugin throws when it is loaded: ')
 }

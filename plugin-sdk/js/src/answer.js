@@ -1,6 +1,6 @@
 // The answer to one batch in the flat encoding of the contract: words, and the texts that they point into.
 
-const encoder = new TextEncoder()
+import { bytesOf, encode, wellFormed } from './utf8.js'
 
 /** The answer to one batch. */
 export class Answer {
@@ -43,7 +43,7 @@ export class Answer {
       names.push(this.text.length, name.length)
       this.text += name
     }
-    const bytes = encoder.encode(this.text)
+    const bytes = encode(this.text)
     if (bytes.length !== this.text.length) {
       const pairs = this.ranges.map((at) => [this.words, at])
       for (let at = 0; at < names.length; at += 2) pairs.push([names, at])
@@ -66,15 +66,4 @@ export class Answer {
       characters = start + length
     }
   }
-}
-
-/** How many bytes a text has in UTF-8. */
-export function bytesOf(text) {
-  // eslint-disable-next-line no-control-regex
-  return /^[\x00-\x7f]*$/.test(text) ? text.length : encoder.encode(text).length
-}
-
-/** The text without halves of surrogate pairs, which UTF-8 cannot spell. */
-export function wellFormed(text) {
-  return text.isWellFormed() ? text : text.toWellFormed()
 }

@@ -8,6 +8,7 @@ const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$
 /** The bytes, or `undefined` for what is no base64. */
 export function fromBase64(text) {
   if (!BASE64.test(text)) return undefined
+  if (typeof Uint8Array.fromBase64 === 'function') return Uint8Array.fromBase64(text)
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0
   const bytes = new Uint8Array((text.length / 4) * 3 - padding)
   for (let from = 0, to = 0; from < text.length; from += 4) {
@@ -21,6 +22,7 @@ export function fromBase64(text) {
 
 /** The bytes as base64. */
 export function toBase64(bytes) {
+  if (typeof bytes.toBase64 === 'function') return bytes.toBase64()
   let text = ''
   for (let from = 0; from < bytes.length; from += 3) {
     const word = (bytes[from] << 16) | ((bytes[from + 1] ?? 0) << 8) | (bytes[from + 2] ?? 0)

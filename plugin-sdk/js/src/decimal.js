@@ -12,6 +12,8 @@ export function isDecimal(text) {
 
 /** The number times 10^`scale` as a BigInt, if that is an integer: `toScaled('99.90', 2)` is `9990n`. Else `undefined`. */
 export function toScaled(text, scale) {
+  // Nearly all amounts are spelled so.
+  if (scale === 2 && text.length < 16 && /^-?\d+\.\d\d$/.test(text)) return BigInt(text.replace('.', ''))
   if (!isDecimal(text)) return undefined
   const [, sign, whole, fraction = '', exponent = '0'] = DECIMAL.exec(text)
   let digits = (whole + fraction).replace(/^0+/, '')

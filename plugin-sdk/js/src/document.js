@@ -1,10 +1,10 @@
 // Building a document: pieces that copy columns, and values that the plugin computed.
 
-import { bytesOf, wellFormed } from './answer.js'
 import { isDecimal } from './decimal.js'
 import { Fail } from './fail.js'
 import { oneLine } from './json.js'
 import { datetime } from './time.js'
+import { bytesOf, wellFormed } from './utf8.js'
 
 /** The words of pieces. */
 const COLUMN = 0
@@ -64,18 +64,19 @@ export class Document {
     this.#answer = undefined
   }
 
-  #piece(...words) {
+  /** Begins a piece; the caller pushes its words. */
+  #piece() {
     if (this.#answer === undefined) {
       throw new Fail('a document was used after it was complete: another one had begun, or the row had ended')
     }
-    for (const word of words) this.#answer.words.push(word)
     this.#pieces += 1
-    return this
+    return this.#answer
   }
 
   #value(name, json) {
-    this.#piece(VALUE, this.#answer?.name(name))
-    this.#answer.range(json)
+    const answer = this.#piece()
+    answer.words.push(VALUE, answer.name(name))
+    answer.range(json)
     return this
   }
 
@@ -112,24 +113,30 @@ export class Document {
   /** A column under its own name. */
   column(column) {
     const number = this.#out.column(column)
-    return number === undefined ? this : this.#piece(COLUMN, number)
+    if (number !== undefined) this.#piece().words.push(COLUMN, number)
+    return this
   }
 
   /** A column under another name. */
   columnAs(column, name) {
     const number = this.#out.column(column)
-    return number === undefined ? this : this.#piece(COLUMN_AS, this.#answer?.name(name), number)
+    if (number !== undefined) {
+      const answer = this.#piece()
+      answer.words.push(COLUMN_AS, answer.name(name), number)
+    }
+    return this
   }
 
   /** All columns under their own names. */
   all() {
-    return this.#piece(ALL_EXCEPT, 0)
+    return this.allExcept([])
   }
 
   /** All columns under their own names, except these. */
   allExcept(columns) {
     const numbers = Array.from(columns, (column) => this.#out.column(column)).filter((number) => number !== undefined)
-    return this.#piece(ALL_EXCEPT, numbers.length, ...numbers)
+    this.#piece().words.push(ALL_EXCEPT, numbers.length, ...numbers)
+    return this
   }
 
   /** Any value that JSON can spell. */
@@ -195,8 +202,10 @@ export class Document {
 
   /** An object under a name, with the fields that `build` gives it. */
   object(name, build) {
-    this.#piece(BEGIN, this.#answer?.name(name))
+    const answer = this.#piece()
+    answer.words.push(BEGIN, answer.name(name))
     build(this)
-    return this.#piece(END)
+    this.#piece().words.push(END)
+    return this
   }
 }

@@ -1,4 +1,6 @@
-// Where messages go in the sandbox: the contract's import.
+// Where messages go in the sandbox: the contract's import. What else differs there comes along.
+
+import './sandbox.js'
 
 import { log } from 'rowmill:plugin/log@1.0.0'
 

@@ -1,10 +1,10 @@
 // What a plugin says of a row: verdicts, written straight into the words of the contract.
 
-import { wellFormed } from './answer.js'
 import { Document } from './document.js'
 import { Fail, reasonOf } from './fail.js'
 import { toJson } from './json.js'
 import { NONE } from './table.js'
+import { wellFormed } from './utf8.js'
 
 /** The words of verdicts. */
 const KEEP = 0
@@ -22,7 +22,9 @@ const FAIL = 4
 export class Out {
   #table
   #answer
-  #first
+  #firstWord
+  #firstText
+  #firstRange
   #count = -1
   #said = KEEP
   #open
@@ -31,7 +33,9 @@ export class Out {
   constructor(table, answer) {
     this.#table = table
     this.#answer = answer
-    this.#first = [answer.words.length, answer.text.length, answer.ranges.length]
+    this.#firstWord = answer.words.length
+    this.#firstText = answer.text.length
+    this.#firstRange = answer.ranges.length
   }
 
   /** Ends the row: `error` is what the plugin threw. Only the driver calls it. */
@@ -39,20 +43,24 @@ export class Out {
     this.#close()
     const reason = error === undefined ? this.#mistake : reasonOf(error, this.#table.fullName)
     if (reason !== undefined) {
-      this.#answer.rewind(...this.#first)
+      this.#rewind()
       this.#answer.words.push(FAIL)
       this.#answer.range(wellFormed(reason))
-    } else if (this.#answer.words.length === this.#first[0]) {
+    } else if (this.#answer.words.length === this.#firstWord) {
       this.#answer.words.push(KEEP)
     }
     // Whoever kept the object finds it dead, instead of writing into another row's answer.
     this.#answer = undefined
   }
 
+  #rewind() {
+    this.#answer.rewind(this.#firstWord, this.#firstText, this.#firstRange)
+  }
+
   #begin(verdict) {
     if (this.#answer === undefined) throw new Fail('`out` was used after the row had ended')
     this.#close()
-    this.#answer.rewind(...this.#first)
+    this.#rewind()
     this.#answer.words.push(verdict)
     this.#said = verdict
   }

@@ -71,10 +71,9 @@ export function plugin(definition) {
         for (let i = 0; i < batch.count; i += 1) new Out({ fullName: '' }, answer).end(new Fail(problem))
         return answer.finish()
       }
-      const cells = new Cells(batch, width * images)
+      const cells = new Cells(batch)
       for (let i = 0; i < batch.count; i += 1) {
         const first = i * images * width
-        cells.enter(first)
         const out = new Out(table, answer)
         let error
         try {
@@ -102,9 +101,8 @@ function refusing(run) {
   try {
     return run()
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error)
-    // The bindings take the error of a call from `payload`.
-    throw Object.assign(new Error(message), { payload: message })
+    // The contract's error is a text, and engines take what is thrown for it.
+    throw error instanceof Error ? error.message : String(error)
   }
 }
 

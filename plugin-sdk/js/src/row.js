@@ -96,7 +96,7 @@ export class Row {
 
   /** An amount in hundredths, as a BigInt. */
   cents(column) {
-    return this.#read(column, (cell) => toCents(decimal(cell)) ?? wrong('not a whole number of cents'))
+    return this.#read(column, (cell) => toCents(token(cell)) ?? wrong(isDecimal(token(cell)) ? 'not a whole number of cents' : 'expected a decimal number'))
   }
 
   /** A day as `2026-03-04`. A number is taken as days since 1970-01-01. */

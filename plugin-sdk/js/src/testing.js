@@ -29,7 +29,7 @@ export class Harness {
   constructor(guest, settings = {}) {
     this.#guest = guest
     this.#isChange = guest.describe().mode === 'change'
-    guest.configure(toJson(settings))
+    refusing(() => guest.configure(toJson(settings)))
   }
 
   /**
@@ -54,7 +54,7 @@ export class Harness {
     if (this.#isChange !== operations.length > 0) {
       throw new Error(`the plugin has the mode ${this.#isChange ? 'change: use change()' : 'image: use row()'}`)
     }
-    const asked = this.#guest.defineTable(table)
+    const asked = refusing(() => this.#guest.defineTable(table))
     const cells = []
     let text = ''
     let bytes = 0
@@ -78,6 +78,15 @@ export class Harness {
     const verdicts = images.map(([before, after]) => reader.verdict(after ?? before ?? {}))
     if (reader.at !== output.verdicts.length) throw new Error('words are left after the last verdict')
     return verdicts
+  }
+}
+
+/** Makes the text of a refusal an error. */
+function refusing(call) {
+  try {
+    return call()
+  } catch (refusal) {
+    throw typeof refusal === 'string' ? new Error(refusal) : refusal
   }
 }
 

@@ -4,6 +4,9 @@ const DATE = /^(\d{4})-(\d\d)-(\d\d)$/
 const TIME = /^(-?)(\d{1,4}):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?$/
 const DATE_TIME = /^(\d{4}-\d\d-\d\d)(?:[T ]([01]\d|2[0-3]):([0-5]\d):([0-5]\d)(?:\.(\d{1,9}))?Z?)?$/
 
+/** As this SDK spells it, but for zeros at the end. */
+const ISO = /^\d{4}-(?:0\d|1[0-2])-(?:[0-2]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{3}(?:\d{3})?)?$/
+
 const pad = (value, length) => String(value).padStart(length, '0')
 const micros = (digits) => (digits ?? '').slice(0, 6).padEnd(6, '0')
 
@@ -23,6 +26,9 @@ export function time(text) {
 
 /** `2026-03-04T05:06:07` with as many groups of three digits as it needs, without a zone; or `undefined`. */
 export function datetime(text) {
+  // Nearly all are spelled so.
+  const local = text.endsWith('Z') ? text.slice(0, -1) : text
+  if (ISO.test(local) && !local.endsWith('000')) return local
   const found = DATE_TIME.exec(text)
   if (found === null || date(found[1]) === undefined) return undefined
   if (found[2] === undefined) return `${found[1]}T00:00:00`

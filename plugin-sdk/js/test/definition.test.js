@@ -47,7 +47,7 @@ test('settings', () => {
     new Harness(guest, settings).row(table('t', { id: 'integer' }), { id: 1 })
     return got
   }
-  const refused = (definition, settings, payload) => assert.throws(() => configured(definition, settings), { payload })
+  const refused = (definition, settings, message) => assert.throws(() => configured(definition, settings), { message })
   const settings = { currency: 'CNY', limit: 5, tags: [], any: null }
   assert.deepEqual(configured({}, {}), {})
   refused({}, { a: 1 }, "settings: unknown field 'a', there are no settings")

@@ -155,8 +155,8 @@ test('a column that is not there, or was not asked for', () => {
     fail: "column 'note' of shop.orders: the plugin did not ask to read this column",
   })
   assert.deepEqual(run(undefined, (row) => row.text('nite')), { fail: "table shop.orders has no column 'nite'" })
-  assert.throws(() => run(['ida', 'nota']), { payload: "table shop.orders has no columns 'ida', 'nota'" })
-  assert.throws(() => run({ reed: ['id'] }), { payload: /columns: unknown key 'reed'/ })
+  assert.throws(() => run(['ida', 'nota']), { message: "table shop.orders has no columns 'ida', 'nota'" })
+  assert.throws(() => run({ reed: ['id'] }), { message: /columns: unknown key 'reed'/ })
   assert.equal(run({ read: ['id'], readOptional: ['missing'] }, (row) => assert.equal(row.text('missing'), undefined)), 'keep')
   assert.equal(run((found) => found.key, (row) => assert.equal(row.integer('id'), 1)), 'keep')
   assert.equal(run([], (row) => assert.equal(row.kind('note'), 'text')), 'keep')
