@@ -102,7 +102,8 @@ impl PluginFolder {
 
     fn load(&mut self, path: &Path, bytes: &[u8]) -> Result<Arc<ChainPlugin>, String> {
         let may_import_wasi = |name: &str| self.config.wasi.iter().any(|allowed| allowed == name);
-        let plugin = Plugin::load_with_wasi(&self.sandbox, bytes, may_import_wasi).map_err(|refusal| refusal.to_string())?;
+        let plugin =
+            Plugin::load_with_wasi(&self.sandbox, bytes, may_import_wasi).map_err(|refusal| refusal.to_string())?;
         let name = plugin.description().name.clone();
         let taken = self
             .files

@@ -269,6 +269,9 @@ export function toCents(decimal: string): bigint | undefined
 /** A decimal times 10^`scale`, where that is an integer: `toScaled('0.125', 3)` is `125n`. */
 export function toScaled(decimal: string, scale: number): bigint | undefined
 
+/** Whether the calendar has the day that a date, or a date and time, begins with. MySQL's zero dates are none. */
+export function isValidDate(text: string): boolean
+
 /** The bytes of base64; `undefined` for what is none. */
 export function fromBase64(text: string): Uint8Array | undefined
 

@@ -159,6 +159,9 @@ fn trapped(store: &Store<HostState>, error: &wasmtime::Error, time: Duration, me
         (None, None) if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
             "its answer or message is longer than the limit".to_string()
         }
+        (None, None) if error.root_cause().to_string().starts_with("resource limit exceeded") => {
+            error.root_cause().to_string()
+        }
         (None, None) => format!("its answer cannot be read: {}", error.root_cause()),
     };
     CallError::Trapped(reason)
@@ -194,7 +197,8 @@ impl ResourceLimiter for HostState {
     }
 
     fn memories(&self) -> usize {
-        16
+        // Each reserves 4 GiB of address space. A component has one a module, and few modules.
+        8
     }
 }
 

@@ -267,7 +267,9 @@ fn check_wasi_version(import: &str) -> Result<(), Refusal> {
         Some((_, version)) if version.starts_with("0.2.") => Ok(()),
         _ => Err(Refusal::new(
             "imports",
-            format!("it imports `{import}`, but of WASI the sandbox knows 0.2 alone: build it with a toolchain for that"),
+            format!(
+                "it imports `{import}`, but of WASI the sandbox knows 0.2 alone: build it with a toolchain for that"
+            ),
         )),
     }
 }

@@ -142,9 +142,7 @@ fn define(to: &mut LinkerInstance<'_, HostState>, import: &str, interface: &str,
         ("cli/terminal-stdin" | "cli/terminal-stdout" | "cli/terminal-stderr", _) => {
             to.func_wrap(name, |_, ()| Ok((None::<Handle>,)))
         }
-        ("filesystem/preopens", "get-directories") => {
-            to.func_wrap(name, |_, ()| Ok((Vec::<(Handle, String)>::new(),)))
-        }
+        ("filesystem/preopens", "get-directories") => to.func_wrap(name, |_, ()| Ok((Vec::<(Handle, String)>::new(),))),
         ("clocks/wall-clock", "now") => to.func_wrap(name, |_, ()| Ok((Datetime { seconds: 0, nanoseconds: 0 },))),
         ("clocks/wall-clock", "resolution") => {
             to.func_wrap(name, |_, ()| Ok((Datetime { seconds: 1, nanoseconds: 0 },)))
@@ -157,9 +155,9 @@ fn define(to: &mut LinkerInstance<'_, HostState>, import: &str, interface: &str,
         // Everything is always ready, so nothing waits.
         ("io/poll", "[method]pollable.ready") => to.func_wrap(name, |_, _: (Handle,)| Ok((true,))),
         ("io/poll", "[method]pollable.block") => to.func_wrap(name, |_, _: (Handle,)| Ok(())),
-        ("io/poll", "poll") => to.func_wrap(name, |_, (handles,): (Vec<Handle>,)| {
-            Ok(((0..handles.len() as u32).collect::<Vec<u32>>(),))
-        }),
+        ("io/poll", "poll") => {
+            to.func_wrap(name, |_, (handles,): (Vec<Handle>,)| Ok(((0..handles.len() as u32).collect::<Vec<u32>>(),)))
+        }
         ("random/random" | "random/insecure", "get-random-bytes" | "get-insecure-random-bytes") => {
             to.func_wrap(name, move |state, (n,): (u64,)| Ok((random_bytes(state, n, &full_name)?,)))
         }
@@ -168,19 +166,18 @@ fn define(to: &mut LinkerInstance<'_, HostState>, import: &str, interface: &str,
         }
         ("random/insecure-seed", "insecure-seed") => to.func_wrap(name, |_, ()| Ok(((SEED, !SEED),))),
         ("io/streams", _) => define_stream(to, name, full_name),
-        _ => to.func_new(name, move |state, ty, parameters, results| {
-            refuse(state, &ty, parameters, results, &full_name)
-        }),
+        _ => {
+            to.func_new(name, move |state, ty, parameters, results| refuse(state, &ty, parameters, results, &full_name))
+        }
     }
 }
 
 fn define_stream(to: &mut LinkerInstance<'_, HostState>, name: &str, full_name: String) -> wasmtime::Result<()> {
     match name {
-        "[method]input-stream.read" | "[method]input-stream.blocking-read" => {
-            to.func_wrap(name, |_, _: (Handle, u64)| -> wasmtime::Result<Streamed<Vec<u8>>> {
+        "[method]input-stream.read" | "[method]input-stream.blocking-read" => to
+            .func_wrap(name, |_, _: (Handle, u64)| -> wasmtime::Result<Streamed<Vec<u8>>> {
                 Ok((Err(StreamError::Closed),))
-            })
-        }
+            }),
         "[method]input-stream.skip" | "[method]input-stream.blocking-skip" => to
             .func_wrap(name, |_, _: (Handle, u64)| -> wasmtime::Result<Streamed<u64>> {
                 Ok((Err(StreamError::Closed),))
@@ -201,9 +198,9 @@ fn define_stream(to: &mut LinkerInstance<'_, HostState>, name: &str, full_name: 
         "[method]output-stream.flush" | "[method]output-stream.blocking-flush" => {
             to.func_wrap(name, |_, _: (Handle,)| -> wasmtime::Result<Streamed<()>> { Ok((Ok(()),)) })
         }
-        _ => to.func_new(name, move |state, ty, parameters, results| {
-            refuse(state, &ty, parameters, results, &full_name)
-        }),
+        _ => {
+            to.func_new(name, move |state, ty, parameters, results| refuse(state, &ty, parameters, results, &full_name))
+        }
     }
 }
 

@@ -17,7 +17,7 @@ const ENGINES = {
   async quickjs(file) {
     const { componentize } = await import('componentize-qjs')
     const jsSource = await readFile(file, 'utf8')
-    return componentize({ jsSource, witPath: contract(), world: WORLD, stubWasi: true, sync: true })
+    return componentize({ jsSource, witPath: WIT, world: WORLD, stubWasi: true, sync: true })
   },
   async starlingmonkey(file) {
     const { componentize } = await import('@bytecodealliance/componentize-js').catch((error) => {
@@ -25,19 +25,13 @@ const ENGINES = {
       throw new BuildError('this engine is a package of its own: npm install -D @bytecodealliance/componentize-js@0.23.0')
     })
     const disableFeatures = ['stdio', 'random', 'clocks', 'http', 'fetch-event']
-    return componentize({ sourcePath: file, witPath: contract(), worldName: WORLD, disableFeatures })
+    return componentize({ sourcePath: file, witPath: WIT, worldName: WORLD, disableFeatures })
   },
 }
 
+/** The package's copy of the contract. */
+const WIT = fileURLToPath(new URL('../wit', import.meta.url))
 const WORLD = 'transform'
-
-/** The contract: a copy in the published package, the original in a checkout. */
-function contract() {
-  const folders = ['../wit', '../../../wit'].map((path) => fileURLToPath(new URL(path, import.meta.url)))
-  const found = folders.find((path) => existsSync(join(path, 'rowmill-plugin.wit')))
-  if (found === undefined) throw new BuildError('the package lacks its copy of the contract (wit/); install it again')
-  return found
-}
 
 /** Builds `source` into `out`; tells where and how large it is. */
 export async function build(source, { out = `${source.replace(/\.[^.]+$/, '')}.wasm`, engine = 'quickjs' } = {}) {
@@ -74,7 +68,7 @@ async function bundle(source, file) {
       resolve: { conditionNames: ['rowmill', 'import', 'default'], mainFields: ['module', 'main'] },
       onLog(level, log, handle) {
         // What is not found would become an import of the component, which no host has.
-        if (log.code === 'UNRESOLVED_IMPORT') throw new BuildError(log.message)
+        if (log.code === 'UNRESOLVED_IMPORT') throw new Error(log.message)
         handle(level, log)
       },
     })
@@ -86,7 +80,7 @@ async function bundle(source, file) {
       )
     }
   } catch (error) {
-    throw error instanceof BuildError ? error : new BuildError(error.message)
+    throw error instanceof BuildError ? error : new BuildError(readable(error.message))
   } finally {
     await bundle?.close()
   }

@@ -16,6 +16,16 @@ export function date(text) {
   return found !== null && found[2] <= '12' && found[3] <= '31' ? text : undefined
 }
 
+/** Whether the calendar has the day that a date, or a date and time, begins with. MySQL's zero dates are none. */
+export function isValidDate(text) {
+  const found = DATE.exec(text.slice(0, 10))
+  if (found === null) return false
+  const [year, month, day] = [Number(found[1]), Number(found[2]), Number(found[3])]
+  const leap = (year % 4 === 0 && year % 100 !== 0) || year % 400 === 0
+  const days = month === 2 ? (leap ? 29 : 28) : [4, 6, 9, 11].includes(month) ? 30 : 31
+  return month >= 1 && month <= 12 && day >= 1 && day <= days
+}
+
 /** `-12:34:56` with microseconds where there are any, or `undefined` for what is no time. */
 export function time(text) {
   const found = TIME.exec(text)

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { Fail, fromBase64, plugin, toBase64, toCents, toScaled } from '../src/index.js'
+import { Fail, fromBase64, isValidDate, plugin, toBase64, toCents, toScaled } from '../src/index.js'
 import { Harness, table } from '../src/testing.js'
 
 const KINDS = [
@@ -124,6 +124,8 @@ test('dates and times in all spellings', () => {
   check('-1', 'datetime', '1969-12-31T23:59:59.999')
   fails('"2026-03-04T25:06:07"', 'datetime', 'expected a date and time as 2026-03-04T05:06:07')
   fails('99999999999999999999', 'datetime', 'the number is out of range')
+  for (const day of ['2024-02-29', '2000-02-29T05:06:07', '2026-12-31', '0000-01-01']) assert.ok(isValidDate(day), day)
+  for (const day of ['2023-02-29', '1900-02-29', '0000-00-00', '2026-04-31', '2026-13-01', 'x']) assert.ok(!isValidDate(day), day)
 })
 
 test('bytes, bits, sets and JSON', () => {
