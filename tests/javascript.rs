@@ -160,7 +160,7 @@ fn a_hostile_plugin_costs_its_own_rows_alone() {
         assert_eq!(matches!(rows[1], Row::CallFails(_)), is_call, "{name}: {rows:?}");
         assert_eq!(faults > 0, is_call, "{name}: {faults} instances were spent");
     };
-    check("throw", "shop.trade: Error: a reason of two lines", false);
+    check("throw", "shop.trade: Error: a reason", false);
     check("clock", "shop.trade: Error: there is no clock in the sandbox", false);
     check("date", "there is no clock in the sandbox", false);
     check("random", "there is no randomness in the sandbox", false);

@@ -4,4 +4,5 @@ import './sandbox.js'
 
 import { log } from 'rowmill:plugin/log@1.0.0'
 
+export const isSandboxed = true
 export const write = (level, message) => log(level, message)

@@ -45,7 +45,6 @@ fn ask(deed: &str, number: i64) -> Option<String> {
             said(std::fs::read("/etc/passwd")),
             said(std::fs::write("x", "y")),
             said(std::fs::read_dir("/")),
-            said(std::env::current_dir()),
         ]
         .join(", "),
         "environment" => format!("{} variables, {} arguments", std::env::vars().count(), std::env::args().count()),
