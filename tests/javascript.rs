@@ -49,7 +49,7 @@ fn the_package_s_copy_of_the_contract_is_the_contract() {
 fn the_sdk_passes_its_own_tests_and_its_types_hold() {
     let Some(built) = javascript::built() else { return };
     let sdk = root().join("plugin-sdk/js");
-    println!("{}", javascript::run("node", &["--test", "test/"], &sdk));
+    eprintln!("{}", javascript::run("node", &["--test", "test/"], &sdk));
     let compiler = built.project.join("node_modules/.bin/tsc").display().to_string();
     javascript::run(&compiler, &["-p", "test"], &sdk);
     javascript::run(&compiler, &["-p", "jsconfig.json"], &built.project);

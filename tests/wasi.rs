@@ -57,7 +57,7 @@ fn what_it_asks_for_is_not_there() {
     let network = note(&plugin, "network");
     assert!(!network.contains("done"), "{network}");
     check("clock", "0ns, then 0ns later");
-    check("input", "done of \\\"\\\"");
+    check("input", "done, 0 bytes");
     let thread = note(&plugin, "thread");
     assert_ne!(thread, "done");
     assert_eq!(note(&plugin, "random"), note(&plugin, "random"), "two instances, the same numbers");
