@@ -129,16 +129,17 @@ fn the_example_shapes_the_captured_streams_as_its_twin_in_rust_does() {
     let Some(built) = javascript::built() else { return };
     let twin = &guests::built().trade_document;
     for stream in STREAMS {
-        let (store, summary) = shaped(stream, &built.trade_document, &tables::declared());
-        assert_eq!(summary.dead_letters, 0, "{stream}");
-        let wanted = tables::expected(stream, "trade");
-        let wanted = wanted.into_iter().map(|(id, row)| (id, tables::trade_document(&row))).collect();
-        tables::check("JavaScript", stream, "trade", &documents(&store), &wanted);
-
-        // Without declared types the two see what each tool spells.
+        // Without declared types the two see what each tool spells: all the ways in which a value can come.
         let (ours, theirs) = (shaped(stream, &built.trade_document, "").0, shaped(stream, twin, "").0);
-        assert_eq!(documents(&ours), documents(&theirs), "{stream} without declared types");
+        assert_eq!(documents(&ours), documents(&theirs), "{stream}");
     }
+
+    let stream = "debezium/plain";
+    let (store, summary) = shaped(stream, &built.trade_document, &tables::declared());
+    assert_eq!(summary.dead_letters, 0);
+    let wanted = tables::expected(stream, "trade");
+    let wanted = wanted.into_iter().map(|(id, row)| (id, tables::trade_document(&row))).collect();
+    tables::check("JavaScript", stream, "trade", &documents(&store), &wanted);
 }
 
 /// What comes of four rows of which the second meets a deed, in a sandbox of its own limits.

@@ -16,7 +16,7 @@ export const guest = plugin({
           id: { type: 'long' },
           customer: { type: 'keyword' },
           state: { type: 'keyword' },
-          total: { properties: { cents: { type: 'long' }, currency: { type: 'keyword' } } },
+          amount: { properties: { cents: { type: 'long' }, currency: { type: 'keyword' } } },
         },
       },
     },
@@ -41,7 +41,7 @@ export const guest = plugin({
     const document = out.document().column('id').columnAs('customer_no', 'customer').column('state')
     const cents = row.cents('total')
     if (cents != null) {
-      document.object('total', (total) => total.integer('cents', cents).text('currency', settings.currency))
+      document.object('amount', (amount) => amount.integer('cents', cents).text('currency', settings.currency))
     }
   },
 })

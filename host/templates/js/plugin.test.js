@@ -13,7 +13,7 @@ test('an open order is a document and a draft is none', () => {
   const plugin = new Harness(guest, { currency: 'EUR' })
   assert.deepEqual(plugin.row(orders, { id: 1, customer_no: 'C1', state: 'open', total: '9.90' }), {
     documents: [
-      { operation: 'index', body: { id: 1, customer: 'C1', state: 'open', total: { cents: 990, currency: 'EUR' } } },
+      { operation: 'index', body: { id: 1, customer: 'C1', state: 'open', amount: { cents: 990, currency: 'EUR' } } },
     ],
   })
   assert.equal(plugin.row(orders, { id: 2, customer_no: 'C1', state: 'draft', total: '0.00' }), 'drop')

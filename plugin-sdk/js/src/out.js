@@ -22,9 +22,7 @@ const FAIL = 4
 export class Out {
   #table
   #answer
-  #firstWord
-  #firstText
-  #firstRange
+  #first
   #count = -1
   #said = KEEP
   #open
@@ -33,9 +31,7 @@ export class Out {
   constructor(table, answer) {
     this.#table = table
     this.#answer = answer
-    this.#firstWord = answer.words.length
-    this.#firstText = answer.text.length
-    this.#firstRange = answer.ranges.length
+    this.#first = answer.mark()
   }
 
   /** Ends the row: `error` is what the plugin threw. Only the driver calls it. */
@@ -46,7 +42,7 @@ export class Out {
       this.#rewind()
       this.#answer.words.push(FAIL)
       this.#answer.range(wellFormed(reason))
-    } else if (this.#answer.words.length === this.#firstWord) {
+    } else if (this.#answer.words.length === this.#first.words) {
       this.#answer.words.push(KEEP)
     }
     // Whoever kept the object finds it dead, instead of writing into another row's answer.
@@ -54,7 +50,7 @@ export class Out {
   }
 
   #rewind() {
-    this.#answer.rewind(this.#firstWord, this.#firstText, this.#firstRange)
+    this.#answer.rewind(this.#first)
   }
 
   #begin(verdict) {
