@@ -92,6 +92,8 @@ pub struct PluginConfig {
     pub order: Vec<String>,
     /// Names that are not used.
     pub disabled: Vec<String>,
+    /// Names that may import WASI, which then does nothing.
+    pub wasi: Vec<String>,
     /// Settings by name, as JSON objects.
     pub settings: BTreeMap<String, String>,
 }

@@ -101,7 +101,9 @@ impl PluginFolder {
     }
 
     fn load(&mut self, path: &Path, bytes: &[u8]) -> Result<Arc<ChainPlugin>, String> {
-        let plugin = Plugin::load(&self.sandbox, bytes).map_err(|refusal| refusal.to_string())?;
+        let may_import_wasi = |name: &str| self.config.wasi.iter().any(|allowed| allowed == name);
+        let plugin =
+            Plugin::load_with_wasi(&self.sandbox, bytes, may_import_wasi).map_err(|refusal| refusal.to_string())?;
         let name = plugin.description().name.clone();
         let taken = self
             .files
@@ -141,9 +143,11 @@ impl PluginFolder {
         let settings = self.config.settings.keys().map(|name| ("plugins.settings", name));
         let order = self.config.order.iter().map(|name| ("plugins.order", name));
         let disabled = self.config.disabled.iter().map(|name| ("plugins.disabled", name));
+        let wasi = self.config.wasi.iter().map(|name| ("plugins.wasi", name));
         settings
             .chain(order)
             .chain(disabled)
+            .chain(wasi)
             .filter(|(_, name)| !known.contains(&name.as_str()))
             .map(|(key, name)| {
                 format!(

@@ -94,6 +94,24 @@ pub fn rebuilt(core_module: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The plugin of `tests/guests/wasi`, a component that imports WASI; `None` where the compiler cannot build for it.
+///
+/// # Panics
+/// It cannot be built; the message says what to do.
+pub fn wasi() -> Option<PathBuf> {
+    const TARGET: &str = "wasm32-wasip2";
+    let rustc =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(root()).output();
+    let library = PathBuf::from(String::from_utf8_lossy(&rustc.ok()?.stdout).trim());
+    if !library.is_dir() {
+        eprintln!("skipped: the compiler has no target {TARGET}; `rustup target add {TARGET}` brings it");
+        return None;
+    }
+    let _lock = lock();
+    build_for(TARGET, &["-p", "wasi-guest"], None);
+    Some(target().join(TARGET).join("plugin/wasi_guest.wasm"))
+}
+
 fn folder_of(name: &str, files: &[(&str, &str)]) -> PathBuf {
     let to = folder().join(name);
     fs::create_dir_all(&to).expect("a folder of plugins can be made");
@@ -144,12 +162,16 @@ fn lock() -> File {
 }
 
 fn build(packages: &[&str], describe: Option<&str>) {
+    build_for("wasm32-unknown-unknown", packages, describe);
+}
+
+fn build_for(wasm: &str, packages: &[&str], describe: Option<&str>) {
     // The script knows which compiler has the wasm target.
     let mut cargo = Command::new(root().join("scripts/with-wasm.sh"));
     cargo
         .current_dir(root())
         .arg(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--quiet", "--profile", "plugin", "--target", "wasm32-unknown-unknown", "--target-dir"])
+        .args(["build", "--quiet", "--profile", "plugin", "--target", wasm, "--target-dir"])
         .arg(target())
         .args(packages)
         // Flags for the host's build (coverage, say) have no place in a plugin.

@@ -4,6 +4,7 @@ pub mod captures;
 pub mod elasticsearch;
 pub mod gateway;
 pub mod guests;
+pub mod javascript;
 pub mod kafka;
 pub mod secured;
 pub mod tables;

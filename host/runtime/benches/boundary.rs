@@ -1,5 +1,7 @@
 //! What the sandbox costs a row: the bundled trade-document plugin in WebAssembly against the same code in this process,
 //! on the same batch, by turns in one run. `cargo bench --workspace --bench boundary`
+//!
+//! `ROWMILL_BENCH_PLUGIN=FILE.wasm` measures another plugin of the same table after it, its loading too.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench reports to a person and ends at the first error")]
 
 use std::hint::black_box;
@@ -65,15 +67,7 @@ fn main() {
     let mut guest = plugin.instantiate("{}").unwrap();
     assert_eq!(guest.define_table(&host_table).unwrap(), asked);
 
-    let mut batch = Batch { table: table.id, count: ROWS, ..Batch::default() };
-    for _ in 0..ROWS {
-        for &column in &asked {
-            let name = &table.columns[column as usize].name;
-            let (_, cell) = CELLS.iter().find(|(column, _)| column == name || column.is_empty()).unwrap();
-            batch.bytes.extend_from_slice(cell.as_bytes());
-            batch.cells.push(batch.bytes.len() as u32);
-        }
-    }
+    let batch = batch_of(table.id, asked.iter().map(|&column| &*table.columns[column as usize].name));
     let native_batch = rowmill_sdk::Batch {
         table: batch.table,
         count: batch.count,
@@ -117,4 +111,51 @@ fn main() {
     );
     println!("  answer checked    {:.3} µs a row", micros(checked));
     println!("  {} bytes in, {answer_bytes} bytes out", batch.bytes.len() + 4 * batch.cells.len());
+
+    if let Some(file) = std::env::var_os("ROWMILL_BENCH_PLUGIN") {
+        another(&sandbox, std::path::Path::new(&file), &host_table);
+    }
+}
+
+/// What it costs to load another plugin of the same table, and to show it the same rows.
+fn another(sandbox: &Arc<Sandbox>, file: &std::path::Path, table: &Table) {
+    let bytes = std::fs::read(file).unwrap();
+    let start = Instant::now();
+    let plugin = Plugin::load_with_wasi(sandbox, &bytes, |_| true).unwrap();
+    let loaded = start.elapsed();
+    let start = Instant::now();
+    let mut guest = plugin.instantiate("{}").unwrap();
+    let instantiated = start.elapsed();
+    let asked = guest.define_table(table).unwrap();
+    let batch = batch_of(table.id, asked.iter().map(|&column| &*table.columns[column as usize].name));
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS / 10 {
+        let start = Instant::now();
+        black_box(guest.transform(black_box(&batch)).unwrap());
+        best = best.min(start.elapsed());
+    }
+    println!("{}, {} of the columns read", plugin.description().name, asked.len());
+    println!(
+        "  {:.1} MB, compiled in {:.1} s, an instance in {:.1} ms",
+        bytes.len() as f64 / 1e6,
+        loaded.as_secs_f64(),
+        instantiated.as_secs_f64() * 1e3
+    );
+    println!("  in the sandbox    {:.1} µs a row", best.as_secs_f64() * 1e6 / f64::from(ROWS));
+}
+
+fn cell_of(column: &str) -> &'static str {
+    CELLS.iter().find(|(name, _)| *name == column || name.is_empty()).unwrap().1
+}
+
+/// The same row many times, with the cells of these columns.
+fn batch_of<'a>(table: u32, columns: impl Iterator<Item = &'a str> + Clone) -> Batch {
+    let mut batch = Batch { table, count: ROWS, ..Batch::default() };
+    for _ in 0..ROWS {
+        for column in columns.clone() {
+            batch.bytes.extend_from_slice(cell_of(column).as_bytes());
+            batch.cells.push(batch.bytes.len() as u32);
+        }
+    }
+    batch
 }

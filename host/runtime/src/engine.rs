@@ -34,7 +34,9 @@ impl Sandbox {
             .cranelift_nan_canonicalization(true)
             .max_wasm_stack(512 << 10)
             .wasm_relaxed_simd(false)
-            .wasm_multi_memory(false)
+            // A component of several modules needs it: what copies from one's memory into the other's uses both. Without
+            // it wasmtime panics on such a file. How many memories an instance may have is limited.
+            .wasm_multi_memory(true)
             .wasm_memory64(false)
             .wasm_tail_call(false)
             .wasm_backtrace_max_frames(None);

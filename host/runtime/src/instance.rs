@@ -11,6 +11,7 @@ use crate::contract::{Batch, CallError, Description, Guest, RawOutput, Table};
 use crate::engine::{Sandbox, ticks};
 use crate::load::Bindings;
 use crate::reason::readable;
+use crate::wasi::{self, WasiState};
 
 /// A running instance. After [`CallError::Trapped`] it must be replaced by a new one.
 pub struct Instance {
@@ -27,6 +28,7 @@ pub(crate) struct HostState {
     refused: Option<&'static str>,
     log_messages_left: u32,
     log_messages_dropped: u64,
+    pub(crate) wasi: WasiState,
 }
 
 impl Instance {
@@ -43,6 +45,7 @@ impl Instance {
             refused: None,
             log_messages_left: limits.log_messages_per_call,
             log_messages_dropped: 0,
+            wasi: WasiState::new(),
         };
         let mut store = Store::new(&sandbox.engine, state);
         store.limiter(|state| state);
@@ -76,10 +79,12 @@ impl Instance {
         let state = self.store.data_mut();
         state.log_messages_left = self.sandbox.limits.log_messages_per_call;
         state.refused = None;
+        state.wasi.begin();
     }
 
     fn answer<T>(&mut self, result: wasmtime::Result<T>, time: Duration) -> Result<T, CallError> {
         let state = self.store.data_mut();
+        state.end_lines();
         let dropped = std::mem::take(&mut state.log_messages_dropped);
         if dropped > 0 {
             tracing::warn!(target: "rowmill::plugin", plugin = %state.plugin, "{dropped} more messages of this call are not shown");
@@ -150,8 +155,12 @@ fn trapped(store: &Store<HostState>, error: &wasmtime::Error, time: Duration, me
         (None, Some(Trap::UnreachableCodeReached)) => "it panicked or aborted (unreachable code)".to_string(),
         (None, Some(trap)) => format!("it trapped: {trap}"),
         // Wasmtime has no type for it.
+        (None, None) if error.is::<wasi::Refused>() => error.root_cause().to_string(),
         (None, None) if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
             "its answer or message is longer than the limit".to_string()
+        }
+        (None, None) if error.root_cause().to_string().starts_with("resource limit exceeded") => {
+            error.root_cause().to_string()
         }
         (None, None) => format!("its answer cannot be read: {}", error.root_cause()),
     };
@@ -188,7 +197,8 @@ impl ResourceLimiter for HostState {
     }
 
     fn memories(&self) -> usize {
-        16
+        // Each reserves 4 GiB of address space. A component has one a module, and few modules.
+        8
     }
 }
 
@@ -196,13 +206,20 @@ impl types::Host for HostState {}
 
 impl log::Host for HostState {
     fn log(&mut self, level: log::Level, message: String) {
+        self.say(level, &message);
+    }
+}
+
+impl HostState {
+    /// Logs a message of the plugin.
+    pub(crate) fn say(&mut self, level: log::Level, message: &str) {
         // A plugin that logs each row must not drown the log: so many a call, the rest is counted.
         let Some(left) = self.log_messages_left.checked_sub(1) else {
             self.log_messages_dropped += 1;
             return;
         };
         self.log_messages_left = left;
-        let message = readable(&message);
+        let message = readable(message);
         let plugin = &self.plugin;
         match level {
             log::Level::Debug => tracing::debug!(target: "rowmill::plugin", %plugin, "{message}"),

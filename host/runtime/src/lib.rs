@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Invariants:
-//! - A plugin reaches the log and nothing else: no WASI, clock, randomness, network, files.
+//! - A plugin reaches the log and nothing else: no clock, randomness, network, files. WASI is refused, or where it is
+//!   allowed it does nothing.
 //! - No call lasts longer than its limit, and no instance grows beyond its memory.
 //! - What leaves [`Output::check`] can be copied into a bulk request: every literal is one JSON value on one line,
 //!   every id, routing value and index is in bounds and allowed, every column exists.
@@ -29,6 +30,7 @@ mod load;
 mod output;
 mod pattern;
 mod reason;
+mod wasi;
 
 pub use contract::{
     Batch, CONTRACT_VERSION, CallError, Column, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table,

@@ -12,6 +12,7 @@ use crate::engine::Sandbox;
 use crate::instance::{HostState, Instance};
 use crate::pattern::Pattern;
 use crate::reason::readable;
+use crate::wasi;
 
 /// Why a file is not used as a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,7 @@ pub struct Plugin {
     hash: String,
     size: usize,
     kind: FileKind,
+    imports_wasi: bool,
 }
 
 /// What sort of file a plugin came from.
@@ -58,11 +60,26 @@ const PACKAGE: &str = "rowmill:plugin/";
 impl Plugin {
     /// Loads a plugin from a file's bytes: a component, or a core module for the contract's world.
     ///
-    /// Takes as long as compiling does (hundreds of milliseconds); never call it on the data path.
+    /// Takes as long as compiling does (hundreds of milliseconds, seconds for one that brings a language's engine
+    /// along); never call it on the data path.
     ///
     /// # Errors
     /// The file is not for this contract, asks for more than the contract offers, or breaks a limit.
     pub fn load(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Self, Refusal> {
+        Self::load_with_wasi(sandbox, bytes, |_| false)
+    }
+
+    /// As [`Plugin::load`], and takes a component that imports WASI where `allowed` says so of the plugin's name. It
+    /// gets a WASI that does nothing: no files, arguments, environment and network, a clock that stands still, the same
+    /// random numbers in every call, and an output that goes to the log.
+    ///
+    /// # Errors
+    /// As [`Plugin::load`].
+    pub fn load_with_wasi(
+        sandbox: &Arc<Sandbox>,
+        bytes: &[u8],
+        allowed: impl FnOnce(&str) -> bool,
+    ) -> Result<Self, Refusal> {
         let limit = sandbox.limits.file_bytes;
         if bytes.len() > limit {
             return Err(Refusal::new(
@@ -86,10 +103,11 @@ impl Plugin {
             }
         };
         let component = component.map_err(|error| Refusal::new("compile", format!("{error:#}")))?;
-        check_component(sandbox, &component)?;
+        let wasi_import = check_component(sandbox, &component)?;
 
         let mut linker = Linker::new(&sandbox.engine);
         log::add_to_linker::<HostState, wasmtime::component::HasSelf<HostState>>(&mut linker, |state| state)
+            .and_then(|()| wasi::add_to_linker(&mut linker, &component))
             .map_err(|error| Refusal::new("imports", format!("{error:#}")))?;
         let pre = linker
             .instantiate_pre(&component)
@@ -100,6 +118,12 @@ impl Plugin {
             Instance::start(sandbox, &pre, "").map_err(|error| Refusal::new("instantiate", error.to_string()))?;
         let description = instance.describe().map_err(|error| Refusal::new("describe", error.to_string()))?;
         check_description(&description)?;
+        // Asked this late since only now the name is known; until here such a plugin could do no more than any other.
+        if let Some(import) = &wasi_import
+            && !allowed(&description.name)
+        {
+            return Err(refused_wasi(import, &description.name));
+        }
         Ok(Self {
             sandbox: sandbox.clone(),
             pre,
@@ -114,6 +138,7 @@ impl Plugin {
             hash: Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect(),
             size: bytes.len(),
             kind,
+            imports_wasi: wasi_import.is_some(),
         })
     }
 
@@ -135,6 +160,11 @@ impl Plugin {
     /// What sort of file it is.
     pub fn kind(&self) -> FileKind {
         self.kind
+    }
+
+    /// Whether it imports WASI, and so gets one that does nothing.
+    pub fn imports_wasi(&self) -> bool {
+        self.imports_wasi
     }
 
     /// Whether the plugin wants rows of this table. `database` may be empty.
@@ -215,13 +245,42 @@ fn check_core_module(bytes: &[u8]) -> Result<bool, Refusal> {
     Ok(has_types)
 }
 
-fn check_component(sandbox: &Sandbox, component: &Component) -> Result<(), Refusal> {
+/// Refuses a component by its imports and exports; tells the first import of WASI.
+fn check_component(sandbox: &Sandbox, component: &Component) -> Result<Option<String>, Refusal> {
     let component_type = component.component_type();
+    let mut wasi_import = None;
     for (import, _) in component_type.imports(&sandbox.engine) {
-        check_import(import, None)?;
+        if import.starts_with(wasi::WASI) {
+            check_wasi_version(import)?;
+            wasi_import.get_or_insert(import.to_string());
+        } else {
+            check_import(import, None)?;
+        }
     }
     let exports: Vec<String> = component_type.exports(&sandbox.engine).map(|(name, _)| name.to_string()).collect();
-    check_exports(exports.iter().map(String::as_str))
+    check_exports(exports.iter().map(String::as_str))?;
+    Ok(wasi_import)
+}
+
+fn check_wasi_version(import: &str) -> Result<(), Refusal> {
+    match import.split_once('@') {
+        Some((_, version)) if version.starts_with("0.2.") => Ok(()),
+        _ => Err(Refusal::new(
+            "imports",
+            format!(
+                "it imports `{import}`, but of WASI the sandbox knows 0.2 alone: build it with a toolchain for that"
+            ),
+        )),
+    }
+}
+
+fn refused_wasi(import: &str, name: &str) -> Refusal {
+    Refusal::new(
+        "imports",
+        format!(
+            "it imports `{import}`, but there is no WASI in the sandbox: no files, clock, network or environment. A plugin in Rust is built for wasm32-unknown-unknown. If its toolchain imports WASI whether it needs it or not, allow it with plugins.wasi = [\"{name}\"]: it then gets a WASI that does nothing"
+        ),
+    )
 }
 
 fn check_import(module: &str, name: Option<&str>) -> Result<(), Refusal> {
@@ -230,7 +289,7 @@ fn check_import(module: &str, name: Option<&str>) -> Result<(), Refusal> {
         return Err(Refusal::new(
             "imports",
             format!(
-                "it imports `{import}`, but there is no WASI in the sandbox: no files, clock, network or environment. Build for wasm32-unknown-unknown and avoid std::time, std::fs, std::env and println!"
+                "it imports `{import}`, but there is no WASI in the sandbox: no files, clock, network or environment. Build for wasm32-unknown-unknown and avoid std::time, std::fs, std::env and println!; or build a component, for wasm32-wasip2 say, which plugins.wasi can allow"
             ),
         ));
     }

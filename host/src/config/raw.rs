@@ -42,6 +42,8 @@ pub struct RawPlugins {
     pub order: Vec<String>,
     /// Names of plugins that are not used though their files are there.
     pub disabled: Vec<String>,
+    /// Names of plugins that may import WASI, which then does nothing.
+    pub wasi: Vec<String>,
     pub settings: BTreeMap<String, toml::Value>,
 }
 

@@ -189,6 +189,7 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
             dir: overrides.plugins.clone().or_else(|| raw.plugins.dir.as_ref().map(PathBuf::from)),
             order: raw.plugins.order,
             disabled: raw.plugins.disabled,
+            wasi: raw.plugins.wasi,
             settings: raw
                 .plugins
                 .settings
