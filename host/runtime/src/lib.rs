@@ -21,6 +21,8 @@
 //! - A trap spends one instance; the rows beside the bad one get their verdicts from the next.
 
 #[cfg(feature = "sandbox")]
+mod anatomy;
+#[cfg(feature = "sandbox")]
 mod bindings;
 mod contract;
 mod document;
@@ -38,6 +40,8 @@ mod output;
 mod pattern;
 mod reason;
 
+#[cfg(feature = "sandbox")]
+pub use anatomy::Anatomy;
 pub use contract::{
     Batch, CONTRACT_VERSION, CallError, Column, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table,
 };
@@ -52,3 +56,4 @@ pub use load::{FileKind, Plugin, Refusal};
 pub use names::{UsualId, index_of_table, is_index_name};
 pub use output::{Edits, Expect, Output, Verdict};
 pub use pattern::Pattern;
+pub use reason::readable;
