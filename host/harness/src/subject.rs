@@ -94,7 +94,11 @@ impl<'a> Subject<'a> {
         for (number, table) in input.tables.iter().enumerate() {
             let rows = self.rows_of(input, number);
             if !rows.is_empty() {
-                let columns = guest.define_table(table).ok()?;
+                let columns = match guest.define_table(table) {
+                    Ok(columns) => columns,
+                    Err(CallError::Refused(_)) => continue,
+                    Err(CallError::Trapped(_)) => return None,
+                };
                 let shown = self.shown(&rows);
                 batches.extend(shown.chunks(IMAGES_PER_CALL).map(|shown| self.batch(table, &columns, &rows, shown)));
             }

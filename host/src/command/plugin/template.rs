@@ -14,7 +14,6 @@ pub(super) const RUST: Template = &[
     ("src/lib.rs", include_str!("../../../templates/rust/src/lib.rs")),
     ("tests/cases.rs", include_str!("../../../templates/rust/tests/cases.rs")),
     ("cases/first/input.ndjson", include_str!("../../../templates/rust/cases/first/input.ndjson")),
-    ("cases/first/settings.toml", include_str!("../../../templates/rust/cases/first/settings.toml")),
     ("cases/first/expected.ndjson", include_str!("../../../templates/rust/cases/first/expected.ndjson")),
     ("README.md", include_str!("../../../templates/rust/README.md")),
     (".gitignore", include_str!("../../../templates/rust/gitignore")),

@@ -1,40 +1,21 @@
 //! Orders as documents: drafts stay out of the index, and the total is in cents.
 
-use rowmill_sdk::{Columns, Description, Fail, Out, Row, Table, Transform};
-use serde::Deserialize;
+use rowmill_sdk::{Columns, Description, Fail, NoSettings, Out, Row, Table, Transform};
 
-/// The plugin.
-pub struct {{type}} {
-    settings: Settings,
-}
-
-/// What can be set in the gateway's configuration, under `[plugins.settings.{{name}}]`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    currency: String,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { currency: "CNY".to_owned() }
-    }
-}
+/// The plugin. Settings, if it has any, are its fields.
+pub struct {{type}};
 
 impl Transform for {{type}} {
     const NAME: &'static str = "{{name}}";
-    type Settings = Settings;
+    type Settings = NoSettings;
 
     fn describe() -> Description {
         // The mapping is that of the table's own index, which the gateway creates with it.
         Description::default().tables(["shop.orders"]).index_with_mapping("", MAPPING)
     }
 
-    fn new(settings: Settings) -> Result<Self, String> {
-        if settings.currency.len() != 3 {
-            return Err(format!("settings: currency is '{}', expected three letters, as in 'CNY'", settings.currency));
-        }
-        Ok(Self { settings })
+    fn new(_: NoSettings) -> Result<Self, String> {
+        Ok(Self)
     }
 
     /// Only columns that are read are copied into the plugin; the others are passed on by the host.
@@ -53,8 +34,8 @@ impl Transform for {{type}} {
         document.column("id").column_as("customer_no", "customer").column("state");
         if let Some(total) = row.decimal("total")? {
             let cents = total.to_cents().ok_or_else(|| row.wrong("total", "not a whole number of cents"))?;
-            document.object("total", |total| {
-                total.integer("cents", cents).text("currency", &self.settings.currency);
+            document.object("amount", |amount| {
+                amount.integer("cents", cents).text("currency", "CNY");
             });
         }
         Ok(())
@@ -66,7 +47,7 @@ const MAPPING: &str = r#"{
     "id": { "type": "long" },
     "customer": { "type": "keyword" },
     "state": { "type": "keyword" },
-    "total": { "properties": { "cents": { "type": "long" }, "currency": { "type": "keyword" } } }
+    "amount": { "properties": { "cents": { "type": "long" }, "currency": { "type": "keyword" } } }
   }
 }"#;
 
