@@ -7,8 +7,10 @@ use audit_trail::AuditTrail;
 use reader::Reader;
 use rowmill_sdk::harness::{Both, BothChange, Image, Input, Operation, Outcome, Row, Rows};
 use rowmill_tests::captures::STREAMS;
+use rowmill_tests::tables::{self, Documents};
 use rowmill_tests::{fixture, root, seed};
 use serde_json::{Value, json};
+use trade_document::TradeDocument;
 
 fn reader() -> Both<Reader> {
     Both::in_crate(root().join("tests/guests/reader"))
@@ -51,6 +53,28 @@ fn all_captured_changes_are_audited_alike() {
         let outcomes = plugin.outcomes(&json!({}), &input);
         assert!(n(&outcomes, &["index"]) >= input.rows.len(), "{stream}");
         assert_eq!(n(&outcomes, &["fail", "undecodable", "refused"]), 0, "{stream}");
+    }
+}
+
+/// What the harness tells of a row is what a gateway does: followed from the first row to the last, it ends in the
+/// documents that the tables' rows are.
+#[test]
+fn the_outcomes_of_a_stream_end_in_the_tables_documents() {
+    let plugin = Both::<TradeDocument>::in_crate(root().join("plugins/trade-document"));
+    // These two tell all types.
+    for stream in ["canal/flat", "debezium/full"] {
+        let mut documents = Documents::new();
+        for outcome in plugin.outcomes(&json!({}), &captured(stream)) {
+            let id = outcome.id.clone().expect("an id");
+            match outcome.operation.as_str() {
+                "index" => drop(documents.insert(id, outcome.body())),
+                "delete" => drop(documents.remove(&id)),
+                other => panic!("{stream}: {other}"),
+            }
+        }
+        let rows = tables::expected(stream, "trade").into_iter();
+        let wanted: Documents = rows.map(|(id, row)| (id, tables::trade_document(&row))).collect();
+        tables::check("the harness", stream, "trade", &documents, &wanted);
     }
 }
 

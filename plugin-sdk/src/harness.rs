@@ -101,6 +101,19 @@ impl<D: Drive + Send> BothWays<D> {
         Self { folder: folder.into(), wasm: OnceLock::new(), plugin: PhantomData }
     }
 
+    /// What the plugin says of itself, in the host's words.
+    pub fn description() -> host::Description {
+        description::<D>()
+    }
+
+    /// An instance of native code that took these settings (a JSON object); an error is what it refused them with.
+    ///
+    /// # Errors
+    /// The plugin refuses its settings.
+    pub fn native(settings: &str) -> Result<Box<dyn host::Guest>, String> {
+        native_guest::<D>(settings)
+    }
+
     /// Runs the cases in the crate's folder `cases`.
     ///
     /// # Panics
@@ -119,7 +132,7 @@ impl<D: Drive + Send> BothWays<D> {
     #[track_caller]
     pub fn outcomes(&self, settings: &Value, input: &Input) -> Vec<Outcome> {
         let settings = settings.to_string();
-        let native = native::<D>().run(&settings, input);
+        let native = subject::<D>().run(&settings, input);
         let folder = std::env::temp_dir().join("rowmill-harness");
         let sandboxed = self
             .wasm()
@@ -144,7 +157,7 @@ impl<D: Drive + Send> BothWays<D> {
 
     fn try_cases(&self, folder: &Path) -> Result<(), String> {
         let cases = Case::all(folder).map_err(text)?;
-        let subject = native::<D>();
+        let subject = subject::<D>();
         let bless = std::env::var_os(BLESS).is_some_and(|value| value != "0");
         let mut wrong = Vec::new();
         let mut natively = Vec::new();
@@ -212,11 +225,14 @@ fn say(case: &Case, report: &CaseReport) {
     eprintln!("case {}: {}{figures}", case.name, rowmill_harness::summary(&report.outcomes));
 }
 
-/// The plugin as native code.
-pub fn native<D: Drive + Send>() -> Subject<'static> {
+fn subject<D: Drive + Send>() -> Subject<'static> {
+    Subject::new(description::<D>(), Box::new(native_guest::<D>))
+}
+
+fn description<D: Drive>() -> host::Description {
     let told = Driver::<D>::describe();
     let index = |index: contract::Index| host::Index { name: index.name, mapping: index.mapping };
-    let description = host::Description {
+    host::Description {
         name: told.name,
         version: told.version,
         tables: told.tables,
@@ -226,14 +242,14 @@ pub fn native<D: Drive + Send>() -> Subject<'static> {
         },
         indices: told.indices.into_iter().map(index).collect(),
         settings_schema: told.settings_schema,
-    };
-    let make = |settings: &str| {
-        let mut driver = Driver::<D>::new();
-        let configured = caught(|| driver.configure(settings)).map_err(|trap| trap.to_string())?;
-        configured.map_err(|refusal| host::readable(&refusal))?;
-        Ok(Box::new(NativeGuest(driver)) as Box<dyn host::Guest>)
-    };
-    Subject::new(description, Box::new(make))
+    }
+}
+
+fn native_guest<D: Drive + Send>(settings: &str) -> Result<Box<dyn host::Guest>, String> {
+    let mut driver = Driver::<D>::new();
+    let configured = caught(|| driver.configure(settings)).map_err(|trap| trap.to_string())?;
+    configured.map_err(|refusal| host::readable(&refusal))?;
+    Ok(Box::new(NativeGuest(driver)))
 }
 
 /// A plugin in this process, with the host's words at its edge.

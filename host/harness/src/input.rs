@@ -211,3 +211,6 @@ fn spelling(kind: ColumnKind) -> &'static str {
         ColumnKind::Set => "the labels in a string, \"vip,gift\"",
     }
 }
+
+#[cfg(test)]
+mod tests;

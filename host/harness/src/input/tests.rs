@@ -70,8 +70,23 @@ fn a_table_can_be_named_for_rows_without_a_description() {
 #[test]
 fn every_type_of_the_decoder_is_a_kind_of_the_contract() {
     let types = [
-        "int", "int unsigned", "bool", "bit(1)", "float", "double", "decimal", "date", "time", "datetime", "timestamp",
-        "text", "varchar(1)", "blob", "enum('a')", "set('a')", "json",
+        "int",
+        "int unsigned",
+        "bool",
+        "bit(1)",
+        "float",
+        "double",
+        "decimal",
+        "date",
+        "time",
+        "datetime",
+        "timestamp",
+        "text",
+        "varchar(1)",
+        "blob",
+        "enum('a')",
+        "set('a')",
+        "json",
     ];
     for mysql in types {
         let kind = ColumnType::parse(mysql).unwrap().kind();
@@ -89,7 +104,10 @@ fn refused(line: &str, expect: &str) {
 #[test]
 fn what_is_no_row_is_refused_with_its_line() {
     refused("[1]", "expected a JSON object");
-    refused(r#"{"total": 9.90}"#, "column total of shop.orders is of the kind decimal: expected its digits as a string");
+    refused(
+        r#"{"total": 9.90}"#,
+        "column total of shop.orders is of the kind decimal: expected its digits as a string",
+    );
     refused(r#"{"id": -1}"#, "expected a number from 0 on");
     refused(r#"{"ids": 1}"#, "has no column \"ids\"; it has id, total, ext");
     refused(r#"{"insert": {"id": 1}, "before": {"id": 1}}"#, "`before` belongs to an `update`");
