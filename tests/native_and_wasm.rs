@@ -61,13 +61,19 @@ fn all_captured_changes_are_audited_alike() {
 #[test]
 fn the_outcomes_of_a_stream_end_in_the_tables_documents() {
     let plugin = Both::<TradeDocument>::in_crate(root().join("plugins/trade-document"));
-    // These two tell all types.
+    // These two tell all types but one: to MariaDB, JSON is a text.
+    let json_of_text = |mut document: Value| {
+        if let Some(text) = document["ext"].as_str() {
+            document["ext"] = serde_json::from_str(text).expect("the column holds JSON");
+        }
+        document
+    };
     for stream in ["canal/flat", "debezium/full"] {
         let mut documents = Documents::new();
         for outcome in plugin.outcomes(&json!({}), &captured(stream)) {
             let id = outcome.id.clone().expect("an id");
             match outcome.operation.as_str() {
-                "index" => drop(documents.insert(id, outcome.body())),
+                "index" => drop(documents.insert(id, json_of_text(outcome.body()))),
                 "delete" => drop(documents.remove(&id)),
                 other => panic!("{stream}: {other}"),
             }
@@ -168,7 +174,7 @@ fn random_rows_of_every_type_are_read_and_written_alike() {
             2 => Row { table: 0, operation: Operation::Delete, before: Some(before), after: None },
             _ => Row { table: 0, operation: Operation::Snapshot, before: None, after: Some(after) },
         };
-        input.rows.push((format!("row {}", id + 1), Ok(row)));
+        input.rows.push((String::new(), Ok(row)));
     }
     let plugin = reader();
     for how in HOW {

@@ -251,13 +251,13 @@ fn every_save_is_built_and_compared(hello: &Path) {
     edit(&source, "\"CNY\"", "\"EUR\"");
     let said = dev.wait_for("watching .");
     assert!(said.contains("body.amount.currency") && said.contains("(- before, + now)"), "{said}");
-    assert!(said.contains("-       \"currency\": \"CNY\"") && said.contains("+       \"currency\": \"EUR\""), "{said}");
+    assert!(said.contains("-     \"currency\": \"CNY\"") && said.contains("+     \"currency\": \"EUR\""), "{said}");
     // The compiler's own words, and the next save mends it.
     edit(&source, "\"EUR\"", "EUR");
     dev.wait_for_all(&["cannot find value `EUR`", "does not compile", "watching ."]);
     edit(&source, " EUR)", " \"CNY\")");
     let said = dev.wait_for("watching .");
-    assert!(said.contains("+       \"currency\": \"CNY\""), "{said}");
+    assert!(said.contains("+     \"currency\": \"CNY\""), "{said}");
 }
 
 #[test]

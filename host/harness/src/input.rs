@@ -32,8 +32,8 @@ pub struct Row {
 pub struct Input {
     /// The table versions; a table's `id` is its place here.
     pub tables: Vec<Table>,
-    /// The rows in their order, each with where it stands (a line, a record's offset). A record that is no row has the
-    /// reason in its place.
+    /// The rows in their order, each with where it stands (a line, a record's offset; nothing for one made in code). A
+    /// record that is no row has the reason in its place.
     pub rows: Vec<(String, Result<Row, String>)>,
 }
 
@@ -179,8 +179,7 @@ impl Rows {
         let table = &self.0.tables[0];
         let image = |row: Value| lines::image_of_value(table, &row).unwrap_or_else(|error| panic!("{error:#}"));
         let row = Row { table: 0, operation, before: before.map(image), after: after.map(image) };
-        let number = self.0.rows.len() + 1;
-        self.0.push(format!("row {number}"), Ok(row));
+        self.0.push("", Ok(row));
         self
     }
 }

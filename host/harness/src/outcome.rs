@@ -57,6 +57,24 @@ impl Outcome {
         self.body.as_ref().and_then(|body| serde_json::from_str(body.get()).ok()).unwrap_or_default()
     }
 
+    /// For people: a line of what is done, and the document below it.
+    pub fn pretty(&self) -> String {
+        let mut text = self.operation.clone();
+        if let (Some(index), Some(id)) = (&self.index, &self.id) {
+            text += &format!(" {index}/{id}");
+        }
+        if let Some(routing) = &self.routing {
+            text += &format!(", routing {routing}");
+        }
+        if let Some(reason) = &self.reason {
+            text += &format!(": {reason}");
+        }
+        if self.body.is_some() {
+            text += &format!("\n{:#}", self.body());
+        }
+        text
+    }
+
     /// The whole outcome as a value, for comparisons: the order of fields does not count, every digit of a number does.
     pub fn value(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()

@@ -19,15 +19,19 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_secs(1);
 
 pub(in crate::command) fn dev(args: &DevArgs) -> anyhow::Result<ExitCode> {
+    // What no save can mend is told at once.
+    project::check(&args.dir)?;
     let mut replay = Replay { args, known: BTreeMap::new() };
     if args.once {
         replay.round()?;
         return Ok(ExitCode::SUCCESS);
     }
     let (events, changes) = crossbeam_channel::unbounded();
+    // One sender stays here: without file events, too, waiting has to wait.
+    let sender = events.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
-            let _ = events.send(());
+            let _ = sender.send(());
         }
     })
     .ok();

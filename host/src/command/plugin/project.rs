@@ -12,6 +12,11 @@ pub(super) struct Built {
     pub place: PathBuf,
 }
 
+/// Whether a plugin's source is in a folder.
+pub(super) fn check(folder: &Path) -> anyhow::Result<()> {
+    Crate::find(folder).map(drop)
+}
+
 /// Builds the plugin whose source is in a folder; the compiler's messages appear as they are.
 pub(super) fn build(folder: &Path) -> anyhow::Result<Built> {
     let package = Crate::find(folder)?;

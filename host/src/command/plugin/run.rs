@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use rowmill_harness::{Input, Outcome, summary};
+use rowmill_harness::{Input, summary};
 
 use super::RunArgs;
 use super::load::{load, settings, subject};
@@ -17,7 +17,11 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let outcomes = subject.run(&settings.0, &input);
     let pretty = std::io::stdout().is_terminal();
     for outcome in &outcomes {
-        print_line(&if pretty { for_people(outcome) } else { serde_json::to_string(outcome)? });
+        print_line(&if pretty {
+            format!("row {}: {}", outcome.row, outcome.pretty())
+        } else {
+            serde_json::to_string(outcome)?
+        });
     }
     if pretty {
         let figures = subject.figures(&settings.0, &input);
@@ -25,22 +29,4 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         eprintln!("{}: {}{figures}", input.summary(), summary(&outcomes));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A line of what is done, and the document below it.
-fn for_people(outcome: &Outcome) -> String {
-    let mut line = format!("row {}: {}", outcome.row, outcome.operation);
-    if let (Some(index), Some(id)) = (&outcome.index, &outcome.id) {
-        line += &format!(" {index}/{id}");
-    }
-    if let Some(routing) = &outcome.routing {
-        line += &format!(", routing {routing}");
-    }
-    if let Some(reason) = &outcome.reason {
-        line += &format!(": {reason}");
-    }
-    if outcome.body.is_some() {
-        line += &format!("\n{:#}", outcome.body());
-    }
-    line
 }
