@@ -70,7 +70,7 @@ bench: plugins ## rows a second through the whole pipeline
 check: ## format, lints, documentation, licences and advisories
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets -- -D warnings
-	@RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+	@RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --features rowmill-sdk/harness
 	@scripts/deny.sh
 
 .PHONY: clean

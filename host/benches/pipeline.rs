@@ -21,7 +21,7 @@ use rowmill::pipeline::Pipeline;
 use rowmill::transform::chain::{Chain, ChainPlugin};
 use rowmill_decode::TopicPartition;
 use rowmill_runtime as contract;
-use rowmill_sdk::native::Native;
+use rowmill_sdk::harness::Both;
 use trade_document::TradeDocument;
 
 const TOPIC: &str = "bench.shop.trade";
@@ -217,75 +217,6 @@ fn create_topic(brokers: &str, topic: &str) -> anyhow::Result<()> {
 
 /// The shape plugin, called in this process by the contract's own records.
 fn native() -> ChainPlugin {
-    let told = Native::<TradeDocument>::describe();
-    let description = contract::Description {
-        name: told.name,
-        version: told.version,
-        tables: told.tables,
-        mode: contract::Mode::Image,
-        indices: told
-            .indices
-            .into_iter()
-            .map(|index| contract::Index { name: index.name, mapping: index.mapping })
-            .collect(),
-        settings_schema: told.settings_schema,
-    };
-    let make = || {
-        let mut plugin = Native::<TradeDocument>::new();
-        plugin.configure("{}")?;
-        Ok(Box::new(NativeGuest(plugin)) as Box<dyn contract::Guest>)
-    };
-    ChainPlugin::new(description, "native".into(), 1, Box::new(make))
-}
-
-struct NativeGuest(Native<TradeDocument>);
-
-impl contract::Guest for NativeGuest {
-    fn define_table(&mut self, table: &contract::Table) -> Result<Vec<u32>, contract::CallError> {
-        use contract::ColumnKind as From;
-        use rowmill_sdk::ColumnKind as To;
-        let kind = |kind: From| match kind {
-            From::Unknown => To::Unknown,
-            From::Integer => To::Integer,
-            From::UnsignedInteger => To::UnsignedInteger,
-            From::Boolean => To::Boolean,
-            From::Bit => To::Bit,
-            From::Float => To::Float,
-            From::Double => To::Double,
-            From::Decimal => To::Decimal,
-            From::Date => To::Date,
-            From::Time => To::Time,
-            From::DateTime => To::DateTime,
-            From::Timestamp => To::Timestamp,
-            From::Text => To::Text,
-            From::Binary => To::Binary,
-            From::Enumeration => To::Enumeration,
-            From::Set => To::Set,
-            From::Json => To::Json,
-        };
-        let table = rowmill_sdk::Table {
-            id: table.id,
-            database: table.database.clone(),
-            name: table.name.clone(),
-            columns: table
-                .columns
-                .iter()
-                .map(|column| rowmill_sdk::Column { name: column.name.clone(), kind: kind(column.kind) })
-                .collect(),
-            key: table.key.clone(),
-        };
-        self.0.define_table(&table).map_err(contract::CallError::Refused)
-    }
-
-    fn transform(&mut self, batch: &contract::Batch) -> Result<contract::RawOutput, contract::CallError> {
-        let batch = rowmill_sdk::Batch {
-            table: batch.table,
-            count: batch.count,
-            operations: batch.operations.clone(),
-            cells: batch.cells.clone(),
-            bytes: batch.bytes.clone(),
-        };
-        let output = self.0.transform(&batch);
-        Ok(contract::RawOutput { verdicts: output.verdicts, names: output.names, bytes: output.bytes })
-    }
+    let make = || Both::<TradeDocument>::native("{}");
+    ChainPlugin::new(Both::<TradeDocument>::description(), "native".into(), 1, Box::new(make))
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod plugin;
 mod progress;
 mod run;
 
@@ -31,7 +32,7 @@ const EXIT_CODES: &str = "Exit codes:
   0  ended in order: caught up, or asked to end and everything was settled
   1  stopped by an error; what was not settled is not committed and is read again
   2  the command line or the configuration is wrong, or a plugin or its settings are refused at the start
-  3  `check` found something that would not work
+  3  `check` found something that would not work, or a case of `plugin test` is not as expected
   130  ended at once by a second Ctrl-C";
 
 #[derive(Subcommand)]
@@ -51,6 +52,14 @@ enum Command {
     #[command(after_help = "Example:
   rowmill check -c rowmill.toml")]
     Check(ConfigArgs),
+    /// Makes, builds, tests and shows plugins
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+    /// Builds a plugin whenever its source is saved, and shows which documents changed
+    #[command(after_help = "Examples:
+  rowmill dev hello
+  rowmill dev hello --input captured.ndjson --settings settings.toml")]
+    Dev(plugin::DevArgs),
 }
 
 #[derive(Args)]
@@ -107,6 +116,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(args),
+        Command::Plugin(command) => plugin::plugin(command),
+        Command::Dev(args) => plugin::dev(args),
     });
     match result {
         Ok(code) => code,
@@ -118,7 +129,7 @@ pub fn main() -> ExitCode {
 }
 
 fn start_log(cli: &Cli) -> anyhow::Result<()> {
-    let quiet = matches!(cli.command, Command::Demo(_) | Command::Check(_));
+    let quiet = !matches!(cli.command, Command::Run(_));
     // What the client libraries say of a broker that is away comes a hundred times; the commands say it once.
     let default = if quiet { "warn,librdkafka=off,rdkafka=off" } else { "info,librdkafka=off,rdkafka=warn" };
     let filter = match (&cli.log, std::env::var("ROWMILL_LOG")) {

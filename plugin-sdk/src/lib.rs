@@ -60,7 +60,11 @@
 //!
 //! # Tests
 //!
-//! A plugin runs natively too. [`testing`] builds rows and reads documents:
+//! With the feature `harness` one line in `tests/cases.rs`, `rowmill_sdk::cases!(orders::Orders);`, runs the golden cases
+//! in `cases/*/` twice: natively, and as the real `.wasm` in the real sandbox. `rowmill plugin new` makes a crate that has
+//! it all.
+//!
+//! For single rows a plugin runs natively; [`testing`] builds rows and reads documents:
 //!
 //! ```
 //! # use rowmill_sdk::{Fail, NoSettings, Out, Row, Transform};
@@ -105,6 +109,8 @@ mod value;
 #[doc(hidden)]
 #[allow(missing_docs, unused_qualifications, reason = "mostly generated")]
 pub mod bindings;
+#[cfg(feature = "harness")]
+pub mod harness;
 pub mod log;
 pub mod native;
 pub mod testing;

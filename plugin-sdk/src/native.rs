@@ -126,8 +126,10 @@ fn refuse(batch: &Batch, reason: &str) -> Output {
 /// serde's message without the place in the text, which a person who wrote TOML never saw.
 fn settings_error(error: &serde_json::Error) -> String {
     let message = error.to_string();
-    let message = message.rfind(" at line ").map_or(message.as_str(), |at| &message[..at]);
-    format!("settings: {}", message.replace('`', "'"))
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let message = message.strip_suffix(place.as_str()).unwrap_or(&message);
+    let quoted = message.chars().map(|c| if c == '`' { '\'' } else { c });
+    "settings: ".chars().chain(quoted).collect()
 }
 
 /// An instance as the exports hold it: guests have one thread and are never entered twice.

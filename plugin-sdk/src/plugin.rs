@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::contract::{Description, Mode, Table};
 use crate::fail::Fail;
@@ -82,9 +82,67 @@ pub trait ChangeTransform: Sized + 'static {
 }
 
 /// The settings of a plugin that has none: any key is refused.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct NoSettings {}
+
+/// Written by hand: serde's own messages can name a floating-point number, and the code that prints one is a fifth of a
+/// small plugin's file.
+impl<'de> Deserialize<'de> for NoSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NoKeys)
+    }
+}
+
+struct NoKeys;
+
+impl NoKeys {
+    fn refuse<T, E: Error>(self) -> Result<T, E> {
+        Err(E::custom("expected an object"))
+    }
+}
+
+impl<'de> Visitor<'de> for NoKeys {
+    type Value = NoSettings;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NoSettings, A::Error> {
+        match map.next_key::<String>()? {
+            None => Ok(NoSettings {}),
+            Some(key) => Err(A::Error::unknown_field(&key, &[])),
+        }
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<NoSettings, E> {
+        self.refuse()
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<NoSettings, E> {
+        self.refuse()
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<NoSettings, E> {
+        self.refuse()
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<NoSettings, E> {
+        self.refuse()
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<NoSettings, E> {
+        self.refuse()
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<NoSettings, E> {
+        self.refuse()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<NoSettings, A::Error> {
+        self.refuse()
+    }
+}
 
 /// What the driver needs of a plugin, whichever trait it implements.
 #[doc(hidden)]

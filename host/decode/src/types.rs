@@ -62,6 +62,29 @@ impl ColumnType {
     pub fn parse(mysql_type: &str) -> Result<Self, String> {
         Declaration::parse(mysql_type).map(|d| d.column_type)
     }
+
+    /// The name that plugins know it by: a kind of column of the contract in `wit/`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Integer { unsigned: false } => "integer",
+            Self::Integer { unsigned: true } => "unsigned-integer",
+            Self::Boolean => "boolean",
+            Self::Bit => "bit",
+            Self::Float => "float",
+            Self::Double => "double",
+            Self::Decimal { .. } => "decimal",
+            Self::Date => "date",
+            Self::Time => "time",
+            Self::DateTime => "date-time",
+            Self::Timestamp => "timestamp",
+            Self::Text | Self::LongText => "text",
+            Self::Binary => "binary",
+            Self::Enum { .. } => "enumeration",
+            Self::Set { .. } => "set",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// A declared type with what only decoding needs of it.

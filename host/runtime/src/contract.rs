@@ -1,14 +1,102 @@
 //! The contract's records as plain Rust, shared by sandboxed and native guests.
 
-use crate::bindings::rowmill::plugin::types;
-
-pub use types::{ColumnKind, Description, Index, Mode};
-
 /// The contract's version that this host speaks.
 pub const CONTRACT_VERSION: &str = "1.0.0";
 
+/// What the values of a column are, and so how a cell spells them; `wit/rowmill-plugin.wit` says how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the contract's own words, described there")]
+pub enum ColumnKind {
+    Unknown,
+    Integer,
+    UnsignedInteger,
+    Boolean,
+    Bit,
+    Float,
+    Double,
+    Decimal,
+    Date,
+    Time,
+    DateTime,
+    Timestamp,
+    Text,
+    Binary,
+    Enumeration,
+    Set,
+    Json,
+}
+
+impl ColumnKind {
+    /// All kinds, with their names in the contract.
+    pub const NAMES: [(&'static str, Self); 17] = [
+        ("unknown", Self::Unknown),
+        ("integer", Self::Integer),
+        ("unsigned-integer", Self::UnsignedInteger),
+        ("boolean", Self::Boolean),
+        ("bit", Self::Bit),
+        ("float", Self::Float),
+        ("double", Self::Double),
+        ("decimal", Self::Decimal),
+        ("date", Self::Date),
+        ("time", Self::Time),
+        ("date-time", Self::DateTime),
+        ("timestamp", Self::Timestamp),
+        ("text", Self::Text),
+        ("binary", Self::Binary),
+        ("enumeration", Self::Enumeration),
+        ("set", Self::Set),
+        ("json", Self::Json),
+    ];
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    }
+
+    /// The name in the contract.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].0
+    }
+}
+
+/// What a plugin wants to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Single row images, without their operation.
+    #[default]
+    Image,
+    /// Whole changes: operation, image before, image after.
+    Change,
+}
+
+/// An index that a plugin may write to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// The name, in which each `*` stands for any text; empty for the index that the configuration names.
+    pub name: String,
+    /// The mapping with which the index is created, a JSON object.
+    pub mapping: Option<String>,
+}
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Short and unique in a gateway.
+    pub name: String,
+    /// The plugin's own version.
+    pub version: String,
+    /// Patterns of the tables of which it wants rows; empty means all.
+    pub tables: Vec<String>,
+    /// What it wants to see.
+    pub mode: Mode,
+    /// The indices that it may write to.
+    pub indices: Vec<Index>,
+    /// A JSON Schema of the settings.
+    pub settings_schema: Option<String>,
+}
+
 /// A column as a plugin is told of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// The column's name.
     pub name: String,
@@ -17,7 +105,7 @@ pub struct Column {
 }
 
 /// A table version as a plugin is told of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     /// The number by which batches name it.
     pub id: u32,
@@ -29,6 +117,37 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The columns of the primary key.
     pub key: Vec<u32>,
+}
+
+impl Table {
+    /// A table version of columns with their kinds, by the kinds' names in the contract; another name counts as
+    /// `unknown`.
+    pub fn new<'a>(
+        id: u32,
+        database: &str,
+        name: &str,
+        columns: impl IntoIterator<Item = (&'a str, &'a str)>,
+        key: &[u32],
+    ) -> Self {
+        Self {
+            id,
+            database: database.to_string(),
+            name: name.to_string(),
+            columns: columns
+                .into_iter()
+                .map(|(name, kind)| Column {
+                    name: name.to_string(),
+                    kind: ColumnKind::from_name(kind).unwrap_or(ColumnKind::Unknown),
+                })
+                .collect(),
+            key: key.to_vec(),
+        }
+    }
+
+    /// `database.table`, or the table alone.
+    pub fn full_name(&self) -> String {
+        if self.database.is_empty() { self.name.clone() } else { format!("{}.{}", self.database, self.name) }
+    }
 }
 
 /// A batch of images as the contract encodes it; see `wit/rowmill-plugin.wit` for the encoding.
@@ -108,4 +227,22 @@ pub trait Guest: Send {
     /// # Errors
     /// The guest traps or breaks a limit.
     fn transform(&mut self, batch: &Batch) -> Result<RawOutput, CallError>;
+
+    /// Bytes of memory that the guest has of its own; `None` for one that shares this process' memory.
+    fn memory_bytes(&self) -> Option<usize> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_their_own_names() {
+        for (name, kind) in ColumnKind::NAMES {
+            assert_eq!((kind.name(), ColumnKind::from_name(name)), (name, Some(kind)));
+        }
+        assert_eq!(ColumnKind::from_name("bigint"), None);
+    }
 }

@@ -7,7 +7,7 @@ use wasmtime::{ResourceLimiter, Store, Trap};
 
 use crate::bindings::TransformPre;
 use crate::bindings::rowmill::plugin::{log, types};
-use crate::contract::{Batch, CallError, Description, Guest, RawOutput, Table};
+use crate::contract::{Batch, CallError, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table};
 use crate::engine::{Sandbox, ticks};
 use crate::load::Bindings;
 use crate::reason::readable;
@@ -62,7 +62,7 @@ impl Instance {
         let time = self.sandbox.limits.setup_time;
         self.prepare(time, 1 << 20);
         let result = self.bindings.rowmill_plugin_guest().call_describe(&mut self.store);
-        self.answer(result, time)
+        self.answer(result, time).map(Description::from)
     }
 
     pub(crate) fn configure(&mut self, settings: &str) -> Result<(), CallError> {
@@ -98,7 +98,7 @@ impl Guest for Instance {
         let time = self.sandbox.limits.setup_time;
         self.prepare(time, 1 << 20);
         let columns: Vec<types::Column<'_>> =
-            table.columns.iter().map(|column| types::Column { name: &column.name, kind: column.kind }).collect();
+            table.columns.iter().map(|column| types::Column { name: &column.name, kind: column.kind.into() }).collect();
         let table_record = types::Table {
             id: table.id,
             database: &table.database,
@@ -139,6 +139,50 @@ impl Guest for Instance {
         let result = self.bindings.rowmill_plugin_guest().call_transform(&mut self.store, record);
         let output = self.answer(result, time)?;
         Ok(RawOutput { verdicts: output.verdicts, names: output.names, bytes: output.bytes })
+    }
+
+    fn memory_bytes(&self) -> Option<usize> {
+        Some(self.sandbox.limits.memory_bytes - self.store.data().memory_left)
+    }
+}
+
+impl From<types::Description> for Description {
+    fn from(told: types::Description) -> Self {
+        Self {
+            name: told.name,
+            version: told.version,
+            tables: told.tables,
+            mode: match told.mode {
+                types::Mode::Image => Mode::Image,
+                types::Mode::Change => Mode::Change,
+            },
+            indices: told.indices.into_iter().map(|index| Index { name: index.name, mapping: index.mapping }).collect(),
+            settings_schema: told.settings_schema,
+        }
+    }
+}
+
+impl From<ColumnKind> for types::ColumnKind {
+    fn from(kind: ColumnKind) -> Self {
+        match kind {
+            ColumnKind::Unknown => Self::Unknown,
+            ColumnKind::Integer => Self::Integer,
+            ColumnKind::UnsignedInteger => Self::UnsignedInteger,
+            ColumnKind::Boolean => Self::Boolean,
+            ColumnKind::Bit => Self::Bit,
+            ColumnKind::Float => Self::Float,
+            ColumnKind::Double => Self::Double,
+            ColumnKind::Decimal => Self::Decimal,
+            ColumnKind::Date => Self::Date,
+            ColumnKind::Time => Self::Time,
+            ColumnKind::DateTime => Self::DateTime,
+            ColumnKind::Timestamp => Self::Timestamp,
+            ColumnKind::Text => Self::Text,
+            ColumnKind::Binary => Self::Binary,
+            ColumnKind::Enumeration => Self::Enumeration,
+            ColumnKind::Set => Self::Set,
+            ColumnKind::Json => Self::Json,
+        }
     }
 }
 

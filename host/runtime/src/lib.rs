@@ -10,6 +10,9 @@
 //!          └ Output (checked) ── verdict(image) ──▶ Keep | Drop | Edit | Documents | Fail | Refused
 //! ```
 //!
+//! Without the feature `sandbox` only the contract is here, with the checks of what a guest answers: enough to run a
+//! native guest, and quick to build. The test harness of a plugin's crate uses it so.
+//!
 //! Invariants:
 //! - A plugin reaches the log and nothing else: no clock, randomness, network, files. WASI is refused, or where it is
 //!   allowed it does nothing.
@@ -18,27 +21,42 @@
 //!   every id, routing value and index is in bounds and allowed, every column exists.
 //! - A trap spends one instance; the rows beside the bad one get their verdicts from the next.
 
+#[cfg(feature = "sandbox")]
+mod anatomy;
+#[cfg(feature = "sandbox")]
 mod bindings;
 mod contract;
 mod document;
+#[cfg(feature = "sandbox")]
 mod engine;
+#[cfg(feature = "sandbox")]
 mod instance;
 pub mod isolate;
 mod limits;
 pub mod literal;
+#[cfg(feature = "sandbox")]
 mod load;
+mod names;
 mod output;
 mod pattern;
 mod reason;
+#[cfg(feature = "sandbox")]
 mod wasi;
 
+#[cfg(feature = "sandbox")]
+pub use anatomy::Anatomy;
 pub use contract::{
     Batch, CONTRACT_VERSION, CallError, Column, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table,
 };
 pub use document::{Cells, ColumnNames, Document, DocumentOperation, Documents, Item};
+#[cfg(feature = "sandbox")]
 pub use engine::Sandbox;
+#[cfg(feature = "sandbox")]
 pub use instance::Instance;
 pub use limits::Limits;
-pub use load::{FileKind, Plugin, Refusal, is_index_name};
+#[cfg(feature = "sandbox")]
+pub use load::{FileKind, Plugin, Refusal};
+pub use names::{UsualId, index_of_table, is_index_name};
 pub use output::{Edits, Expect, Output, Verdict};
 pub use pattern::Pattern;
+pub use reason::readable;

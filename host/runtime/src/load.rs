@@ -10,6 +10,7 @@ use crate::bindings::{Transform, TransformPre, rowmill::plugin::log};
 use crate::contract::{CONTRACT_VERSION, CallError, Description};
 use crate::engine::Sandbox;
 use crate::instance::{HostState, Instance};
+use crate::names::is_index_name;
 use crate::pattern::Pattern;
 use crate::reason::readable;
 use crate::wasi;
@@ -388,19 +389,6 @@ fn check_description(description: &Description) -> Result<(), Refusal> {
 /// Whether `name`, with `*` standing for any text, can be the name of an index.
 fn is_index_pattern(name: &str) -> bool {
     is_index_name(&name.replace('*', "x"))
-}
-
-/// Whether Elasticsearch takes `name` for a new index: lower case, 255 bytes, none of its reserved characters.
-pub fn is_index_name(name: &str) -> bool {
-    (1..=255).contains(&name.len())
-        && !name.starts_with(['-', '_', '+'])
-        && name != "."
-        && name != ".."
-        && !name.chars().any(|c| {
-            c.is_control()
-                || c.is_uppercase()
-                || matches!(c, '\\' | '/' | '*' | '?' | '"' | '<' | '>' | '|' | ' ' | ',' | '#' | ':')
-        })
 }
 
 impl std::fmt::Debug for Plugin {

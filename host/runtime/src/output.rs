@@ -383,7 +383,7 @@ impl Checker<'_> {
             Ok(name) if !self.expect.indices.iter().any(|pattern| pattern.matches(name)) => {
                 Some(format!("the index {name:?} is not among those that the plugin describes"))
             }
-            Ok(name) if !crate::load::is_index_name(name) => {
+            Ok(name) if !crate::names::is_index_name(name) => {
                 Some(format!("{name:?} is no index name that Elasticsearch takes"))
             }
             Ok(_) => None,

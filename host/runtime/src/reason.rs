@@ -3,9 +3,9 @@
 /// Longest text of a guest that is shown, in bytes.
 pub(crate) const SHOWN: usize = 1024;
 
-/// The text on one line and at most [`SHOWN`] bytes long: line breaks could forge lines of a log, and escape sequences
+/// The text on one line and at most 1024 bytes long: line breaks could forge lines of a log, and escape sequences
 /// command a terminal.
-pub(crate) fn readable(text: &str) -> String {
+pub fn readable(text: &str) -> String {
     cut(text, SHOWN).replace(char::is_control, " ")
 }
 

@@ -18,8 +18,11 @@ const STREAM: &[u8] = include_bytes!("../../demo/canal.ndjson");
 /// Partitions of each topic of the stream.
 const PARTITIONS: i32 = 3;
 
-/// How often the living demo changes the rows of the table `trade` again.
+/// How often the living demo changes a row of each of [`LIVING`] again.
 const PULSE: Duration = Duration::from_millis(500);
+
+/// The topics of the tables whose rows keep changing.
+const LIVING: [&str; 2] = ["shop_trade", "shop_orders"];
 
 /// Runs the demo's source: the captured stream, and unless it is to run until caught up then changes for ever.
 ///
@@ -67,43 +70,67 @@ pub fn run(intake: Intake) -> anyhow::Result<()> {
     })
 }
 
-/// Sends the last updates of the table `trade` again and again, as a shop would: with the time of now, so that they are
-/// newer than what is there.
+/// A row as its last update left it: its partition, and the message.
+type Last = (i32, serde_json::Value);
+
+/// Sends the last updates of some tables again and again, as a shop would: with the time of now, so that they are newer
+/// than what is there.
 fn keep_changing(producer: &BaseProducer, records: &[CapturedRecord], stop: &Stop) -> anyhow::Result<()> {
-    let mut rows: Vec<(i32, serde_json::Value)> = Vec::new();
-    for record in records.iter().filter(|record| record.topic == "shop_trade") {
-        let value: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default())?;
-        if value["type"] == "UPDATE" && value["old"][0]["id"].is_null() {
-            rows.retain(|(_, known)| known["data"][0]["id"] != value["data"][0]["id"]);
-            rows.push((record.partition, value));
-        }
+    let mut tables: Vec<(&str, Vec<Last>)> = Vec::new();
+    for topic in LIVING {
+        tables.push((topic, last_updates(records, topic)?));
     }
-    // What a later record deletes or moves must not come back.
-    rows.retain(|(_, value)| {
-        !matches!(value["data"][0]["id"].as_str(), Some("5" | "6" | "200" | "310" | "311") | None)
-    });
     let mut last = Instant::now();
     let mut next = 0;
-    while !stop.is_requested() && !rows.is_empty() {
+    while !stop.is_requested() {
         if last.elapsed() < PULSE {
             producer.poll(Duration::from_millis(20));
             continue;
         }
         last = Instant::now();
-        let place = next % rows.len();
-        let (partition, value) = &mut rows[place];
-        next += 1;
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() as i64;
-        value["es"] = (now / 1000 * 1000).into();
-        value["ts"] = now.into();
-        let old = value["data"][0]["version"].clone();
-        let version = old.as_str().and_then(|version| version.parse::<u32>().ok()).unwrap_or(0) + 1;
-        value["data"][0]["version"] = version.to_string().into();
-        value["old"] = serde_json::json!([{ "version": old }]);
-        let payload = value.to_string();
-        let _ = producer.send(BaseRecord::<(), _>::to("shop_trade").partition(*partition).payload(payload.as_bytes()));
+        for (topic, rows) in tables.iter_mut().filter(|(_, rows)| !rows.is_empty()) {
+            let place = next % rows.len();
+            let (partition, value) = &mut rows[place];
+            value["es"] = (now / 1000 * 1000).into();
+            value["ts"] = now.into();
+            // Only `trade` has a column that counts.
+            let old = value["data"][0]["version"].clone();
+            if let Some(version) = old.as_str().and_then(|version| version.parse::<u32>().ok()) {
+                value["data"][0]["version"] = (version + 1).to_string().into();
+                value["old"] = serde_json::json!([{ "version": old }]);
+            }
+            let payload = value.to_string();
+            let _ = producer.send(BaseRecord::<(), _>::to(topic).partition(*partition).payload(payload.as_bytes()));
+        }
+        next += 1;
     }
     Ok(())
+}
+
+/// The last update of each row of a topic that is still there when the stream ends: what a later record deletes or moves
+/// must not come back.
+fn last_updates(records: &[CapturedRecord], topic: &str) -> anyhow::Result<Vec<Last>> {
+    let mut rows: Vec<Last> = Vec::new();
+    for record in records.iter().filter(|record| record.topic == topic) {
+        let value: serde_json::Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default())?;
+        let side = |name: &str| value[name].as_array().cloned().unwrap_or_default();
+        let (data, old) = (side("data"), side("old"));
+        for row in data.iter().chain(&old) {
+            rows.retain(|(_, known)| known["data"][0]["id"] != row["id"]);
+        }
+        if value["type"] != "UPDATE" {
+            continue;
+        }
+        // A message may have several rows; each is sent again alone.
+        for (row, old) in data.into_iter().zip(old).filter(|(_, old)| old["id"].is_null()) {
+            let mut alone = value.clone();
+            alone["data"] = vec![row].into();
+            alone["old"] = vec![old].into();
+            rows.push((record.partition, alone));
+        }
+    }
+    Ok(rows)
 }
 
 /// The last row with this id that the captured stream has of the table `trade`, as Canal wrote it.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rowmill_decode::{ColumnType, TableVersion};
-use rowmill_runtime::{CallError, Column, ColumnKind, Description, Guest, Mode, Pattern, Plugin, Table};
+use rowmill_decode::TableVersion;
+use rowmill_runtime::{CallError, Description, Guest, Mode, Pattern, Plugin, Table};
 
 /// A plugin in a chain: what it says of itself, and how to make instances of it.
 pub struct ChainPlugin {
@@ -169,37 +169,6 @@ impl Running {
 }
 
 fn contract_table(number: u32, table: &TableVersion) -> Table {
-    Table {
-        id: number,
-        database: table.database.to_string(),
-        name: table.name.to_string(),
-        columns: table
-            .columns
-            .iter()
-            .map(|column| Column { name: column.name.to_string(), kind: kind(&column.column_type) })
-            .collect(),
-        key: table.key.clone(),
-    }
-}
-
-fn kind(column_type: &ColumnType) -> ColumnKind {
-    match column_type {
-        ColumnType::Unknown => ColumnKind::Unknown,
-        ColumnType::Integer { unsigned: false } => ColumnKind::Integer,
-        ColumnType::Integer { unsigned: true } => ColumnKind::UnsignedInteger,
-        ColumnType::Boolean => ColumnKind::Boolean,
-        ColumnType::Bit => ColumnKind::Bit,
-        ColumnType::Float => ColumnKind::Float,
-        ColumnType::Double => ColumnKind::Double,
-        ColumnType::Decimal { .. } => ColumnKind::Decimal,
-        ColumnType::Date => ColumnKind::Date,
-        ColumnType::Time => ColumnKind::Time,
-        ColumnType::DateTime => ColumnKind::DateTime,
-        ColumnType::Timestamp => ColumnKind::Timestamp,
-        ColumnType::Text | ColumnType::LongText => ColumnKind::Text,
-        ColumnType::Binary => ColumnKind::Binary,
-        ColumnType::Enum { .. } => ColumnKind::Enumeration,
-        ColumnType::Set { .. } => ColumnKind::Set,
-        ColumnType::Json => ColumnKind::Json,
-    }
+    let columns = table.columns.iter().map(|column| (&*column.name, column.column_type.kind()));
+    Table::new(number, &table.database, &table.name, columns, &table.key)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rowmill_decode::TableVersion;
-use rowmill_runtime::ColumnNames;
+use rowmill_runtime::{ColumnNames, UsualId, index_of_table};
 
 use super::chain::ChainPlugin;
 use super::mapping;
@@ -25,7 +25,7 @@ pub(super) struct TablePlan {
     derived_mapping: Option<String>,
     mapping_told: AtomicBool,
     /// How the usual id is made, or why it cannot be.
-    pub id: Result<Vec<IdPart>, String>,
+    pub id: Result<UsualId, String>,
     pub version_column: Option<u32>,
     /// The plugins of the chain that want this table, by their place in the chain.
     pub chain: Vec<usize>,
@@ -35,12 +35,6 @@ pub(super) struct TablePlan {
     /// The patterns of all other indices that may hold documents of the table's rows, a JSON list: where a truncate
     /// looks. What a plugin of the mode `change` writes into other indices tells of changes, and stays.
     pub other_patterns: String,
-}
-
-/// A part of an id.
-pub(super) enum IdPart {
-    Text(Box<str>),
-    Column(u32),
 }
 
 impl TablePlan {
@@ -85,7 +79,12 @@ impl TablePlan {
             index,
             derived_mapping,
             mapping_told: AtomicBool::new(false),
-            id: id_parts(table, route.id.as_deref()),
+            id: UsualId::new(
+                &table.full_name(),
+                table.columns.iter().map(|column| &*column.name),
+                &table.key,
+                route.id.as_deref(),
+            ),
             version_column: match &route.version {
                 VersionStrategy::Column(name) => column(table, name),
                 _ => None,
@@ -111,34 +110,7 @@ impl TablePlan {
     /// # Errors
     /// The table has no key, or a column of the id is missing or NULL, or the id is too long.
     pub fn write_id<'c>(&self, out: &mut Vec<u8>, cell: impl Fn(u32) -> &'c [u8]) -> Result<(), String> {
-        let start = out.len();
-        for part in self.id.as_ref().map_err(Clone::clone)? {
-            match part {
-                IdPart::Text(text) => out.extend_from_slice(text.as_bytes()),
-                IdPart::Column(column) => match cell(*column) {
-                    b"" | b"null" => {
-                        return Err(format!(
-                            "the column {} of {}, which is part of the id, is missing or NULL",
-                            self.table.columns[*column as usize].name, self.full_name
-                        ));
-                    }
-                    [b'"', inner @ .., b'"'] if memchr::memchr(b'\\', inner).is_none() => out.extend_from_slice(inner),
-                    value @ [b'"', ..] => {
-                        let text: String = serde_json::from_slice(value)
-                            .map_err(|error| format!("an id that is not text: {error}"))?;
-                        out.extend_from_slice(text.as_bytes());
-                    }
-                    value => out.extend_from_slice(value),
-                },
-            }
-        }
-        match out.len() - start {
-            0 => Err(format!("the id of a row of {} is empty", self.full_name)),
-            len if len > 512 => {
-                Err(format!("the id of a row of {} has {len} bytes; Elasticsearch takes 512", self.full_name))
-            }
-            _ => Ok(()),
-        }
+        self.id.as_ref().map_err(Clone::clone)?.write(out, cell)
     }
 }
 
@@ -146,70 +118,7 @@ fn column(table: &TableVersion, name: &str) -> Option<u32> {
     table.columns.iter().position(|column| &*column.name == name).map(|place| place as u32)
 }
 
-fn id_parts(table: &TableVersion, template: Option<&str>) -> Result<Vec<IdPart>, String> {
-    let mut parts = Vec::new();
-    let Some(template) = template else {
-        if table.key.is_empty() {
-            return Err(format!(
-                "no primary key is known of {}; set `id` in its route, for example id = \"{{id}}\"",
-                table.full_name()
-            ));
-        }
-        for (place, &column) in table.key.iter().enumerate() {
-            if place > 0 {
-                parts.push(IdPart::Text("|".into()));
-            }
-            parts.push(IdPart::Column(column));
-        }
-        return Ok(parts);
-    };
-    let mut rest = template;
-    while let Some(start) = rest.find('{') {
-        let end = rest[start..].find('}').map_or(rest.len(), |len| start + len);
-        if start > 0 {
-            parts.push(IdPart::Text(rest[..start].into()));
-        }
-        let name = &rest[start + 1..end];
-        match column(table, name) {
-            Some(column) => parts.push(IdPart::Column(column)),
-            None => {
-                return Err(format!(
-                    "the route's id {template:?} names the column `{name}`, which {} does not have",
-                    table.full_name()
-                ));
-            }
-        }
-        rest = rest.get(end + 1..).unwrap_or_default();
-    }
-    if !rest.is_empty() {
-        parts.push(IdPart::Text(rest.into()));
-    }
-    Ok(parts)
-}
-
 /// The index of a table's own: where its rows go without a plugin's word.
 pub(crate) fn own_index(config: &Config, database: &str, table: &str) -> String {
-    config.route(database, table).index.unwrap_or_else(|| index_name(table))
-}
-
-/// A table's name as the name of an index: lower case, and `-` for what Elasticsearch does not take.
-fn index_name(table: &str) -> String {
-    let name: String = table
-        .to_lowercase()
-        .chars()
-        .map(|c| if rowmill_runtime::is_index_name(&format!("x{c}")) { c } else { '-' })
-        .collect();
-    if rowmill_runtime::is_index_name(&name) { name } else { format!("table-{name}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn index_names() {
-        assert_eq!(index_name("trade"), "trade");
-        assert_eq!(index_name("Order Items"), "order-items");
-        assert_eq!(index_name("_t"), "table-_t");
-    }
+    config.route(database, table).index.unwrap_or_else(|| index_of_table(table))
 }

@@ -1,0 +1,15 @@
+//! The checkout that this program or crate was built from, if it is still there.
+
+use std::path::{Path, PathBuf};
+
+/// The folder of Rowmill's source: the one that this crate was built in, or the nearest around the running program.
+/// `None` where neither exists, as for a crate or a program from a package registry.
+pub fn find() -> Option<PathBuf> {
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let is_checkout = |folder: &Path| folder.join("plugin-sdk/Cargo.toml").is_file() && folder.join("wit").is_dir();
+    if is_checkout(&built_in) {
+        return built_in.canonicalize().ok();
+    }
+    let program = std::env::current_exe().ok()?;
+    program.ancestors().find(|folder| is_checkout(folder)).map(Path::to_path_buf)
+}

@@ -1,0 +1,215 @@
+//! Rows for a plugin: read from captured files, from lines of JSON, or made in code.
+
+mod captured;
+mod lines;
+
+use std::path::Path;
+
+use anyhow::Context;
+use rowmill_runtime::{ColumnKind, Table};
+use serde_json::{Map, Value};
+
+pub use rowmill_decode::Operation;
+
+/// A row's cells, one JSON value a column; empty for a column that the source did not send.
+pub type Image = Vec<Vec<u8>>;
+
+/// A change of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The place of its table version in [`Input::tables`].
+    pub table: usize,
+    /// What happened; never a truncate, of which plugins are not told.
+    pub operation: Operation,
+    /// How the row was; `None` too for an update of which the source does not tell it.
+    pub before: Option<Image>,
+    /// How the row is.
+    pub after: Option<Image>,
+}
+
+/// Rows, with the tables that they are of.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// The table versions; a table's `id` is its place here.
+    pub tables: Vec<Table>,
+    /// The rows in their order, each with where it stands (a line, a record's offset; nothing for one made in code). A
+    /// record that is no row has the reason in its place.
+    pub rows: Vec<(String, Result<Row, String>)>,
+}
+
+impl Input {
+    /// Reads a file: lines of JSON that begin with a table's description, or what Canal, Debezium or Maxwell wrote.
+    ///
+    /// `table` names the table of lines that come without a description; their columns are then of unknown kinds.
+    ///
+    /// # Errors
+    /// The file cannot be read or is neither; the message says which line and what was expected.
+    pub fn read(path: &Path, table: Option<&str>) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Self::parse(&bytes, &name, table).with_context(|| path.display().to_string())
+    }
+
+    /// The same from a file's bytes; `name` is the topic of events that name none.
+    ///
+    /// # Errors
+    /// See [`Input::read`].
+    pub fn parse(bytes: &[u8], name: &str, table: Option<&str>) -> anyhow::Result<Self> {
+        match table {
+            Some(table) => lines::parse_of_table(bytes, table),
+            None if lines::begins_with_table(bytes) => lines::parse(bytes),
+            None => captured::parse(bytes, name),
+        }
+    }
+
+    /// The rows as lines of JSON, which [`Input::parse`] reads again.
+    pub fn to_ndjson(&self) -> String {
+        lines::write(self)
+    }
+
+    /// How many table versions, rows and records without a row there are, for people.
+    pub fn summary(&self) -> String {
+        let names: Vec<String> = self.tables.iter().map(Table::full_name).collect();
+        format!("{} of {}", count(self.rows.len(), "row"), names.join(", "))
+    }
+
+    fn push(&mut self, origin: impl Into<String>, row: Result<Row, String>) {
+        self.rows.push((origin.into(), row));
+    }
+}
+
+pub(crate) fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Makes rows of one table in code.
+///
+/// ```
+/// use rowmill_harness::Rows;
+/// use serde_json::json;
+///
+/// let input = Rows::of("shop.orders", [("id", "bigint unsigned"), ("state", "varchar(20)")])
+///     .insert(json!({"id": 1, "state": "open"}))
+///     .update(json!({"id": 1, "state": "open"}), json!({"id": 1, "state": "paid"}))
+///     .delete(json!({"id": 1, "state": "paid"}))
+///     .input();
+/// assert_eq!(input.rows.len(), 3);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Rows(Input);
+
+impl Rows {
+    /// Rows of the table of this name. Columns have a type as MySQL spells it (`bigint unsigned`) or a kind of the
+    /// contract (`unsigned-integer`); the first column is the key.
+    ///
+    /// # Panics
+    /// A type is unknown.
+    #[track_caller]
+    pub fn of<'a>(full_name: &str, columns: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let columns = columns.into_iter().map(|(name, kind)| (name.to_string(), kind.to_string()));
+        match lines::table(0, full_name, columns.collect(), None) {
+            Ok(table) => Self(Input { tables: vec![table], rows: Vec::new() }),
+            Err(error) => panic!("table {full_name}: {error:#}"),
+        }
+    }
+
+    /// The columns of the primary key, in its order.
+    ///
+    /// # Panics
+    /// The table has no such column.
+    #[track_caller]
+    #[must_use]
+    pub fn key<'a>(mut self, columns: impl IntoIterator<Item = &'a str>) -> Self {
+        let table = &mut self.0.tables[0];
+        let place = |name: &str| {
+            let place = table.columns.iter().position(|column| column.name == name);
+            place.unwrap_or_else(|| panic!("table {} has no column {name}", table.full_name())) as u32
+        };
+        table.key = columns.into_iter().map(place).collect();
+        self
+    }
+
+    /// A new row, an object of its columns; a column that is left out is absent.
+    ///
+    /// # Panics
+    /// The row does not fit the table.
+    #[track_caller]
+    #[must_use]
+    pub fn insert(self, row: Value) -> Self {
+        self.push(Operation::Insert, None, Some(row))
+    }
+
+    /// A row as a backfill reads it.
+    ///
+    /// # Panics
+    /// The row does not fit the table.
+    #[track_caller]
+    #[must_use]
+    pub fn snapshot(self, row: Value) -> Self {
+        self.push(Operation::Snapshot, None, Some(row))
+    }
+
+    /// A changed row: how it was, and how it is.
+    ///
+    /// # Panics
+    /// A row does not fit the table.
+    #[track_caller]
+    #[must_use]
+    pub fn update(self, before: Value, after: Value) -> Self {
+        self.push(Operation::Update, Some(before), Some(after))
+    }
+
+    /// A removed row.
+    ///
+    /// # Panics
+    /// The row does not fit the table.
+    #[track_caller]
+    #[must_use]
+    pub fn delete(self, row: Value) -> Self {
+        self.push(Operation::Delete, Some(row), None)
+    }
+
+    /// The rows.
+    pub fn input(self) -> Input {
+        self.0
+    }
+
+    #[track_caller]
+    fn push(mut self, operation: Operation, before: Option<Value>, after: Option<Value>) -> Self {
+        let table = &self.0.tables[0];
+        let image = |row: Value| lines::image_of_value(table, &row).unwrap_or_else(|error| panic!("{error:#}"));
+        let row = Row { table: 0, operation, before: before.map(image), after: after.map(image) };
+        self.0.push("", Ok(row));
+        self
+    }
+}
+
+/// A row's image as an object of its columns, for people.
+pub(crate) fn object_of(table: &Table, image: &Image) -> Value {
+    let cells = table.columns.iter().zip(image).filter(|(_, cell)| !cell.is_empty());
+    let fields: Map<String, Value> =
+        cells.map(|(column, cell)| (column.name.clone(), serde_json::from_slice(cell).unwrap_or_default())).collect();
+    Value::Object(fields)
+}
+
+/// What a cell of this kind looks like, in words that follow "expected".
+fn spelling(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Unknown | ColumnKind::Json => "a JSON value",
+        ColumnKind::Integer => "a number without a fraction",
+        ColumnKind::UnsignedInteger | ColumnKind::Bit => "a number from 0 on without a fraction",
+        ColumnKind::Boolean => "true or false",
+        ColumnKind::Float | ColumnKind::Double => "a number",
+        ColumnKind::Decimal => "its digits as a string, \"9.90\"",
+        ColumnKind::Date => "a string, \"2026-03-04\"",
+        ColumnKind::Time => "a string, \"12:34:56\"",
+        ColumnKind::DateTime => "a string, \"2026-03-04T05:06:07\"",
+        ColumnKind::Timestamp => "a string, \"2026-03-04T05:06:07Z\"",
+        ColumnKind::Text | ColumnKind::Enumeration => "a string",
+        ColumnKind::Binary => "its bytes as base64 in a string",
+        ColumnKind::Set => "the labels in a string, \"vip,gift\"",
+    }
+}
+
+#[cfg(test)]
+mod tests;

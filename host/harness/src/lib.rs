@@ -1,0 +1,39 @@
+//! The harness: runs plugins on rows from files and code, and compares what comes out with golden cases.
+//!
+//! ```text
+//! cases/first/input.ndjson ─▶ Input ──┐                              ┌─▶ compare with expected.ndjson, or bless it
+//!             settings.toml ──────────┴─▶ Subject::run ─▶ Outcomes ──┤
+//!             (native code or an instance of the sandbox)            └─▶ compare native with the sandbox, old with new
+//! ```
+//!
+//! A [`Subject`] is anything that makes a [`rowmill_runtime::Guest`]: native code in a plugin's own tests, an instance of
+//! the sandbox in `rowmill plugin`. An [`Outcome`] is what Rowmill would do for a row if the plugin were alone in the
+//! chain: documents with index, id, routing and body, deletes, rows that are kept or dropped, failures with their reason.
+//!
+//! This crate knows no Kafka, no Elasticsearch and no engine; so it builds in seconds, which the first `cargo test` of a
+//! new plugin is made of.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod input;
+mod outcome;
+
+mod fate;
+mod figures;
+mod subject;
+
+mod case;
+mod compare;
+mod report;
+
+pub mod build;
+pub mod checkout;
+pub mod program;
+
+pub use case::{Case, Settings};
+pub use compare::{Sides, compare};
+pub use figures::Figures;
+pub use input::{Image, Input, Operation, Row, Rows};
+pub use outcome::{ItemKey, Outcome, from_ndjson, to_ndjson};
+pub use report::{CaseReport, summary};
+pub use rowmill_runtime as runtime;
+pub use subject::Subject;

@@ -1,0 +1,98 @@
+//! What a file says of itself before it is compiled: what it imports, and for which contract it was built.
+
+use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
+
+use crate::load::FileKind;
+
+/// The outside of a WebAssembly file, whether or not it is accepted as a plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anatomy {
+    /// A core module or a component.
+    pub kind: FileKind,
+    /// What it asks of the host, each once.
+    pub imports: Vec<String>,
+    /// The version of the contract that it was built for; `None` if it exports no guest of it.
+    pub contract: Option<String>,
+}
+
+impl Anatomy {
+    /// Reads a file's bytes.
+    ///
+    /// # Errors
+    /// They are no WebAssembly; the message says why.
+    pub fn read(bytes: &[u8]) -> Result<Self, String> {
+        let broken = |error: BinaryReaderError| format!("broken WebAssembly: {error}");
+        let (mut imports, mut exports) = (Vec::new(), Vec::new());
+        let (mut kind, mut depth) = (None, 0_usize);
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload.map_err(broken)? {
+                Payload::Version { encoding, .. } if kind.is_none() => {
+                    kind = Some(match encoding {
+                        Encoding::Module => FileKind::CoreModule,
+                        Encoding::Component => FileKind::Component,
+                    });
+                }
+                // What a component is made of is its own affair.
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ImportSection(section) if depth == 0 => {
+                    for import in section.into_imports() {
+                        let import = import.map_err(broken)?;
+                        imports.push(format!("{}.{}", import.module, import.name));
+                    }
+                }
+                Payload::ExportSection(section) if depth == 0 => {
+                    for export in section {
+                        exports.push(export.map_err(broken)?.name.to_string());
+                    }
+                }
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        imports.push(import.map_err(broken)?.name.name.to_string());
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        exports.push(export.map_err(broken)?.name.name.to_string());
+                    }
+                }
+                _ => {}
+            }
+        }
+        imports.sort();
+        imports.dedup();
+        let version = |name: &String| {
+            let version = name.strip_prefix("rowmill:plugin/guest@")?;
+            Some(version.split('#').next().unwrap_or(version).to_string())
+        };
+        let kind = kind.ok_or("not a WebAssembly file")?;
+        Ok(Self { kind, imports, contract: exports.iter().find_map(version) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_and_a_component_are_told_apart_and_inner_imports_do_not_count() {
+        let module = wat::parse_str(
+            r#"(module (import "rowmill:plugin/log@1.0.0" "log" (func (param i32 i32 i32)))
+                (func (export "rowmill:plugin/guest@1.2.0#describe")))"#,
+        )
+        .unwrap();
+        let anatomy = Anatomy::read(&module).unwrap();
+        assert_eq!(anatomy.kind, FileKind::CoreModule);
+        assert_eq!(anatomy.imports, ["rowmill:plugin/log@1.0.0.log"]);
+        assert_eq!(anatomy.contract.as_deref(), Some("1.2.0"));
+
+        let component = wat::parse_str(
+            r#"(component (import "wasi:io/poll@0.2.0" (instance)) (core module (import "x" "y" (func))))"#,
+        );
+        let anatomy = Anatomy::read(&component.unwrap()).unwrap();
+        assert_eq!((anatomy.kind, anatomy.contract), (FileKind::Component, None));
+        assert_eq!(anatomy.imports, ["wasi:io/poll@0.2.0"]);
+
+        assert!(Anatomy::read(b"<html>").is_err());
+    }
+}

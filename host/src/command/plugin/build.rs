@@ -1,0 +1,49 @@
+//! `rowmill plugin build`.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use rowmill_runtime::Anatomy;
+
+use super::BuildArgs;
+use super::load::{load, read};
+use super::project;
+use crate::command::run::print_line;
+
+pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
+    let built = project::build(&args.dir)?;
+    let name = built.place.file_name().context("the built file has a name")?;
+    let place = match &args.into {
+        None => built.place.clone(),
+        Some(folder) => {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            folder.join(name)
+        }
+    };
+    // Loaded before it is put anywhere: what the gateway would refuse is told here.
+    let plugin = load(&built.file)?;
+    publish(&built.file, &place)?;
+    let contract = Anatomy::read(&read(&built.file)?).ok().and_then(|anatomy| anatomy.contract).unwrap_or_default();
+    let description = plugin.description();
+    print_line(&format!(
+        "{}: {} {}, {:.1} KiB, contract {contract}",
+        place.display(),
+        description.name,
+        description.version,
+        plugin.size() as f64 / 1024.0
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a file into a folder in one step: the copy has a hidden name until it is whole, and a gateway that watches the
+/// folder never sees half of it.
+fn publish(built: &Path, place: &Path) -> anyhow::Result<()> {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    let part = place.with_file_name(format!(".{name}.{}", std::process::id()));
+    fs::copy(built, &part)
+        .and_then(|_| fs::rename(&part, place))
+        .inspect_err(|_| drop(fs::remove_file(&part)))
+        .with_context(|| format!("cannot write {}", place.display()))
+}

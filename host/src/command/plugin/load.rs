@@ -1,0 +1,34 @@
+//! A `.wasm` file in the sandbox, for the commands that show what it does.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use rowmill_harness::{Settings, Subject};
+use rowmill_runtime::{Guest, Limits, Plugin, Sandbox};
+
+/// Reads a file and loads it as the gateway would, with the usual limits.
+pub(super) fn load(file: &Path) -> anyhow::Result<Plugin> {
+    let bytes = read(file)?;
+    let sandbox = Arc::new(Sandbox::new(Limits::default())?);
+    Plugin::load(&sandbox, &bytes).with_context(|| format!("{} is refused", file.display()))
+}
+
+pub(super) fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// The plugin as the harness runs it.
+pub(super) fn subject(plugin: &Plugin) -> Subject<'_> {
+    let make = |settings: &str| match plugin.instantiate(settings) {
+        Ok(instance) => Ok(Box::new(instance) as Box<dyn Guest>),
+        // The plugin's own words: what refused it is clear from where they are shown.
+        Err(refusal) if refusal.step == "configure" => Err(refusal.reason),
+        Err(refusal) => Err(refusal.to_string()),
+    };
+    Subject::new(plugin.description().clone(), Box::new(make))
+}
+
+pub(super) fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
+    file.map_or(Ok(Settings::default()), Settings::read)
+}

@@ -1,0 +1,32 @@
+//! `rowmill plugin run`: rows in, documents out, on the terminal.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use rowmill_harness::{Input, summary};
+
+use super::RunArgs;
+use super::load::{load, settings, subject};
+use crate::command::run::print_line;
+
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let input = Input::read(&args.input, args.table.as_deref())?;
+    let settings = settings(args.settings.as_deref())?;
+    let plugin = load(&args.file)?;
+    let subject = subject(&plugin);
+    let outcomes = subject.run(&settings.0, &input);
+    let pretty = std::io::stdout().is_terminal();
+    for outcome in &outcomes {
+        print_line(&if pretty {
+            format!("row {}: {}", outcome.row, outcome.pretty())
+        } else {
+            serde_json::to_string(outcome)?
+        });
+    }
+    if pretty {
+        let figures = subject.figures(&settings.0, &input);
+        let figures = figures.map_or(String::new(), |figures| format!("; {}", figures.line()));
+        eprintln!("{}: {}{figures}", input.summary(), summary(&outcomes));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,52 @@
+//! The files of a new plugin: texts with `{{names}}` in them, which are part of this program.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+
+/// A template: paths and texts, both with `{{name}}` in the places of values.
+pub(super) type Template = &'static [(&'static str, &'static str)];
+
+/// A plugin in Rust.
+pub(super) const RUST: Template = &[
+    ("Cargo.toml", include_str!("../../../templates/rust/Cargo.toml")),
+    ("src/lib.rs", include_str!("../../../templates/rust/src/lib.rs")),
+    ("tests/cases.rs", include_str!("../../../templates/rust/tests/cases.rs")),
+    ("cases/first/input.ndjson", include_str!("../../../templates/rust/cases/first/input.ndjson")),
+    ("cases/first/expected.ndjson", include_str!("../../../templates/rust/cases/first/expected.ndjson")),
+    ("README.md", include_str!("../../../templates/rust/README.md")),
+    (".gitignore", include_str!("../../../templates/rust/gitignore")),
+];
+
+/// Writes a template's files into a folder, which is made.
+pub(super) fn write(template: Template, folder: &Path, values: &[(&str, &str)]) -> anyhow::Result<()> {
+    for (path, text) in template {
+        let path = folder.join(fill(path, values));
+        let parent = path.parent().unwrap_or(folder);
+        fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        fs::write(&path, fill(text, values)).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn fill(text: &str, values: &[(&str, &str)]) -> String {
+    values.iter().fold(text.to_string(), |text, (name, value)| text.replace(&format!("{{{{{name}}}}}"), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_in_the_template_has_a_value() {
+        let values = [("name", "x"), ("crate", "x"), ("type", "X"), ("sdk", "{}"), ("sdk_harness", "{}")];
+        for (path, text) in RUST {
+            let filled = fill(text, &values);
+            // `{{` stands in Rust's format strings too, but never before a lower-case letter.
+            let left =
+                filled.match_indices("{{").find(|(at, _)| filled[at + 2..].starts_with(|c: char| c.is_lowercase()));
+            assert_eq!(left.map(|(at, _)| filled[at..].lines().next().unwrap_or_default()), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The golden cases in `cases/`, natively and in the sandbox.
+
+rowmill_sdk::cases!(trade_document::TradeDocument);
