@@ -249,6 +249,7 @@ pub const WAT: &[Case] = &[
     case("imports-wasi", Refused("imports", "there is no WASI in the sandbox")),
     case("imports-env", Refused("imports", "which is not part of the contract")),
     case("imports-newer", Refused("imports", "it was built for a newer one")),
+    case("component-of-two", Refused("exports", "does not export")),
     case("component-imports-wasi", Refused("exports", "does not export")),
     case("exports-0.9", Refused("exports", "built for contract 0.9")),
     case("exports-1.7", Refused("exports", "built for contract 1.7")),
