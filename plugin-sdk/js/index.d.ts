@@ -183,12 +183,20 @@ export interface Out {
   document(): Document
   /** One more document of the row, to be merged with what rows of other tables give to it. */
   merge(): Document
+  /**
+   * One more document of the row: an item of the array `array` in a document that several rows build, an order's line
+   * inside of its order. `key` tells it from the other items that rows of this table put there; `id` is the id of the
+   * document that holds the array.
+   */
+  putItem(array: string, key: string | number | bigint): Document
 }
 
 /** Takes what a plugin of the mode `change` says of one change. */
 export interface ChangeOut extends Out {
   /** Deletes a document. */
   delete(): Deletion
+  /** Takes an item out of an array. Only in the mode `change`. */
+  removeItem(array: string, key: string | number | bigint): Deletion
 }
 
 /** The settings that `row` gets: what `configure` returned, or those that it was given. */

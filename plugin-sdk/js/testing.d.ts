@@ -29,7 +29,9 @@ export type Verdict =
 
 /** A document operation. */
 export interface DocumentSaid {
-  operation: 'index' | 'merge' | 'delete'
+  operation: 'index' | 'merge' | 'delete' | 'put-item' | 'remove-item'
+  /** Which item of an array. */
+  item?: { array: string; key: string }
   index?: string
   id?: string
   routing?: string

@@ -22,7 +22,8 @@ pub(super) enum PluginCommand {
     /// Makes a plugin's crate, with a test, a case and a README
     #[command(after_help = "Example:
   rowmill plugin new hello
-  cd hello && cargo test && rowmill plugin build")]
+  cd hello && cargo test && rowmill plugin build
+  rowmill plugin new hello-js --language js")]
     New(NewArgs),
     /// Builds the .wasm file of a plugin's crate, and shows its size and contract version
     #[command(after_help = "Examples:
@@ -61,6 +62,9 @@ pub(super) struct NewArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Language {
     Rust,
+    /// JavaScript or TypeScript
+    #[value(alias = "javascript")]
+    Js,
 }
 
 #[derive(Args)]

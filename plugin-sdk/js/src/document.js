@@ -18,6 +18,7 @@ const END = 5
 const HEAD = { index: 0, id: 1, routing: 2 }
 const FLAGS = [1, 2, 4]
 const DELETE = 2
+const REMOVE_ITEM = 4
 /** Elasticsearch takes ids up to this many bytes. */
 const MAX_ID = 512
 
@@ -31,23 +32,31 @@ export class Document {
   #operation
   #first
   #firstRange
+  #count
   #pieces = 0
   #head
 
-  constructor(operation, answer, out) {
+  /** `item` is `{ array, key }` of an item of an array. */
+  constructor(operation, answer, out, item) {
     this.#answer = answer
     this.#out = out
     this.#operation = operation
     this.#first = answer.words.length
     this.#firstRange = answer.ranges.length
-    answer.words.push(operation, 0, 0)
+    answer.words.push(operation, 0)
+    if (item !== undefined) {
+      answer.words.push(answer.name(item.array))
+      answer.range(this.#text('item key', MAX_ID, item.key) ?? '?')
+    }
+    this.#count = answer.words.length
+    answer.words.push(0)
   }
 
   /** Completes the document. Only `Out` calls it. */
   end() {
     const { words, ranges } = this.#answer
-    if (this.#operation === DELETE && this.#pieces > 0) this.#out.note('a delete has no fields')
-    words[this.#first + 2] = this.#pieces
+    if ((this.#operation === DELETE || this.#operation === REMOVE_ITEM) && this.#pieces > 0) this.#out.note('a delete has no fields')
+    words[this.#count] = this.#pieces
     if (this.#head !== undefined) {
       // Index, id and routing stand before the pieces, which move on by as many words.
       const given = this.#head.map((text, part) => [text, part]).filter(([text]) => text !== undefined)
@@ -81,18 +90,26 @@ export class Document {
   }
 
   #part(what, limit, value) {
+    const text = this.#text(what, limit, value)
+    if (text !== undefined) {
+      this.#head ??= [undefined, undefined, undefined]
+      this.#head[HEAD[what]] = text
+    }
+    return this
+  }
+
+  /** The text of a part of the head; `undefined` and a mistake if there is none, or a mistake if it is too long. */
+  #text(what, limit, value) {
     const text = String(value)
     if (text === '' || value === null || value === undefined) {
       this.#out.note(`the document's ${what} is ${text === '' ? 'empty' : text}`)
-      return this
+      return undefined
     }
     if (text.length > limit / 4) {
       const n = bytesOf(text)
       if (n > limit) this.#out.note(`the document's ${what} has ${n} bytes, more than ${limit}`)
     }
-    this.#head ??= [undefined, undefined, undefined]
-    this.#head[HEAD[what]] = wellFormed(text)
-    return this
+    return wellFormed(text)
   }
 
   /** The document goes into this index, which the plugin's `indices` must name. */

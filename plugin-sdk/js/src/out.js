@@ -104,7 +104,20 @@ export class Out {
     return this.#document(2)
   }
 
-  #document(operation) {
+  /**
+   * One more document of the row: an item of the array `array` in a document that several rows build. `key` tells it from
+   * the other items that rows of this table put there.
+   */
+  putItem(array, key) {
+    return this.#document(3, { array, key })
+  }
+
+  /** Takes such an item out. Only in the mode `change`. */
+  removeItem(array, key) {
+    return this.#document(4, { array, key })
+  }
+
+  #document(operation, item) {
     if (this.#said === DOCUMENTS && this.#answer !== undefined) {
       this.#close()
     } else {
@@ -113,7 +126,7 @@ export class Out {
       this.#answer.words.push(0)
     }
     this.#answer.words[this.#count] += 1
-    this.#open = new Document(operation, this.#answer, this)
+    this.#open = new Document(operation, this.#answer, this, item)
     return this.#open
   }
 

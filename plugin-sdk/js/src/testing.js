@@ -155,12 +155,13 @@ class Reader {
   }
 
   document(row) {
-    const operation = ['index', 'merge', 'delete'][this.word()]
+    const operation = ['index', 'merge', 'delete', 'put-item', 'remove-item'][this.word()]
     const flags = this.word()
     const document = { operation }
     if (flags & 1) document.index = this.range()
     if (flags & 2) document.id = this.range()
     if (flags & 4) document.routing = this.range()
+    if (operation?.endsWith('item')) document.item = { array: this.name(), key: this.range() }
     const open = [['', {}]]
     this.many(() => this.piece(row, open))
     if (operation === undefined || flags > 7 || open.length !== 1) throw new Error('a document that breaks the contract')

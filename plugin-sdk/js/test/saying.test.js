@@ -95,6 +95,19 @@ test('index, id and routing, in any order with the fields', () => {
   )
 })
 
+test('items of an array', () => {
+  const { documents } = said((row, out) => {
+    out.putItem('lines', row.integer('id')).routing('r').id('7').text('note', 'ü').column('state')
+    out.removeItem('lines', '1-8').id('8').index('orders-full')
+  })
+  assert.deepEqual(documents, [
+    { operation: 'put-item', id: '7', routing: 'r', item: { array: 'lines', key: '1' }, body: { note: 'ü', state: 'open' } },
+    { operation: 'remove-item', index: 'orders-full', id: '8', item: { array: 'lines', key: '1-8' }, body: {} },
+  ])
+  assert.deepEqual(said((row, out) => void out.putItem('lines', '')), { fail: "the document's item key is empty" })
+  assert.deepEqual(said((row, out) => void out.removeItem('lines', 1).column('id')), { fail: 'a delete has no fields' })
+})
+
 test('edits', () => {
   assert.deepEqual(
     said((row, out) => void out.edit().text('note', 'x').null('state').text('note', 'é').absent('total').set('id', 7)),

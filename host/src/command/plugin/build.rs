@@ -24,7 +24,9 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     };
     // Loaded before it is put anywhere: what the gateway would refuse is told here.
     let plugin = load(&built.file)?;
-    publish(&built.file, &place)?;
+    if place != built.file {
+        publish(&built.file, &place)?;
+    }
     let contract = Anatomy::read(&read(&built.file)?).ok().and_then(|anatomy| anatomy.contract).unwrap_or_default();
     let description = plugin.description();
     print_line(&format!(

@@ -7,11 +7,18 @@ use anyhow::Context;
 use rowmill_harness::{Settings, Subject};
 use rowmill_runtime::{Guest, Limits, Plugin, Sandbox};
 
-/// Reads a file and loads it as the gateway would, with the usual limits.
+/// Reads a file and loads it as the gateway would, with the usual limits. A plugin that imports WASI is taken, with a word
+/// of what the gateway wants for it.
 pub(super) fn load(file: &Path) -> anyhow::Result<Plugin> {
     let bytes = read(file)?;
     let sandbox = Arc::new(Sandbox::new(Limits::default())?);
-    Plugin::load(&sandbox, &bytes).with_context(|| format!("{} is refused", file.display()))
+    let plugin = Plugin::load_with_wasi(&sandbox, &bytes, |_| true)
+        .with_context(|| format!("{} is refused", file.display()))?;
+    if plugin.imports_wasi() {
+        let name = &plugin.description().name;
+        eprintln!("it imports WASI: a gateway takes it only with `wasi = [{name:?}]` under [plugins]");
+    }
+    Ok(plugin)
 }
 
 pub(super) fn read(file: &Path) -> anyhow::Result<Vec<u8>> {

@@ -18,14 +18,31 @@ pub(super) fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
     if folder.exists() {
         return Err(Usage(format!("{} exists already; choose another name", folder.display())).into());
     }
-    match args.language {
-        Language::Rust => new_rust(folder, &name)?,
-    }
+    let test = match args.language {
+        Language::Rust => {
+            new_rust(folder, &name)?;
+            "cargo test              the cases, natively and in the sandbox"
+        }
+        Language::Js => {
+            new_javascript(folder, &name)?;
+            "rowmill plugin test     builds it by npm, and runs the cases in the sandbox"
+        }
+    };
     let folder = folder.display();
     print_line(&format!(
-        "{folder}/ is a plugin with a test and a case. Next:\n\n  cd {folder}\n  cargo test              the cases, natively and in the sandbox\n  rowmill plugin build    the .wasm file\n  rowmill dev             builds on every save, and shows which documents changed"
+        "{folder}/ is a plugin with a test and a case. Next:\n\n  cd {folder}\n  {test}\n  rowmill plugin build    the .wasm file\n  rowmill dev             builds on every save, and shows which documents changed"
     ));
     Ok(ExitCode::SUCCESS)
+}
+
+fn new_javascript(folder: &Path, name: &str) -> anyhow::Result<()> {
+    // npm wants names of packages in lower case.
+    let package = name.to_ascii_lowercase();
+    let sdk = match checkout::find() {
+        Some(root) => format!("file:{}", root.join("plugin-sdk/js").display()),
+        None => env!("CARGO_PKG_VERSION").to_string(),
+    };
+    template::write(template::JAVASCRIPT, folder, &[("name", &package), ("sdk", &sdk)])
 }
 
 fn new_rust(folder: &Path, name: &str) -> anyhow::Result<()> {

@@ -1,7 +1,9 @@
 //! A plugin's source folder: what it is written in, and how it becomes a `.wasm` file.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
+use anyhow::Context;
 use rowmill_harness::build::{Crate, Words};
 
 /// A plugin that was built.
@@ -14,11 +16,43 @@ pub(super) struct Built {
 
 /// Whether a plugin's source is in a folder.
 pub(super) fn check(folder: &Path) -> anyhow::Result<()> {
-    Crate::find(folder).map(drop)
+    if is_javascript(folder) { Ok(()) } else { Crate::find(folder).map(drop) }
+}
+
+fn is_javascript(folder: &Path) -> bool {
+    folder.join("package.json").is_file() && !folder.join("Cargo.toml").is_file()
+}
+
+/// Builds a plugin in JavaScript by its own script, which npm knows as `build`.
+fn build_javascript(folder: &Path) -> anyhow::Result<Built> {
+    let npm = |arguments: &[&str]| {
+        // Its words are for people; standard output is the command's own.
+        let status = Command::new("npm")
+            .args(arguments)
+            .current_dir(folder)
+            .stdout(std::io::stderr())
+            .status()
+            .context("cannot run npm; a plugin in JavaScript needs Node.js 20 or newer with npm")?;
+        anyhow::ensure!(status.success(), "`npm {}` failed; its words are above", arguments.join(" "));
+        Ok(())
+    };
+    if !folder.join("node_modules").is_dir() {
+        npm(&["install", "--no-audit", "--no-fund"])?;
+    }
+    npm(&["run", "--silent", "build"])?;
+    let text = std::fs::read_to_string(folder.join("package.json")).context("cannot read package.json")?;
+    let package: serde_json::Value = serde_json::from_str(&text).context("package.json")?;
+    let name = package["name"].as_str().context("package.json names no package")?;
+    let file = folder.join(format!("{name}.wasm"));
+    anyhow::ensure!(file.is_file(), "the script `build` of package.json left no {}", file.display());
+    Ok(Built { place: file.clone(), file })
 }
 
 /// Builds the plugin whose source is in a folder; the compiler's messages appear as they are.
 pub(super) fn build(folder: &Path) -> anyhow::Result<Built> {
+    if is_javascript(folder) {
+        return build_javascript(folder);
+    }
     let package = Crate::find(folder)?;
     let file = package.build(Words::Shown)?;
     let place = package.target_folder.join(format!("{}.wasm", package.name));
@@ -27,5 +61,6 @@ pub(super) fn build(folder: &Path) -> anyhow::Result<Built> {
 
 /// What to watch for changes of a plugin's source, besides its cases.
 pub(super) fn sources(folder: &Path) -> Vec<PathBuf> {
-    ["src", "Cargo.toml", "build.rs"].iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect()
+    let names = ["src", "Cargo.toml", "build.rs", "plugin.js", "plugin.ts", "package.json"];
+    names.iter().map(|name| folder.join(name)).filter(|path| path.exists()).collect()
 }

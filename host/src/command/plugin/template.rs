@@ -19,6 +19,19 @@ pub(super) const RUST: Template = &[
     (".gitignore", include_str!("../../../templates/rust/gitignore")),
 ];
 
+/// A plugin in JavaScript.
+pub(super) const JAVASCRIPT: Template = &[
+    ("package.json", include_str!("../../../templates/js/package.json")),
+    (".npmrc", include_str!("../../../templates/js/npmrc")),
+    ("jsconfig.json", include_str!("../../../templates/js/jsconfig.json")),
+    ("plugin.js", include_str!("../../../templates/js/plugin.js")),
+    ("plugin.test.js", include_str!("../../../templates/js/plugin.test.js")),
+    ("cases/first/input.ndjson", include_str!("../../../templates/js/cases/first/input.ndjson")),
+    ("cases/first/expected.ndjson", include_str!("../../../templates/js/cases/first/expected.ndjson")),
+    ("README.md", include_str!("../../../templates/js/README.md")),
+    (".gitignore", include_str!("../../../templates/js/gitignore")),
+];
+
 /// Writes a template's files into a folder, which is made.
 pub(super) fn write(template: Template, folder: &Path, values: &[(&str, &str)]) -> anyhow::Result<()> {
     for (path, text) in template {
@@ -41,7 +54,7 @@ mod tests {
     #[test]
     fn every_name_in_the_template_has_a_value() {
         let values = [("name", "x"), ("crate", "x"), ("type", "X"), ("sdk", "{}"), ("sdk_harness", "{}")];
-        for (path, text) in RUST {
+        for (path, text) in RUST.iter().chain(JAVASCRIPT) {
             let filled = fill(text, &values);
             // `{{` stands in Rust's format strings too, but never before a lower-case letter.
             let left =
