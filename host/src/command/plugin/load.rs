@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use rowmill_harness::{Settings, Subject};
+use rowmill_harness::{Reading, Settings, Subject};
 use rowmill_runtime::{Guest, Limits, Plugin, Sandbox};
 
 /// Reads a file and loads it as the gateway would, with the usual limits.
@@ -31,4 +31,11 @@ pub(super) fn subject(plugin: &Plugin) -> Subject<'_> {
 
 pub(super) fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
     file.map_or(Ok(Settings::default()), Settings::read)
+}
+
+/// What a file of rows does not say itself, from the command line.
+pub(super) fn reading(table: Option<&str>, types: Option<&Path>) -> anyhow::Result<Reading> {
+    let mut reading = Reading { table: table.map(str::to_string), ..Reading::default() };
+    types.map_or(Ok(()), |types| reading.declare(types))?;
+    Ok(reading)
 }
