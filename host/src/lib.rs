@@ -29,6 +29,7 @@
 //! - [`dead_letter`]: records that cannot be processed, kept whole with the reason.
 //! - [`plugins`]: the folder: load, prove, publish. [`indices`]: names as numbers.
 //! - [`config`], [`command`], [`http`], [`metrics`]: what a person sees.
+//! - [`rowmill_harness`]: rows from files through one plugin, and golden cases; behind `rowmill plugin` and plugins' tests.
 //! - [`rowmill_store`]: the embedded store, an in-process server that answers as Elasticsearch does.
 //!
 //! Dependencies point one way: command → pipeline → {source, transform, sink, checkpoint, dead letters} → row and

@@ -58,7 +58,9 @@ use crate::contract;
 use crate::native::Driver;
 use crate::plugin::{Changes, Drive, Images};
 
-pub use rowmill_harness::{Case, CaseReport, Figures, Image, Input, Operation, Outcome, Row, Rows, Subject, program};
+pub use rowmill_harness::{
+    Case, CaseReport, Figures, Image, Input, Operation, Outcome, Reading, Row, Rows, Subject, program,
+};
 
 /// Set to anything but `0`, it makes what the plugin says now the expected outcomes.
 pub const BLESS: &str = "ROWMILL_BLESS";

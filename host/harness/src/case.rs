@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::input::Input;
+use crate::input::{Input, Reading};
 use crate::outcome::{Outcome, from_ndjson, to_ndjson};
 
 /// The file of expected outcomes.
@@ -14,6 +14,7 @@ const EXPECTED: &str = "expected.ndjson";
 /// A golden case: a folder with
 ///
 /// - `input.ndjson` (any other ending will do): rows, or captured records; see [`Input::read`];
+/// - `types.toml`: column types of captured records, where the gateway's configuration declares some; see [`Reading`];
 /// - `settings.toml` or `settings.json`: the plugin's settings; none is `{}`;
 /// - `expected.ndjson`: the outcomes; see [`Outcome`]. It is written, not typed: look at it before it is kept.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ pub struct Case {
     /// The folder's name.
     pub name: String,
     input: PathBuf,
+    types: Option<PathBuf>,
     settings: Option<PathBuf>,
     expected: PathBuf,
 }
@@ -56,11 +58,12 @@ impl Case {
 
     fn read(folder: &Path) -> anyhow::Result<Self> {
         let name = file_name(folder);
-        let (mut inputs, mut settings) = (Vec::new(), Vec::new());
+        let (mut inputs, mut types, mut settings) = (Vec::new(), None, Vec::new());
         for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
             let path = entry?.path();
             match (file_name(&path).as_str(), stem(&path).as_str()) {
                 ("settings.toml" | "settings.json", _) => settings.push(path),
+                ("types.toml", _) => types = Some(path),
                 (EXPECTED, _) => {}
                 ("reference" | "tables", _) => bail!(
                     "case {name}: the folder {} would be reference tables, which plugins cannot look into yet; remove it",
@@ -69,13 +72,19 @@ impl Case {
                 (_, "input") if !path.is_dir() => inputs.push(path),
                 (other, _) if other.starts_with('.') || other.ends_with(".md") => {}
                 (other, _) => bail!(
-                    "case {name}: {other} is not known; a case has input.ndjson, settings.toml or settings.json, and {EXPECTED}"
+                    "case {name}: {other} is not known; a case has input.ndjson, types.toml, settings.toml or settings.json, and {EXPECTED}"
                 ),
             }
         }
         ensure!(settings.len() < 2, "case {name}: settings.toml and settings.json are both there; remove one");
         match inputs.len() {
-            1 => Ok(Self { name, input: inputs.remove(0), settings: settings.pop(), expected: folder.join(EXPECTED) }),
+            1 => Ok(Self {
+                name,
+                input: inputs.remove(0),
+                types,
+                settings: settings.pop(),
+                expected: folder.join(EXPECTED),
+            }),
             0 => bail!("case {name}: there is no input.ndjson with its rows in {}", folder.display()),
             _ => bail!("case {name}: there are several files input.*; make each a case of its own"),
         }
@@ -91,7 +100,11 @@ impl Case {
     /// # Errors
     /// The file cannot be read; see [`Input::read`].
     pub fn input(&self) -> anyhow::Result<Input> {
-        Input::read(&self.input, None)
+        let mut reading = Reading::default();
+        if let Some(types) = &self.types {
+            reading.declare(types)?;
+        }
+        Input::read(&self.input, &reading)
     }
 
     /// The settings as JSON.

@@ -3,9 +3,11 @@
 mod captured;
 mod lines;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, ensure};
+use rowmill_decode::DeclaredTypes;
 use rowmill_runtime::{ColumnKind, Table};
 use serde_json::{Map, Value};
 
@@ -40,25 +42,28 @@ pub struct Input {
 impl Input {
     /// Reads a file: lines of JSON that begin with a table's description, or what Canal, Debezium or Maxwell wrote.
     ///
-    /// `table` names the table of lines that come without a description; their columns are then of unknown kinds.
-    ///
     /// # Errors
     /// The file cannot be read or is neither; the message says which line and what was expected.
-    pub fn read(path: &Path, table: Option<&str>) -> anyhow::Result<Self> {
+    pub fn read(path: &Path, reading: &Reading) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        Self::parse(&bytes, &name, table).with_context(|| path.display().to_string())
+        Self::parse(&bytes, &name, reading).with_context(|| path.display().to_string())
     }
 
     /// The same from a file's bytes; `name` is the topic of events that name none.
     ///
     /// # Errors
     /// See [`Input::read`].
-    pub fn parse(bytes: &[u8], name: &str, table: Option<&str>) -> anyhow::Result<Self> {
-        match table {
+    pub fn parse(bytes: &[u8], name: &str, reading: &Reading) -> anyhow::Result<Self> {
+        let has_table = lines::begins_with_table(bytes);
+        ensure!(
+            reading.types.is_empty() || !has_table && reading.table.is_none(),
+            "types are declared for records of Canal, Debezium or Maxwell; these are rows, whose table's description tells them"
+        );
+        match &reading.table {
             Some(table) => lines::parse_of_table(bytes, table),
-            None if lines::begins_with_table(bytes) => lines::parse(bytes),
-            None => captured::parse(bytes, name),
+            None if has_table => lines::parse(bytes),
+            None => captured::parse(bytes, name, reading.types.clone()),
         }
     }
 
@@ -75,6 +80,39 @@ impl Input {
 
     fn push(&mut self, origin: impl Into<String>, row: Result<Row, String>) {
         self.rows.push((origin.into(), row));
+    }
+}
+
+/// What a file of rows does not say itself.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// The table of lines that come without a description; their columns are then of unknown kinds.
+    pub table: Option<String>,
+    /// Column types of captured records, as the gateway's configuration declares them.
+    pub types: DeclaredTypes,
+}
+
+impl Reading {
+    /// Declares the types of a file, which is what the gateway's configuration has under `[tables]`:
+    ///
+    /// ```toml
+    /// ["shop.trade"]
+    /// buyer_id = "bigint unsigned"
+    /// ```
+    ///
+    /// # Errors
+    /// The file cannot be read, or names a type that MySQL does not have.
+    pub fn declare(&mut self, path: &Path) -> anyhow::Result<()> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let tables: BTreeMap<String, BTreeMap<String, String>> =
+            toml::from_str(&text).with_context(|| path.display().to_string())?;
+        for (table, columns) in &tables {
+            for (column, mysql_type) in columns {
+                let declared = self.types.declare(table, column, mysql_type);
+                declared.map_err(|error| anyhow!("{}: {table}: {column}: {error}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -32,7 +32,7 @@ pub mod program;
 pub use case::{Case, Settings};
 pub use compare::{Sides, compare};
 pub use figures::Figures;
-pub use input::{Image, Input, Operation, Row, Rows};
+pub use input::{Image, Input, Operation, Reading, Row, Rows};
 pub use outcome::{ItemKey, Outcome, from_ndjson, to_ndjson};
 pub use report::{CaseReport, summary};
 pub use rowmill_runtime as runtime;

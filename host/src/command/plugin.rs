@@ -106,6 +106,9 @@ pub(super) struct InspectArgs {
     /// The plugin's settings, .toml or .json
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// Column types of captured records, as `[tables]` of the gateway's configuration declares them
+    #[arg(long, value_name = "FILE", requires = "input")]
+    types: Option<PathBuf>,
     /// As one JSON object
     #[arg(long)]
     json: bool,
@@ -124,6 +127,9 @@ pub(super) struct RunArgs {
     /// The plugin's settings, .toml or .json
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
+    /// Column types of captured records, as `[tables]` of the gateway's configuration declares them
+    #[arg(long, value_name = "FILE")]
+    types: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -137,6 +143,9 @@ pub(super) struct DevArgs {
     /// The plugin's settings for --input, .toml or .json
     #[arg(long, value_name = "FILE", requires = "input")]
     settings: Option<PathBuf>,
+    /// Column types of captured records, as `[tables]` of the gateway's configuration declares them
+    #[arg(long, value_name = "FILE", requires = "input")]
+    types: Option<PathBuf>,
     /// Ends after the first build
     #[arg(long)]
     once: bool,

@@ -2,13 +2,15 @@
 
 use anyhow::bail;
 use rowmill_decode::capture::Captures;
-use rowmill_decode::{Decoder, DecoderSettings, Operation, RecordBatch, RowBatch, TableVersion, TopicPartition};
+use rowmill_decode::{
+    DeclaredTypes, Decoder, DecoderSettings, Operation, RecordBatch, RowBatch, TableVersion, TopicPartition,
+};
 use rowmill_runtime::Table;
 
 use super::{Image, Input, Row};
 
-pub(super) fn parse(bytes: &[u8], name: &str) -> anyhow::Result<Input> {
-    let mut decoder = Decoder::new(DecoderSettings::default());
+pub(super) fn parse(bytes: &[u8], name: &str, declared: DeclaredTypes) -> anyhow::Result<Input> {
+    let mut decoder = Decoder::new(DecoderSettings { declared, ..DecoderSettings::default() });
     let mut input = Input::default();
     let mut rows = RowBatch::default();
     for record in Captures::new(bytes, name) {

@@ -9,7 +9,7 @@ use super::*;
 const TABLE: &str = r#"{"table": "shop.orders", "columns": {"id": "bigint unsigned", "total": "decimal(10,2)", "ext": "json"}, "key": ["id"]}"#;
 
 fn read(lines: &[&str]) -> anyhow::Result<Input> {
-    Input::parse([&[TABLE], lines].concat().join("\n").as_bytes(), "rows", None)
+    Input::parse([&[TABLE], lines].concat().join("\n").as_bytes(), "rows", &Reading::default())
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn lines_are_inserts_or_say_what_they_are() {
     assert_eq!((rows[4].after.as_ref(), rows[4].before.as_ref().unwrap()[1].len()), (None, 0));
     assert_eq!(input.rows[1].0, "line 4");
 
-    let again = Input::parse(input.to_ndjson().as_bytes(), "rows", None).unwrap();
+    let again = Input::parse(input.to_ndjson().as_bytes(), "rows", &Reading::default()).unwrap();
     assert_eq!(again.tables, input.tables);
     let bare = |input: &Input| input.rows.iter().map(|(_, row)| row.clone()).collect::<Vec<_>>();
     assert_eq!(bare(&again), bare(&input));
@@ -44,7 +44,7 @@ fn lines_are_inserts_or_say_what_they_are() {
 #[test]
 fn a_column_may_be_called_as_an_operation_is() {
     let text = "{\"table\": \"t\", \"columns\": {\"id\": \"int\", \"update\": \"json\"}}\n{\"update\": {\"x\": 1}}";
-    let input = Input::parse(text.as_bytes(), "rows", None).unwrap();
+    let input = Input::parse(text.as_bytes(), "rows", &Reading::default()).unwrap();
     let row = input.rows[0].1.as_ref().unwrap();
     assert_eq!((row.operation, row.after.as_ref().unwrap()[1].as_slice()), (Operation::Insert, &br#"{"x": 1}"#[..]));
 }
@@ -60,11 +60,12 @@ fn rows_in_code_are_the_rows_of_a_file() {
 
 #[test]
 fn a_table_can_be_named_for_rows_without_a_description() {
+    let of_table = Reading { table: Some("shop.t".into()), ..Reading::default() };
     let text = "{\"id\": 1}\n{\"update\": {\"id\": 1, \"x\": 2}, \"before\": {\"id\": 1}}\n";
-    let input = Input::parse(text.as_bytes(), "rows", Some("shop.t")).unwrap();
+    let input = Input::parse(text.as_bytes(), "rows", &of_table).unwrap();
     let names: Vec<&str> = input.tables[0].columns.iter().map(|column| column.name.as_str()).collect();
     assert_eq!((names, input.rows.len()), (vec!["id", "x"], 2));
-    assert!(Input::parse(TABLE.as_bytes(), "rows", Some("t")).is_err());
+    assert!(Input::parse(TABLE.as_bytes(), "rows", &of_table).is_err());
 }
 
 #[test]
@@ -116,6 +117,29 @@ fn what_is_no_row_is_refused_with_its_line() {
     refused(r#"{"table": "t", "columns": {"a": "int"}, "key": ["b"]}"#, "`key` names b, which is no column");
     refused(r#"{"table": "t", "columns": {}}"#, "no column is told");
     refused(r#"{"table": "t", "columns": {"a": 1}}"#, "column a: expected its type");
-    let error = Input::parse(b"{\"id\": 1}", "rows", None).unwrap_err().to_string();
+    let error = Input::parse(b"{\"id\": 1}", "rows", &Reading::default()).unwrap_err().to_string();
     assert!(error.contains("neither rows nor events") && error.contains("\"columns\""), "{error}");
+}
+
+#[test]
+fn types_can_be_declared_for_captured_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |text: &str| {
+        let path = folder.path().join("types.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let record = br#"{"database":"shop","table":"t","type":"insert","ts":1,"data":{"id":1,"price":1.5}}"#;
+    let kinds = |reading: &Reading| -> Vec<&str> {
+        let input = Input::parse(record, "maxwell", reading).unwrap();
+        input.tables[0].columns.iter().map(|column| column.kind.name()).collect()
+    };
+    let mut reading = Reading::default();
+    assert_eq!(kinds(&reading), ["unknown", "unknown"]);
+    reading.declare(&file("[\"shop.t\"]\nid = \"int unsigned\"\nprice = \"decimal(10,2)\"\n")).unwrap();
+    assert_eq!(kinds(&reading), ["unsigned-integer", "decimal"]);
+    let error = Input::parse(TABLE.as_bytes(), "rows", &reading).unwrap_err().to_string();
+    assert!(error.contains("these are rows"), "{error}");
+    let error = reading.declare(&file("[t]\nid = \"bigintt\"\n")).unwrap_err().to_string();
+    assert!(error.contains("types.toml: t: id: column type `bigintt`"), "{error}");
 }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use notify::Watcher;
 use rowmill_harness::{Case, Input, Outcome, Settings, Sides, compare, summary};
 
-use super::load::{load, settings, subject};
+use super::load::{load, reading, settings, subject};
 use super::{DevArgs, project};
 use crate::command::run::print_line;
 
@@ -101,7 +101,7 @@ impl Replay<'_> {
         if let Some(input) = &self.args.input {
             return Ok(vec![Sample {
                 name: input.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                input: Input::read(input, None)?,
+                input: Input::read(input, &reading(None, self.args.types.as_deref())?)?,
                 settings: settings(self.args.settings.as_deref())?,
                 expected: None,
             }]);

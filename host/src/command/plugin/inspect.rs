@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::InspectArgs;
-use super::load::{load, read, settings, subject};
+use super::load::{load, read, reading, settings, subject};
 use crate::command::run::print_line;
 
 /// All that is told of a file.
@@ -82,7 +82,7 @@ fn report(args: &InspectArgs, plugin: &Plugin, anatomy: Anatomy) -> anyhow::Resu
         }
     };
     if let Some(input) = &args.input {
-        ask(&fixed.0, &Input::read(input, None)?);
+        ask(&fixed.0, &Input::read(input, &reading(None, args.types.as_deref())?)?);
     }
     if let Some(folder) = &args.cases {
         for case in Case::all(folder)? {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use rowmill_harness::{Settings, Subject};
+use rowmill_harness::{Reading, Settings, Subject};
 use rowmill_runtime::{Guest, Limits, Plugin, Sandbox};
 
 /// Reads a file and loads it as the gateway would, with the usual limits. A plugin that imports WASI is taken, with a word
@@ -12,8 +12,8 @@ use rowmill_runtime::{Guest, Limits, Plugin, Sandbox};
 pub(super) fn load(file: &Path) -> anyhow::Result<Plugin> {
     let bytes = read(file)?;
     let sandbox = Arc::new(Sandbox::new(Limits::default())?);
-    let plugin = Plugin::load_with_wasi(&sandbox, &bytes, |_| true)
-        .with_context(|| format!("{} is refused", file.display()))?;
+    let plugin =
+        Plugin::load_with_wasi(&sandbox, &bytes, |_| true).with_context(|| format!("{} is refused", file.display()))?;
     if plugin.imports_wasi() {
         let name = &plugin.description().name;
         eprintln!("it imports WASI: a gateway takes it only with `wasi = [{name:?}]` under [plugins]");
@@ -38,4 +38,11 @@ pub(super) fn subject(plugin: &Plugin) -> Subject<'_> {
 
 pub(super) fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {
     file.map_or(Ok(Settings::default()), Settings::read)
+}
+
+/// What a file of rows does not say itself, from the command line.
+pub(super) fn reading(table: Option<&str>, types: Option<&Path>) -> anyhow::Result<Reading> {
+    let mut reading = Reading { table: table.map(str::to_string), ..Reading::default() };
+    types.map_or(Ok(()), |types| reading.declare(types))?;
+    Ok(reading)
 }

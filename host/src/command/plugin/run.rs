@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use rowmill_harness::{Input, summary};
 
 use super::RunArgs;
-use super::load::{load, settings, subject};
+use super::load::{load, reading, settings, subject};
 use crate::command::run::print_line;
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let input = Input::read(&args.input, args.table.as_deref())?;
+    let input = Input::read(&args.input, &reading(args.table.as_deref(), args.types.as_deref())?)?;
     let settings = settings(args.settings.as_deref())?;
     let plugin = load(&args.file)?;
     let subject = subject(&plugin);
