@@ -21,7 +21,7 @@ use rowmill_runtime::{Batch, CallError, Column, ColumnKind, FileKind, Guest, Lim
 use rowmill_store::StoreHandle;
 use rowmill_tests::captures::{self, STREAMS, captured};
 use rowmill_tests::tables::{self, Documents};
-use rowmill_tests::{guests, javascript, root, scratch};
+use rowmill_tests::{gateway, guests, javascript, root, scratch};
 
 /// A sandbox whose calls end soon, but not before an engine in WebAssembly has made a few rows.
 static SOON: LazyLock<Arc<Sandbox>> = LazyLock::new(|| {
@@ -59,6 +59,12 @@ fn the_sdk_passes_its_own_tests_and_its_types_hold() {
 fn the_template_becomes_a_plugin() {
     let Some(built) = javascript::built() else { return };
     javascript::run("npm", &["test"], &built.project);
+    // The cases of the template, without anything of the project but the file.
+    let binary = gateway::binary().display().to_string();
+    let file = built.template.display().to_string();
+    let cases = built.project.join("cases").display().to_string();
+    let said = javascript::run(&binary, &["plugin", "test", &file, "--cases", &cases], root());
+    assert!(said.contains("first"), "{said}");
     let plugin = load(&GENEROUS, &built.template);
     assert_eq!(plugin.kind(), FileKind::Component);
     assert!(!plugin.imports_wasi());

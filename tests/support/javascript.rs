@@ -85,20 +85,12 @@ pub fn run(program: &str, arguments: &[&str], folder: &Path) -> String {
     said
 }
 
-/// The template as `rowmill plugin new hello-js --language js` fills it in a checkout.
+/// The template as the command makes it in a checkout.
 fn fill_template(to: &Path) {
-    let sdk = format!("file:{}", root().join("plugin-sdk/js").display());
-    for (from, file) in files(&root().join("host/templates/js")) {
-        let name = match file.to_str() {
-            Some("gitignore") => ".gitignore".into(),
-            Some("npmrc") => ".npmrc".into(),
-            _ => file,
-        };
-        let text = fs::read_to_string(from).expect("the template is text");
-        let path = to.join(name);
-        fs::create_dir_all(path.parent().expect("a file lies in a folder")).expect("the folder can be made");
-        fs::write(path, text.replace("{{name}}", "hello-js").replace("{{sdk}}", &sdk)).expect("it can be written");
-    }
+    let folder = to.parent().expect("the project lies in a folder");
+    let name = to.file_name().expect("the project has a name").to_string_lossy();
+    let binary = crate::gateway::binary().display().to_string();
+    run(&binary, &["plugin", "new", &name, "--language", "js"], folder);
 }
 
 fn copy_folder(from: &Path, to: &Path) {

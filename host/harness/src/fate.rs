@@ -1,6 +1,8 @@
 //! From a verdict to what Rowmill does for the row, as if the plugin were alone in the chain.
 
-use rowmill_runtime::{ColumnNames, DocumentOperation, Item, Output, Table, UsualId, Verdict, index_of_table};
+use rowmill_runtime::{
+    ColumnNames, DocumentOperation, Item, Output, Table, UsualId, Verdict, index_of_table, readable,
+};
 use serde_json::value::RawValue;
 
 use crate::input::{Image, Operation, Row};
@@ -83,7 +85,7 @@ impl Fate {
                 }
                 Self::Documents(written)
             }
-            Verdict::Fail(reason) => Self::Failed(reason.to_string()),
+            Verdict::Fail(reason) => Self::Failed(readable(reason)),
             Verdict::Refused(reason) => Self::Failed(format!("broke the contract: {reason}")),
         }
     }

@@ -309,7 +309,7 @@ impl Images {
                         (true, ..) => set(&mut self.images, Fate::Suppressed, fate),
                     }
                 }
-                Verdict::Fail(reason) => self.fail(place, [first, second], reason.to_string()),
+                Verdict::Fail(reason) => self.fail(place, [first, second], rowmill_runtime::readable(reason)),
                 Verdict::Refused(reason) => self.fail(place, [first, second], format!("broke the contract: {reason}")),
             }
         }
