@@ -289,7 +289,7 @@ fn what_cannot_be_read_fails_the_answer() {
     {
         unreadable(Answer::new(words), 1, "announces more than the answer holds");
     }
-    unreadable(Answer::new(&[DOCUMENTS, 1, 3, 0, 0]), 1, "unknown document operation 3");
+    unreadable(Answer::new(&[DOCUMENTS, 1, 5, 0, 0]), 1, "unknown document operation 5");
     unreadable(Answer::new(&[DOCUMENTS, 1, 0, 8, 0]), 1, "unknown document flags 8");
     unreadable(Answer::new(&[DOCUMENTS, 1, 0, 0, 1, 6]), 1, "unknown piece 6");
     for range in [[0, 3], [3, 0], [1, u32::MAX], [u32::MAX, 1], [u32::MAX, u32::MAX]] {
