@@ -1,7 +1,7 @@
 //! The macros of a plugin: the export, and literals in documents.
 
-/// Makes a type that implements [`Transform`] the plugin of this crate's `.wasm` file; `export!(change MyPlugin)` one
-/// that implements [`ChangeTransform`]. On other targets it does nothing.
+/// Makes a type that implements [`Transform`](crate::Transform) the plugin of this crate's `.wasm` file; `export!(change MyPlugin)` one
+/// that implements [`ChangeTransform`](crate::ChangeTransform). On other targets it does nothing.
 #[macro_export]
 macro_rules! export {
     (change $plugin:ty) => {

@@ -122,7 +122,7 @@ macro_rules! columns {
     };
 }
 
-/// A column as [`Row`](crate::Row) and [`Document`](crate::Document) take it: a name or a [`Col`].
+/// A column as [`Row`](struct@crate::Row) and [`Document`](crate::Document) take it: a name or a [`Col`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not name a column",
     label = "not a column",
