@@ -285,6 +285,33 @@ pub struct Change<'b> {
 }
 
 impl<'b> Change<'b> {
+    /// Whether a column has another value after the change than before. Where one image does not exist every column has;
+    /// a column that one of the images lacks has not, since what it was is not known.
+    ///
+    /// # Errors
+    /// The column does not exist, or was not asked for.
+    pub fn is_changed(&self, column: impl ColumnRef) -> Result<bool, Fail> {
+        let (Some(before), Some(after)) = (&self.before, &self.after) else { return Ok(true) };
+        let (before, after) = (before.raw(column)?, after.raw(column)?);
+        Ok(!before.is_empty() && !after.is_empty() && before != after)
+    }
+
+    /// The names of the columns that [are changed](Change::is_changed), in the table's order. All columns must have been
+    /// asked for.
+    ///
+    /// # Errors
+    /// A column was not asked for.
+    pub fn changed(&self) -> Result<Vec<&'b str>, Fail> {
+        let Some(row) = self.row() else { return Ok(Vec::new()) };
+        let mut changed = Vec::new();
+        for column in row.columns() {
+            if self.is_changed(column)? {
+                changed.push(column);
+            }
+        }
+        Ok(changed)
+    }
+
     /// The row after the change, or for a delete the row before it.
     pub fn row(&self) -> Option<&Row<'b>> {
         self.after.as_ref().or(self.before.as_ref())

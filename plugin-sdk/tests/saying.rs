@@ -316,6 +316,34 @@ impl ChangeTransform for Audit {
     }
 }
 
+/// Says which columns changed.
+struct Changed;
+
+impl ChangeTransform for Changed {
+    const NAME: &'static str = "changed";
+    type Settings = NoSettings;
+    fn new(_: NoSettings) -> Result<Self, String> {
+        Ok(Self)
+    }
+    fn change(&self, change: &Change<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
+        out.document().texts("changed", change.changed()?).boolean("name", change.is_changed("name")?);
+        Ok(())
+    }
+}
+
+#[test]
+fn changed_columns_are_those_whose_value_is_known_to_be_another() {
+    let mut plugin = ChangeHarness::<Changed>::new(&json!({})).unwrap();
+    let two = table("shop.t", [("id", "integer"), ("name", "text"), ("note", "text")]);
+    let mut changed = |operation, before, after| plugin.change(&two, operation, before, after).unwrap().document();
+    let (a, b) = (r#"{"id":1,"name":"a","note":null}"#, r#"{"id":1,"name":"b","note":"x"}"#);
+    assert_eq!(changed(Operation::Update, Some(a), Some(b)), json!({"changed": ["name", "note"], "name": true}));
+    assert_eq!(changed(Operation::Update, Some(a), Some(a)), json!({"changed": [], "name": false}));
+    // The source did not send it: what it was is not known.
+    assert_eq!(changed(Operation::Update, Some(r#"{"id":1}"#), Some(b)), json!({"changed": [], "name": false}));
+    assert_eq!(changed(Operation::Insert, None, Some(a)), json!({"changed": ["id", "name", "note"], "name": true}));
+}
+
 #[test]
 fn changes_have_both_images() {
     let mut plugin = ChangeHarness::<Audit>::new(&json!({})).unwrap();
