@@ -29,7 +29,8 @@ use crate::time::{Date, DateTime, Time};
 ///
 /// Attributes: `#[row(column = "buyer_name")]` names the column, `#[row(optional)]` lets tables lack it, `#[row(json)]`
 /// reads a JSON column as any type of serde's, `#[row(bit)]` a BIT column as `u64`, `#[row(scalar)]` a text or the
-/// spelling of a number as a text.
+/// spelling of a number as a text. `#[row(pass)]` on a field of the type [`Col`] makes it a handle of a column that is not
+/// read, to pass it on into documents without a look-up of its name.
 ///
 /// ```
 /// use rowmill_sdk::{Columns, Decimal, Fail, FromRow, NoSettings, Out, Row, Table, Transform};
@@ -242,6 +243,17 @@ impl Slots {
     #[inline]
     pub fn field<'r, T: FromField<'r>>(self, row: &Row<'r>, number: u32, name: &str) -> Result<T, Fail> {
         T::from_field(row, self.at(number, name))
+    }
+
+    /// A handle of a column that is only passed on.
+    #[inline]
+    pub fn pass(self, row: &Row<'_>, number: u32, name: &str) -> Result<Col, Fail> {
+        self.0.map(|first| Col::new(first + number)).ok_or_else(|| {
+            row.wrong(
+                name,
+                "is passed on by a struct whose columns were not declared; return its `columns()` from the plugin's",
+            )
+        })
     }
 
     pub fn bit<'r, T: Told<u64>>(self, row: &Row<'r>, number: u32, name: &str) -> Result<T, Fail> {

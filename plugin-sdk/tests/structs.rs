@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use rowmill_sdk::testing::{Harness, table};
 use rowmill_sdk::{
-    Columns, Date, DateTime, Decimal, Fail, FromRow, Labels, NoSettings, Out, Row, Table, Time, Transform, doc,
+    Col, Columns, Date, DateTime, Decimal, Fail, FromRow, Labels, NoSettings, Out, Row, Table, Time, Transform, doc,
 };
 use serde_json::{Value, json};
 
@@ -44,6 +44,49 @@ struct Everything<'r> {
 #[derive(Row)]
 struct OnlyId {
     id: u64,
+}
+
+#[derive(Row)]
+struct Passing {
+    id: u64,
+    #[row(pass)]
+    name: Col,
+    #[row(pass, optional, column = "type")]
+    kind: Col,
+}
+
+/// Passes columns on by handles; `DECLARED` or not.
+struct Passer<const DECLARED: bool>;
+
+impl<const DECLARED: bool> Transform for Passer<DECLARED> {
+    const NAME: &'static str = "passer";
+    type Settings = NoSettings;
+    fn new(_: NoSettings) -> Result<Self, String> {
+        Ok(Self)
+    }
+    fn columns(&self, _: &Table) -> Result<Columns, String> {
+        Ok(if DECLARED { Passing::columns() } else { Columns::all() })
+    }
+    fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
+        let it = Passing::from_row(row)?;
+        doc!(out.document(), { "id": it.id, "who": column it.name, "kind": column it.kind });
+        Ok(())
+    }
+}
+
+#[test]
+fn columns_are_passed_on_by_handles_of_the_struct() {
+    let mut plugin = Harness::<Passer<true>>::new(&json!({})).unwrap();
+    let row = full().to_string();
+    assert_eq!(plugin.row(&shop(), &row).unwrap().document(), json!({"id": u64::MAX, "who": "保"}));
+    let mut native = rowmill_sdk::native::Native::<Passer<true>>::new();
+    native.configure("{}").unwrap();
+    assert_eq!(native.define_table(&shop()).unwrap(), [0], "what is passed on is not copied in");
+    let mut undeclared = Harness::<Passer<false>>::new(&json!({})).unwrap();
+    assert_eq!(
+        undeclared.row(&shop(), &row).unwrap().reason(),
+        "column 'name' of shop.everything: is passed on by a struct whose columns were not declared; return its `columns()` from the plugin's"
+    );
 }
 
 /// Reads everything; `BY_NAME` without having declared the columns.

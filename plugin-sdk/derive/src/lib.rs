@@ -33,7 +33,12 @@ fn expand(input: &DeriveInput) -> Result<TokenStream, Error> {
     for (place, field) in fields.iter().enumerate() {
         let told = Told::of(field)?;
         let (name, ident, place) = (&told.column, &field.ident, place as u32);
-        let add = if told.optional { quote!(read_optional) } else { quote!(read) };
+        let add = match (told.reader, told.optional) {
+            ("pass", false) => quote!(pass),
+            ("pass", true) => quote!(pass_optional),
+            (_, false) => quote!(read),
+            (_, true) => quote!(read_optional),
+        };
         columns.extend(quote!(.#add(#name)));
         let read = syn::Ident::new(told.reader, field.ty.span());
         reads.extend(quote_spanned!(field.ty.span()=> #ident: __slots.#read(__row, #place, #name)?,));
@@ -99,6 +104,8 @@ impl Told {
                 self.column = column.value();
             } else if meta.path.is_ident("optional") {
                 self.optional = true;
+            } else if meta.path.is_ident("pass") {
+                self.reader = "pass";
             } else if meta.path.is_ident("json") {
                 self.reader = "json";
             } else if meta.path.is_ident("bit") {
@@ -107,7 +114,7 @@ impl Told {
                 self.reader = "scalar";
             } else {
                 return Err(meta.error(
-                    "a field of a row takes `column = \"name\"`, `optional` (the table may lack the column), `json`, `bit`, `scalar`",
+                    "a field of a row takes `column = \"name\"`, `optional` (the table may lack the column), `pass` (a `Col` to pass on), `json`, `bit`, `scalar`",
                 ));
             }
             Ok(())

@@ -36,6 +36,22 @@ struct Trade<'r> {
     amount: Decimal<'r>,
     created_at: DateTime,
     receiver_name: Cow<'r, str>,
+    #[row(pass)]
+    id: Col,
+    #[row(pass)]
+    trade_no: Col,
+    #[row(pass)]
+    title: Col,
+    #[row(pass)]
+    quantity: Col,
+    #[row(pass)]
+    remark: Col,
+    #[row(pass)]
+    buyer_id: Col,
+    #[row(pass)]
+    seller_id: Col,
+    #[row(pass)]
+    shop_name: Col,
 }
 
 /// In which way the shape is written.
@@ -85,7 +101,7 @@ impl Transform for Shapes {
     fn columns(&self, _: &Table) -> Result<Columns, String> {
         Ok(match self.0 {
             How::Handles => col::all(),
-            How::Struct | How::Macro => PASSED.iter().fold(Trade::columns(), |columns, name| columns.pass(*name)),
+            How::Struct | How::Macro => Trade::columns(),
             How::Names | How::ByHand => Columns::of(READ),
         })
     }
@@ -169,17 +185,22 @@ fn names(row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
 fn with_struct(row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
     let trade = Trade::from_row(row)?;
     let mut document = out.document();
-    document.column("id").column_as("trade_no", "tradeNo").column("title").column("quantity").column("remark");
+    document
+        .column(trade.id)
+        .column_as(trade.trade_no, "tradeNo")
+        .column(trade.title)
+        .column(trade.quantity)
+        .column(trade.remark);
     document.text("status", readable(&trade.status));
     let amount = trade.amount.to_cents();
     document.integer("amountCents", amount.ok_or_else(|| row.wrong("amount", "not a whole number of cents"))?);
     document.datetime_utc("createdAt", trade.created_at);
     document.text("receiver", trade.receiver_name.trim());
     document.object("buyer", |buyer| {
-        buyer.column_as("buyer_id", "id");
+        buyer.column_as(trade.buyer_id, "id");
     });
     document.object("seller", |seller| {
-        seller.column_as("seller_id", "id").column_as("shop_name", "shop");
+        seller.column_as(trade.seller_id, "id").column_as(trade.shop_name, "shop");
     });
     Ok(())
 }
@@ -189,17 +210,17 @@ fn with_macro(row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
     let cents = trade.amount.to_cents().ok_or_else(|| row.wrong("amount", "not a whole number of cents"))?;
     let mut document: Document<'_, '_> = out.document();
     doc!(document, {
-        "id": column "id",
-        "tradeNo": column "trade_no",
-        "title": column "title",
-        "quantity": column "quantity",
-        "remark": column "remark",
+        "id": column trade.id,
+        "tradeNo": column trade.trade_no,
+        "title": column trade.title,
+        "quantity": column trade.quantity,
+        "remark": column trade.remark,
         "status": readable(&trade.status),
         "amountCents": cents,
         "createdAt": format_args!("{}Z", trade.created_at),
         "receiver": trade.receiver_name.trim(),
-        "buyer": { "id": column "buyer_id" },
-        "seller": { "id": column "seller_id", "shop": column "shop_name" },
+        "buyer": { "id": column trade.buyer_id },
+        "seller": { "id": column trade.seller_id, "shop": column trade.shop_name },
     });
     Ok(())
 }
