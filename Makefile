@@ -48,7 +48,7 @@ demo: plugins build ## the gateway with a captured stream and nothing installed 
 NAME ?= rename-and-nest
 
 .PHONY: example
-example: setup build ## one of examples/plugins on its records (NAME=order-full): documents, then the run's summary
+example: setup build ## one of examples/plugins on its records (NAME=order-full): the run's summary
 	@scripts/with-wasm.sh cargo build --quiet --profile plugin --target wasm32-unknown-unknown --target-dir $(GUESTS) -p $(NAME)
 	@scripts/publish.sh $(GUESTS)/wasm32-unknown-unknown/plugin/$(subst -,_,$(NAME)).wasm examples/plugins/$(NAME)/dist/10-$(NAME).wasm
 	@cd examples/plugins/$(NAME) && $(abspath $(BIN)) run --until-caught-up --log warn $(ARGS)
