@@ -108,8 +108,12 @@ fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, chain: 
     print_line(&format!(
         "Replace a plugin: change its source, `make plugins`; or remove it: mv {plugins}/20-trade-document.wasm /tmp"
     ));
-    print_line("                  (rows of trade and orders keep changing, so the documents follow within a second)");
-    print_line(&format!("Write a plugin:   rowmill plugin new hello; rowmill plugin build hello --into {plugins}"));
+    print_line(
+        "                  (a trade and an order change every half second; each document follows when its row changes next)",
+    );
+    // As it was called: a first build is not in PATH.
+    let rowmill = std::env::args().next().unwrap_or_else(|| "rowmill".into());
+    print_line(&format!("Write a plugin:   {rowmill} plugin new hello; {rowmill} plugin build hello --into {plugins}"));
     print_line("End:              Ctrl-C\n");
     let mut known = chain.load().number;
     let mut last = String::new();
