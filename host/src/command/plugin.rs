@@ -20,7 +20,7 @@ pub(super) use dev::dev;
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {
     /// Makes a plugin's crate, with a test, a case and a README
-    #[command(after_help = "Example:
+    #[command(after_help = "Examples:
   rowmill plugin new hello
   cd hello && cargo test && rowmill plugin build
   rowmill plugin new hello-js --language js")]
