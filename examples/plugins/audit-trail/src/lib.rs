@@ -138,8 +138,14 @@ impl Known {
             .text("table", row.table())
             .text("key", key)
             .text("operation", operation);
-        if change.operation == Operation::Update {
-            audit.texts("changed", change.changed()?);
+        if let (Some(before), Some(after)) = (&change.before, &change.after) {
+            let mut changed = Vec::new();
+            for column in &self.columns {
+                if before.raw(column.as_str())? != after.raw(column.as_str())? {
+                    changed.push(column.as_str());
+                }
+            }
+            audit.texts("changed", changed);
         }
         for (name, image) in [("before", &change.before), ("after", &change.after)] {
             if let Some(image) = image {
