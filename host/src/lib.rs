@@ -70,6 +70,13 @@
 //!   value that the mapping cannot index stays in the document and is named in its `_ignored`.
 //! - *The partition's end is taken from the client's statistics.* Asking the brokers for it from the poll thread, with a
 //!   short time-out, made the client drop the connection that it was fetching on.
+//! - *A row's own columns are copied in runs.* Where the source wrote them as they will stand in the body, the gap between
+//!   two cells is exactly a comma and the name; a name that needs an escape ends the run, since it could hide a line break.
+//! - *The SDK copies short texts word by word.* In the sandbox a copy whose length the compiler does not know is a call out
+//!   of it (measured: 0.07 µs a row for the shape of 41 columns).
+//! - *Items of arrays keep their versions beside the array*, also those that are gone, and stand in the order of their keys:
+//!   any order of arrival must end in the same array.
+//! - *Components may have several memories.* With that off the engine panics on a component of several parts.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod pipeline;
