@@ -211,6 +211,25 @@ fn items_of_an_array_converge_in_every_order(sink: &Sink) {
     assert_eq!(documents[&(last + 1).to_string()], json!({ "lines": [{ "id": 9, "sku": "first" }] }), "it is as new");
 }
 
+/// A field that one table's part writes is no array for another table's items: the item is a dead letter, and what was
+/// there stays.
+fn an_item_does_not_overwrite_a_field_of_another_part(sink: &Sink) {
+    let sections = format!(
+        "[[routes]]\ntable = \"*\"\nindex = \"{}\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\nitem = [\"order_id\", \"id\"]\n",
+        sink.index("merged"),
+        guests::shaper().display().to_string()
+    );
+    let order = insert("order", 100, json!({ "id": 1, "lines": "a text" }));
+    sink.gateway(&[order], "", &sections).run().ended_well();
+    let line = insert("line", 200, json!({ "order_id": 1, "id": 9 }));
+    let gateway = sink.gateway(&[line], "", &sections);
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 1, "{}", run.log);
+    let letter = &gateway.letters()[0]["error"];
+    assert_eq!((&letter["stage"], &letter["id"]), (&json!("sink"), &json!("1")), "{letter}");
+    assert_eq!(sink.elasticsearch.sources(&sink.index("merged"))["1"]["lines"], "a text");
+}
+
 fn truncate(table: &str, place: u64) -> Record {
     let mut record = change(table, place, None, None);
     let text = String::from_utf8(record.value.clone().expect("a value")).expect("text");
@@ -363,6 +382,7 @@ scenarios! {
     an_older_write_does_not_replace_a_newer_one,
     parts_of_two_tables_merge_in_every_order,
     items_of_an_array_converge_in_every_order,
+    an_item_does_not_overwrite_a_field_of_another_part,
     a_mapping_error_is_a_dead_letter_and_neighbours_are_written,
     a_record_with_several_refused_documents_is_one_letter,
     an_audit_trail_survives_a_truncate,

@@ -93,8 +93,15 @@ pub fn merge(context: &mut ScriptContext<'_>) {
     let mut changed = false;
     for part in context.params["parts"].as_array().into_iter().flatten() {
         changed |= match part["array"].as_str() {
-            Some(array) => merge_item(context.source, array, part),
             None => merge_fields(context.source, part),
+            Some(array) => match merge_item(context.source, array, part) {
+                Ok(changed) => changed,
+                // Elasticsearch's script ends with an exception there, and the document is as it was.
+                Err(failure) => {
+                    context.failure = Some(failure);
+                    return;
+                }
+            },
         };
     }
     if !changed {
@@ -121,8 +128,10 @@ fn merge_fields(document: &mut Map<String, Value>, part: &Value) -> bool {
     true
 }
 
-/// One item of an array. False if it is not newer.
-fn merge_item(document: &mut Map<String, Value>, array: &str, part: &Value) -> bool {
+/// One item of an array. False if it is not newer; an error if the field holds something else than the items, which
+/// another part wrote there.
+fn merge_item(document: &mut Map<String, Value>, array: &str, part: &Value) -> Result<bool, String> {
+    let not_ours = || format!("the field {array:?} is not the array that items made; another part writes it");
     // Painless compares UTF-16 units; so does this.
     let order = |a: &Value, b: &Value| {
         let units = |text: &Value| text.as_str().unwrap_or_default().encode_utf16().collect::<Vec<u16>>();
@@ -133,13 +142,13 @@ fn merge_item(document: &mut Map<String, Value>, array: &str, part: &Value) -> b
     if known.is_null() {
         *known = json!([]);
     }
-    let Some(known) = known.as_array_mut() else { return false };
+    let known = known.as_array_mut().ok_or_else(not_ours)?;
     let compare = |item: &Value| order(&item["k"], &part["key"]).then_with(|| order(&item["s"], &part["source"]));
     let at = known.partition_point(|item| compare(item) == Ordering::Less);
     let place = known[..at].iter().filter(|item| item["p"] == true).count();
     let found = known.get(at).is_some_and(|item| compare(item) == Ordering::Equal);
     if found && known[at]["v"].as_u64() >= part["version"].as_u64() {
-        return false;
+        return Ok(false);
     }
     let was_there = found && known[at]["p"] == true;
     if !found {
@@ -147,39 +156,54 @@ fn merge_item(document: &mut Map<String, Value>, array: &str, part: &Value) -> b
     }
     known[at]["v"] = part["version"].clone();
     known[at]["p"] = part["item"].is_object().into();
-    let Some(items) = document.entry(array).or_insert_with(|| json!([])).as_array_mut() else { return false };
+    if document.get(array).is_some_and(Value::is_null) {
+        document.remove(array);
+    }
+    let items = document.entry(array).or_insert_with(|| json!([])).as_array_mut().ok_or_else(not_ours)?;
     if was_there {
+        if place >= items.len() {
+            return Err(not_ours());
+        }
         items.remove(place);
     }
     if part["item"].is_object() {
+        if place > items.len() {
+            return Err(not_ours());
+        }
         items.insert(place, part["item"].clone());
     }
     if items.is_empty() {
         document.remove(array);
     }
-    true
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Runs the script with one part; what refused it, if anything did.
+    fn run(source: &mut Map<String, Value>, part: Value, is_new: bool) -> Option<String> {
+        let params = json!({ "parts": [part] });
+        let mut context = ScriptContext {
+            index: "orders",
+            id: "1",
+            source,
+            params: &params,
+            is_new,
+            op: ScriptOp::Index,
+            failure: None,
+        };
+        merge(&mut context);
+        context.failure
+    }
+
     /// A document after these parts were merged, each `(table, version, fields)`.
     fn merged(parts: &[(&str, u64, Value)]) -> Map<String, Value> {
         let mut source = Map::new();
         for (place, (table, version, fields)) in parts.iter().enumerate() {
-            let params = json!({ "parts": [{ "source": table, "version": version, "fields": fields }] });
-            let mut context = ScriptContext {
-                index: "orders",
-                id: "1",
-                source: &mut source,
-                params: &params,
-                is_new: place == 0,
-                op: ScriptOp::Index,
-                failure: None,
-            };
-            merge(&mut context);
-            assert_eq!(context.failure, None);
+            let part = json!({ "source": table, "version": version, "fields": fields });
+            assert_eq!(run(&mut source, part, place == 0), None);
         }
         source
     }
@@ -213,18 +237,7 @@ mod tests {
         let mut source = Map::new();
         for (place, (table, key, version, item)) in items.iter().enumerate() {
             let part = json!({ "source": table, "version": version, "array": "lines", "key": key, "item": item });
-            let params = json!({ "parts": [part] });
-            let mut context = ScriptContext {
-                index: "orders",
-                id: "1",
-                source: &mut source,
-                params: &params,
-                is_new: place == 0,
-                op: ScriptOp::Index,
-                failure: None,
-            };
-            merge(&mut context);
-            assert_eq!(context.failure, None);
+            assert_eq!(run(&mut source, part, place == 0), None);
         }
         source
     }
@@ -263,20 +276,28 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_another_part_writes_is_no_array_of_items() {
+        let item = |array: &str| json!({ "source": "lines", "version": 9, "array": array, "key": "9", "item": {} });
+        for value in [json!("text"), json!({})] {
+            let mut source = merged(&[("orders", 1, json!({ "lines": value }))]);
+            assert!(run(&mut source, item("lines"), false).is_some_and(|failure| failure.contains("\"lines\"")));
+        }
+        assert!(run(&mut merged(&[]), item("_rowmill"), true).is_some());
+        let mut null = merged(&[("orders", 1, json!({ "lines": null }))]);
+        assert_eq!(run(&mut null, item("lines"), false), None, "the script takes null for no field");
+        // A part that takes the array's name leaves fewer elements than there are items.
+        let mut source = with_items(&[("a", "1", 1, Some(json!({}))), ("a", "2", 2, Some(json!({})))]);
+        let part = json!({ "source": "orders", "version": 3, "fields": { "lines": [] } });
+        assert_eq!(run(&mut source, part, false), None);
+        let again = json!({ "source": "a", "version": 4, "array": "lines", "key": "2", "item": {} });
+        assert!(run(&mut source, again, false).is_some());
+    }
+
+    #[test]
     fn a_whole_document_is_not_merged_into() {
         let mut source: Map<String, Value> = Map::new();
         source.insert("id".into(), json!(1));
-        let params = json!({ "parts": [{ "source": "orders", "version": 1, "fields": {} }] });
-        let mut context = ScriptContext {
-            index: "orders",
-            id: "1",
-            source: &mut source,
-            params: &params,
-            is_new: false,
-            op: ScriptOp::Index,
-            failure: None,
-        };
-        merge(&mut context);
-        assert!(context.failure.is_some());
+        let part = json!({ "source": "orders", "version": 1, "fields": {} });
+        assert!(run(&mut source, part, false).is_some());
     }
 }
