@@ -230,6 +230,32 @@ fn an_item_does_not_overwrite_a_field_of_another_part(sink: &Sink) {
     assert_eq!(sink.elasticsearch.sources(&sink.index("merged"))["1"]["lines"], "a text");
 }
 
+/// Of parts that go into one update only the one that cannot be taken is a dead letter.
+fn a_refused_part_takes_no_other_with_it(sink: &Sink) {
+    let sections = format!(
+        "[[routes]]\ntable = \"*\"\nindex = \"{}\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\nitem = [\"order_id\", \"id\"]\n",
+        sink.index("merged"),
+        guests::shaper().display().to_string()
+    );
+    let mapping = json!({ "mappings": { "properties": { "name": { "type": "object" } } } });
+    let (status, answer) = sink.elasticsearch.ask("PUT", &format!("/{}", sink.index("merged")), Some(&mapping));
+    assert_eq!(status, 200, "{answer}");
+    let records = [
+        insert("buyer", 100, json!({ "id": 1, "name": "no object" })),
+        insert("order", 101, json!({ "id": 1, "state": "open" })),
+        insert("line", 102, json!({ "order_id": 1, "id": 9 })),
+        insert("line", 103, json!({ "order_id": 1, "id": 10 })),
+    ];
+    // Long enough for one update of all.
+    let gateway = sink.gateway(&records, "linger = \"1s\"\n", &sections);
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 1, "{:?}", gateway.letters());
+    assert_eq!(gateway.letters()[0]["value"].as_str().map(str::as_bytes), records[0].value.as_deref());
+    let mut document = sink.elasticsearch.sources(&sink.index("merged")).remove("1").expect("a document");
+    document.as_object_mut().expect("a document").remove("_rowmill");
+    assert_eq!(document, json!({ "state": "open", "lines": [{ "id": 9 }, { "id": 10 }] }));
+}
+
 fn truncate(table: &str, place: u64) -> Record {
     let mut record = change(table, place, None, None);
     let text = String::from_utf8(record.value.clone().expect("a value")).expect("text");
@@ -383,6 +409,7 @@ scenarios! {
     parts_of_two_tables_merge_in_every_order,
     items_of_an_array_converge_in_every_order,
     an_item_does_not_overwrite_a_field_of_another_part,
+    a_refused_part_takes_no_other_with_it,
     a_mapping_error_is_a_dead_letter_and_neighbours_are_written,
     a_record_with_several_refused_documents_is_one_letter,
     an_audit_trail_survives_a_truncate,

@@ -112,6 +112,9 @@ struct Slot {
     /// Any operation of the document: its key.
     key: OperationRef,
     waiting: Option<Entry>,
+    /// Parts of a merged document that are sent one by one, since they were refused together. What comes meanwhile
+    /// queues up behind them.
+    apart: VecDeque<OperationRef>,
     in_flight: bool,
     since: Instant,
 }
@@ -198,8 +201,14 @@ impl Pending {
                 self.slots.len() as u32 - 1
             });
             let entry = Entry { operations: vec![new.clone()], folded: Vec::new(), attempts: 0, slot: number };
-            self.slots[number as usize] =
-                Some(Slot { hash, key: new, waiting: Some(entry), in_flight: false, since: now });
+            self.slots[number as usize] = Some(Slot {
+                hash,
+                key: new,
+                waiting: Some(entry),
+                apart: VecDeque::new(),
+                in_flight: false,
+                since: now,
+            });
             let slots = &self.slots;
             self.documents
                 .insert_unique(hash, number, |slot| slots[*slot as usize].as_ref().map_or(0, |slot| slot.hash));
@@ -208,6 +217,10 @@ impl Pending {
             return;
         };
         let slot = self.slot_mut(number);
+        if !slot.apart.is_empty() {
+            slot.apart.push_back(new);
+            return;
+        }
         match &mut slot.waiting {
             Some(entry) => {
                 let (before, in_flight) = (entry.bytes(), slot.in_flight);
@@ -267,6 +280,9 @@ impl Pending {
         let number = entry.slot;
         let slot = self.slot_mut(number);
         slot.in_flight = false;
+        if let Some(next) = slot.apart.pop_front() {
+            slot.waiting = Some(Entry { operations: vec![next], folded: Vec::new(), attempts: 0, slot: number });
+        }
         match slot.waiting.as_ref().map(Entry::bytes) {
             Some(bytes) => {
                 self.ready.push_back(number);
@@ -281,6 +297,23 @@ impl Pending {
                 self.free.push(number);
             }
         }
+    }
+
+    /// Several parts of a merged document were refused together: each is sent alone from now on, so that only those are
+    /// refused that must be.
+    pub fn apart(&mut self, mut entry: Entry) {
+        let newer = self.slot_mut(entry.slot).waiting.take();
+        let slot = self.slot_mut(entry.slot);
+        slot.apart.extend(entry.operations.drain(1..));
+        if let Some(newer) = newer {
+            entry.folded.extend(newer.folded);
+            slot.apart.extend(newer.operations);
+        }
+        slot.in_flight = false;
+        let (number, bytes) = (entry.slot, entry.bytes());
+        slot.waiting = Some(entry);
+        self.ready.push_back(number);
+        self.ready_bytes += bytes;
     }
 
     /// An entry is to be sent again, not before `due`; what came meanwhile is folded into it.

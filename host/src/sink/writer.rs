@@ -379,6 +379,7 @@ impl Writer {
                     rejected |= reason == "rejected";
                     self.again(entry, reason);
                 }
+                Outcome::DeadLetter(_) if entry.operations.len() > 1 => self.pending.apart(entry),
                 Outcome::DeadLetter(reason) => self.refuse(&entry, &reason),
                 Outcome::Stop(reason) => {
                     let index = self.settings.indices.name(operation.index);
