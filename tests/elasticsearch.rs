@@ -220,7 +220,7 @@ fn an_item_does_not_overwrite_a_field_of_another_part(sink: &Sink) {
         guests::shaper().display().to_string()
     );
     let order = insert("order", 100, json!({ "id": 1, "lines": "a text" }));
-    sink.gateway(&[order], "", &sections).run().ended_well();
+    let _ = sink.gateway(&[order], "", &sections).run().ended_well();
     let line = insert("line", 200, json!({ "order_id": 1, "id": 9 }));
     let gateway = sink.gateway(&[line], "", &sections);
     let run = gateway.run().ended_well();
