@@ -1,5 +1,6 @@
 //! The configuration: read from TOML, checked once, and from then on usable as it is.
 
+mod publication;
 mod raw;
 mod read;
 
@@ -13,6 +14,7 @@ use rowmill_runtime::{Limits, Pattern};
 
 use crate::version::VersionStrategy;
 
+pub use publication::{CompileConfig, ProbationConfig, Rollout, RolloutMode, TrustConfig, WatchConfig};
 pub use raw::{Secret, parse_size};
 pub(crate) use read::nearest;
 pub use read::{ConfigError, Overrides, read, read_text};
@@ -96,6 +98,20 @@ pub struct PluginConfig {
     pub wasi: Vec<String>,
     /// Settings by name, as JSON objects.
     pub settings: BTreeMap<String, String>,
+    /// The private folder of last good files, compiled code and decisions; `None` keeps nothing.
+    pub state: Option<PathBuf>,
+    /// How the folder is looked at.
+    pub watch: WatchConfig,
+    /// Which files are taken.
+    pub trust: TrustConfig,
+    /// What compiling may use.
+    pub compile: CompileConfig,
+    /// How a new generation comes in.
+    pub rollout: Rollout,
+    /// The same by name, for some plugins.
+    pub rollouts: BTreeMap<String, Rollout>,
+    /// When it is taken back.
+    pub probation: ProbationConfig,
 }
 
 /// Where a table's rows go.

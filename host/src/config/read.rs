@@ -203,6 +203,7 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
                     Ok((name.clone(), json))
                 })
                 .collect::<Result<_>>()?,
+            ..PluginConfig::default()
         },
         routes: raw.routes.iter().map(route).collect::<Result<_>>()?,
         sink: sink(&raw.sink)?,
