@@ -3,7 +3,11 @@
 //! A file is read once and those bytes are hashed, compiled, type-checked, instantiated, described and configured before
 //! anything is published. A file that fails any of it leaves the running chain as it is, and the refusal says why.
 
+pub mod folder;
+pub mod watch;
+
 pub mod control;
+pub mod last_good;
 pub mod private;
 pub mod status;
 
