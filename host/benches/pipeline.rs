@@ -123,12 +123,16 @@ fn child(mode: &str, brokers: &str, topic: &str) -> anyhow::Result<()> {
         "wasm" => {
             let sandbox = Arc::new(contract::Sandbox::new(contract::Limits::default())?);
             let bytes = std::fs::read(PLUGIN).with_context(|| format!("{PLUGIN}: run `make plugins` first"))?;
-            Some(ChainPlugin::sandboxed(contract::Plugin::load(&sandbox, &bytes)?, "{}".into(), 1))
+            Some(ChainPlugin::sandboxed(Arc::new(contract::Plugin::load(&sandbox, &bytes)?), "{}".into(), 1))
         }
         "native" => Some(native()),
         _ => None,
     };
-    pipeline.chain().store(Arc::new(Chain { number: 1, plugins: plugin.into_iter().map(Arc::new).collect() }));
+    pipeline.chain().store(Arc::new(Chain {
+        number: 1,
+        plugins: plugin.into_iter().map(Arc::new).collect(),
+        ..Chain::default()
+    }));
     let metrics = pipeline.metrics();
     let watched = metrics.clone();
     let clock = std::thread::spawn(move || {

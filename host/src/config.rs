@@ -264,8 +264,13 @@ pub struct PipelineConfig {
 impl Config {
     /// The route of a table: the first that fits, else the default.
     pub fn route(&self, database: &str, table: &str) -> Route {
-        self.routes.iter().find(|route| route.table.matches_table(database, table)).cloned().unwrap_or_default()
+        route_of(&self.routes, database, table)
     }
+}
+
+/// The route of a table: the first that fits, else the default.
+pub fn route_of(routes: &[Route], database: &str, table: &str) -> Route {
+    routes.iter().find(|route| route.table.matches_table(database, table)).cloned().unwrap_or_default()
 }
 
 impl Default for PipelineConfig {

@@ -127,7 +127,8 @@ impl Pipeline {
             .build()?;
         let metrics = Metrics::new();
         let sandbox = Arc::new(Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?);
-        let mut plugins = PluginFolder::new(config.plugins.clone(), sandbox, metrics.clone());
+        let mut plugins =
+            PluginFolder::new(config.plugins.clone(), config.routes.clone().into(), sandbox, metrics.clone());
         let loaded = plugins
             .scan()
             .map_err(|error| ConfigError(format!("{error:#}; create the folder or set plugins.dir")))?
@@ -232,7 +233,7 @@ impl Pipeline {
             None => (Sink::Null(metrics.clone()), None),
             Some(client) => {
                 let (sink, batches) = Sink::channel();
-                let routes = config.clone();
+                let routes = chain.clone();
                 let settings = WriterSettings {
                     client,
                     bulk: bulk(&config),
@@ -242,7 +243,7 @@ impl Pipeline {
                     applies_truncates: config.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply),
                     own_index: Box::new(move |table| {
                         let (database, table) = table.split_once('.').unwrap_or(("", table));
-                        own_index(&routes, database, table)
+                        own_index(&routes.load().routes, database, table)
                     }),
                 };
                 let writer = Writer::new(settings, handle.abort.subscribe());
@@ -256,7 +257,14 @@ impl Pipeline {
                 (sink, Some(thread))
             }
         };
-        let shared = Shared { config: config.clone(), chain, indices, metrics: metrics.clone(), dead_letters };
+        let shared = Shared {
+            config: config.clone(),
+            chain,
+            indices,
+            metrics: metrics.clone(),
+            dead_letters,
+            recent: Arc::default(),
+        };
         let (mut senders, mut workers) = (Vec::new(), Vec::new());
         for number in 0..config.pipeline.workers {
             let (sender, batches) = crossbeam_channel::bounded::<Arc<_>>(source::WAITING);

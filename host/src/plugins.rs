@@ -22,7 +22,7 @@ use notify::Watcher;
 use rowmill_runtime::{Plugin, Sandbox};
 use sha2::{Digest, Sha256};
 
-use crate::config::PluginConfig;
+use crate::config::{PluginConfig, Route};
 use crate::metrics::Metrics;
 use crate::transform::chain::{Chain, ChainPlugin};
 
@@ -34,6 +34,7 @@ const POLL: Duration = Duration::from_secs(2);
 /// The plugins of a folder.
 pub struct PluginFolder {
     config: PluginConfig,
+    routes: Arc<[Route]>,
     sandbox: Arc<Sandbox>,
     metrics: Arc<Metrics>,
     /// What was seen of each file: the hash of its bytes, and the plugin if it was accepted. A refused file keeps the
@@ -54,8 +55,8 @@ pub struct Loaded {
 
 impl PluginFolder {
     /// A folder of which nothing is loaded yet.
-    pub fn new(config: PluginConfig, sandbox: Arc<Sandbox>, metrics: Arc<Metrics>) -> Self {
-        Self { config, sandbox, metrics, files: BTreeMap::new(), generation: 0, published: 0 }
+    pub fn new(config: PluginConfig, routes: Arc<[Route]>, sandbox: Arc<Sandbox>, metrics: Arc<Metrics>) -> Self {
+        Self { config, routes, sandbox, metrics, files: BTreeMap::new(), generation: 0, published: 0 }
     }
 
     /// Reads the folder and loads what is new or changed. Returns what became of each such file; `None` if nothing
@@ -122,7 +123,7 @@ impl PluginFolder {
         }
         let settings = self.config.settings.get(&name).cloned().unwrap_or_else(|| "{}".into());
         self.generation += 1;
-        let plugin = ChainPlugin::sandboxed(plugin, settings, self.generation);
+        let plugin = ChainPlugin::sandboxed(Arc::new(plugin), settings, self.generation);
         // Proven before it is published: an instance that takes its settings.
         plugin.instantiate()?;
         Ok(Arc::new(plugin))
@@ -141,7 +142,7 @@ impl PluginFolder {
             self.config.order.iter().position(|name| **name == *plugin.name).unwrap_or(usize::MAX)
         };
         plugins.sort_by_key(order);
-        Chain { number: self.published, plugins }
+        Chain { number: self.published, plugins, routes: self.routes.clone(), ..Chain::default() }
     }
 
     /// Names in the configuration that no plugin has, with the nearest one that there is.

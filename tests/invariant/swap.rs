@@ -33,7 +33,10 @@ impl Swapper {
     /// Publishes the first chain, in place of the pipeline's own.
     pub fn start(pipeline: &Pipeline, settings: Settings) -> Arc<Self> {
         let chain = pipeline.chain();
-        let publish = Box::new(move |next| chain.store(Arc::new(next)));
+        let publish = Box::new(move |next: Chain| {
+            let routes = chain.load().routes.clone();
+            chain.store(Arc::new(Chain { routes, ..next }));
+        });
         let swapper = Arc::new(Self { publish, settings, published: AtomicU64::new(0) });
         swapper.publish_next();
         swapper
@@ -56,7 +59,7 @@ impl Swapper {
             Err(refusal) => Err(refusal.to_string()),
         };
         let plugin = ChainPlugin::new(description, hash, FIRST + number, Box::new(make));
-        (self.publish)(Chain { number: FIRST + number, plugins: vec![Arc::new(plugin)] });
+        (self.publish)(Chain { number: FIRST + number, plugins: vec![Arc::new(plugin)], ..Chain::default() });
     }
 }
 

@@ -67,7 +67,7 @@ fn check_plugins(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         return Ok(());
     };
     let sandbox = Arc::new(Sandbox::new(config.limits.clone())?);
-    let mut folder = PluginFolder::new(config.plugins.clone(), sandbox, Metrics::new());
+    let mut folder = PluginFolder::new(config.plugins.clone(), Arc::new([]), sandbox, Metrics::new());
     let loaded = match folder.scan() {
         Ok(loaded) => loaded.unwrap_or_default(),
         Err(error) => {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Rollout, RolloutMode};
+pub use crate::transform::trial::{Difference, FieldDifference};
 
 /// All plugins, as `GET /plugins` tells them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -144,32 +145,6 @@ pub struct FieldCount {
     pub field: String,
     /// Documents.
     pub documents: u64,
-}
-
-/// A document that differs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Difference {
-    /// The table of its row.
-    pub table: String,
-    /// Its index.
-    pub index: String,
-    /// Its id.
-    pub id: String,
-    /// `changed`, `added` or `missing`.
-    pub kind: String,
-    /// What differs, of one that changed.
-    pub fields: Vec<FieldDifference>,
-}
-
-/// A field that differs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FieldDifference {
-    /// The field's path: `total.cents`; of the operation itself `(operation)` or `(routing)`.
-    pub field: String,
-    /// What the old generation says, as JSON; `None` where it has no such field.
-    pub old: Option<String>,
-    /// What the new one says.
-    pub new: Option<String>,
 }
 
 /// Something that happened to a plugin.

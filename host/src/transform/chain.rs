@@ -1,10 +1,15 @@
 //! The plugins that rows go through: the published chain, and each worker's instances of it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rowmill_decode::TableVersion;
 use rowmill_runtime::{CallError, Description, Guest, Mode, Pattern, Plugin, Table};
+
+use super::trial::Trial;
+use crate::config::Route;
 
 /// A plugin in a chain: what it says of itself, and how to make instances of it.
 pub struct ChainPlugin {
@@ -18,8 +23,106 @@ pub struct ChainPlugin {
     pub description: Description,
     /// The indices that its documents may name.
     pub indices: Vec<Pattern>,
+    /// How it does.
+    pub health: Health,
     tables: Vec<Pattern>,
     make: MakeGuest,
+    /// Instances that were made ahead, so that no batch waits for them.
+    ready: Mutex<Vec<Box<dyn Guest>>>,
+}
+
+/// How a generation does: counted by the workers, read by whoever decides whether it stays.
+#[derive(Debug, Default)]
+pub struct Health {
+    rows: AtomicU64,
+    failed: AtomicU64,
+    regressed: AtomicU64,
+    faults: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+/// The figures of a generation at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Images of rows that it saw.
+    pub rows: u64,
+    /// Those that it failed.
+    pub failed: u64,
+    /// Rows that it failed and the last good generation did not.
+    pub regressed: u64,
+    /// Traps and answers that cannot be read.
+    pub faults: u64,
+    /// Time spent in it.
+    pub time: Duration,
+}
+
+impl Health {
+    /// Adds a call.
+    pub(super) fn add(&self, rows: u64, time: Duration, faults: u32) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+        if faults > 0 {
+            self.faults.fetch_add(u64::from(faults), Ordering::Relaxed);
+        }
+    }
+
+    /// Adds images that it failed.
+    pub(super) fn add_failed(&self, images: u64) {
+        self.failed.fetch_add(images, Ordering::Relaxed);
+    }
+
+    /// Adds rows that it failed and the last good generation did not.
+    pub(super) fn add_regressed(&self, rows: u64) {
+        self.regressed.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// The figures now.
+    pub fn figures(&self) -> Figures {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            rows: of(&self.rows),
+            failed: of(&self.failed),
+            regressed: of(&self.regressed),
+            faults: of(&self.faults),
+            time: Duration::from_nanos(of(&self.nanoseconds)),
+        }
+    }
+}
+
+impl Figures {
+    /// What came after `earlier`.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            rows: self.rows - earlier.rows,
+            failed: self.failed - earlier.failed,
+            regressed: self.regressed - earlier.regressed,
+            faults: self.faults - earlier.faults,
+            time: self.time.saturating_sub(earlier.time),
+        }
+    }
+
+    /// Microseconds an image, on average; `None` before the first.
+    pub fn us_per_row(self) -> Option<f64> {
+        (self.rows > 0).then(|| self.time.as_secs_f64() * 1e6 / self.rows as f64)
+    }
+}
+
+/// Calls the thread that decides over generations, so that it looks at their figures now.
+#[derive(Clone, Debug)]
+pub struct Alarm(crossbeam_channel::Sender<()>);
+
+impl Alarm {
+    /// An alarm, and where it is heard. Any number of rings that were not heard yet are one.
+    pub fn channel() -> (Self, crossbeam_channel::Receiver<()>) {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        (Self(sender), receiver)
+    }
+
+    /// Rings.
+    pub fn ring(&self) {
+        // Full: it is about to be heard. Closed: nobody decides any more.
+        let _ = self.0.try_send(());
+    }
 }
 
 /// Makes a configured instance, or says why it cannot.
@@ -27,7 +130,7 @@ pub type MakeGuest = Box<dyn Fn() -> Result<Box<dyn Guest>, String> + Send + Syn
 
 impl ChainPlugin {
     /// A sandboxed plugin with its settings (a JSON object).
-    pub fn sandboxed(plugin: Plugin, settings: String, generation: u64) -> Self {
+    pub fn sandboxed(plugin: Arc<Plugin>, settings: String, generation: u64) -> Self {
         let description = plugin.description().clone();
         let hash = plugin.hash().to_string();
         let make = move || match plugin.instantiate(&settings) {
@@ -51,7 +154,9 @@ impl ChainPlugin {
                 .collect(),
             tables: description.tables.iter().map(|table| Pattern::new(table)).collect(),
             description,
+            health: Health::default(),
             make,
+            ready: Mutex::default(),
         }
     }
 
@@ -65,7 +170,26 @@ impl ChainPlugin {
     /// # Errors
     /// The plugin traps or refuses its settings.
     pub fn instantiate(&self) -> Result<Box<dyn Guest>, String> {
+        if let Some(guest) = self.ready().pop() {
+            return Ok(guest);
+        }
         (self.make)()
+    }
+
+    /// Makes instances ahead, to be taken by the next that ask.
+    ///
+    /// # Errors
+    /// As [`ChainPlugin::instantiate`].
+    pub fn prepare(&self, instances: usize) -> Result<(), String> {
+        for _ in self.ready().len()..instances {
+            let guest = (self.make)()?;
+            self.ready().push(guest);
+        }
+        Ok(())
+    }
+
+    fn ready(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Guest>>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether it sees changes and not rows, and so answers for deletes itself.
@@ -104,6 +228,23 @@ pub struct Chain {
     pub number: u64,
     /// The plugins in the order in which rows go through them.
     pub plugins: Vec<Arc<ChainPlugin>>,
+    /// Where tables go; the first route that fits a table holds.
+    pub routes: Arc<[Route]>,
+    /// The chain of last good generations, while one of this chain is on probation: a batch with rows that only the new
+    /// one fails is transformed by that instead.
+    pub last_good: Option<Arc<Chain>>,
+    /// A generation on trial beside this chain.
+    pub trial: Option<Arc<Trial>>,
+    /// Rung when a generation on probation or in a canary fails a row.
+    pub alarm: Option<Alarm>,
+}
+
+impl Chain {
+    /// Whether the plugin at this place is the same generation in both chains.
+    pub fn shares(&self, place: usize, other: &Self) -> bool {
+        let generation = self.plugins[place].generation;
+        other.plugins.iter().any(|plugin| plugin.generation == generation)
+    }
 }
 
 /// A worker's own instance of a plugin.

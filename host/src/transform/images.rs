@@ -63,14 +63,18 @@ pub(super) struct Images {
 }
 
 impl Images {
-    /// Begins with the images of these rows.
-    pub fn start(&mut self, rows: &RowBatch) {
+    /// Begins with the images of those of the rows that `takes` chooses.
+    pub fn start(&mut self, rows: &RowBatch, takes: impl Fn(usize) -> bool) {
         self.images.clear();
         self.of_rows.clear();
         self.tables.clear();
         self.parts.clear();
         self.failures.clear();
         for (place, row) in rows.rows.iter().enumerate() {
+            if !takes(place) {
+                self.of_rows.push((NONE, NONE));
+                continue;
+            }
             let mut image = |cells: Option<u32>| match cells {
                 Some(cells) => {
                     self.images.push(Image { row: place as u32, cells, fate: Fate::Alive });
@@ -115,6 +119,23 @@ impl Images {
         (*plugin, *stage, reason)
     }
 
+    /// Whether any image failed in a plugin that `at` chooses by its place in the chain.
+    pub fn has_failures(&self, at: impl Fn(usize) -> bool) -> bool {
+        self.failures.iter().any(|(place, ..)| at(*place))
+    }
+
+    /// Where in the chain a row failed, and why, if it did.
+    pub fn failure_of(&self, row: usize) -> Option<(usize, &str)> {
+        let (before, after) = self.of_row(row);
+        [before, after].into_iter().flatten().find_map(|image| match self.fate(image) {
+            Fate::Failed(failure) => {
+                let (place, _, reason) = self.failure(failure);
+                Some((place, reason))
+            }
+            _ => None,
+        })
+    }
+
     /// An answer of a plugin: the plugin's place in the chain, and what it said.
     pub fn output(&self, part: u32) -> (usize, &Output) {
         let (plugin, part) = &self.parts[part as usize];
@@ -151,6 +172,7 @@ impl Images {
             return;
         }
         let called = std::mem::take(&mut self.called);
+        let failures = self.failures.len();
         match running.columns(number, &plan.table) {
             Err(reason) => {
                 for &(first, second) in &called {
@@ -162,6 +184,9 @@ impl Images {
                     self.call(place, running, number, plan, &columns, chunk, change, rows, shared, records);
                 }
             }
+        }
+        if self.failures.len() > failures {
+            running.plugin.health.add_failed((self.failures.len() - failures) as u64);
         }
         self.called = called;
     }
@@ -226,10 +251,12 @@ impl Images {
         let Some(guest) = running.guest() else { return };
         let mut answers = std::mem::take(&mut self.answers);
         let faults = isolate::transform(guest, &self.batch, cells_per_image, expect, &mut renew, &mut answers);
-        shared.metrics.plugin(&plugin.name, plugin.generation, called.len() as u64, begin.elapsed(), faults);
+        let time = begin.elapsed();
+        plugin.health.add(called.len() as u64, time, faults);
+        shared.metrics.plugin(&plugin.name, plugin.generation, called.len() as u64, time, faults);
         if faults > 0 {
             running.forget_other_tables(number);
-            tracing::warn!(plugin = %plugin.name, generation = plugin.generation, table = %plan.full_name, faults, "the plugin failed; its bad rows are dead letters");
+            tracing::warn!(plugin = %plugin.name, generation = plugin.generation, table = %plan.full_name, faults, "the plugin failed on rows of this table");
         }
         for part in answers.drain(..) {
             self.take(place, part, called, change, plan, rows);

@@ -8,7 +8,7 @@ use rowmill_runtime::{ColumnNames, UsualId, index_of_table};
 
 use super::chain::ChainPlugin;
 use super::mapping;
-use crate::config::{Config, Route};
+use crate::config::{Route, route_of};
 use crate::indices::Indices;
 use crate::operation::IndexNumber;
 use crate::version::VersionStrategy;
@@ -40,11 +40,11 @@ pub(super) struct TablePlan {
 impl TablePlan {
     pub fn new<'a>(
         table: &Arc<TableVersion>,
-        config: &Config,
+        routes: &[Route],
         plugins: impl Iterator<Item = (usize, &'a ChainPlugin)>,
         indices: &Indices,
     ) -> Self {
-        let route = config.route(&table.database, &table.name);
+        let route = route_of(routes, &table.database, &table.name);
         let chain: Vec<(usize, &ChainPlugin)> = plugins.filter(|(_, plugin)| plugin.wants(table)).collect();
         let written: Vec<Option<&str>> =
             chain.iter().filter_map(|(_, plugin)| plugin.mapping_of_route_index()).collect();
@@ -57,7 +57,7 @@ impl TablePlan {
                 None
             }
         };
-        let name = own_index(config, &table.database, &table.name);
+        let name = own_index(routes, &table.database, &table.name);
         let index = indices.number(&name, mapping);
         let exact = chain.iter().flat_map(|(_, plugin)| {
             plugin.indices.iter().filter(|pattern| pattern.is_exact()).map(move |pattern| (plugin, pattern))
@@ -119,6 +119,6 @@ fn column(table: &TableVersion, name: &str) -> Option<u32> {
 }
 
 /// The index of a table's own: where its rows go without a plugin's word.
-pub(crate) fn own_index(config: &Config, database: &str, table: &str) -> String {
-    config.route(database, table).index.unwrap_or_else(|| index_of_table(table))
+pub(crate) fn own_index(routes: &[Route], database: &str, table: &str) -> String {
+    route_of(routes, database, table).index.unwrap_or_else(|| index_of_table(table))
 }

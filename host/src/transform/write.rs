@@ -68,6 +68,8 @@ pub(super) struct Writer<'a> {
     pub version: u64,
     pub record: u32,
     pub table: u16,
+    /// Where the chain's plugins begin among the batch's producers.
+    pub first_producer: usize,
     pub marks: bool,
     pub out: &'a mut OperationBatch,
 }
@@ -100,7 +102,7 @@ impl<'a> Writer<'a> {
             version: self.version,
             record: self.record,
             table: self.table,
-            producer: plugin.map_or(u16::MAX, |plugin| plugin as u16),
+            producer: plugin.map_or(u16::MAX, |plugin| (self.first_producer + plugin) as u16),
             outlives_truncates: self.outlives_truncates(index, plugin),
         });
     }

@@ -1,0 +1,84 @@
+//! The last real rows of each table, kept so that a new generation can be tried on them before it is published.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rowmill_decode::{RecordBatch, RowBatch, TableVersion};
+
+/// Records that are kept of a table.
+const RECORDS: usize = 64;
+/// Bytes of a table's records; the last ones that fit.
+const BYTES: usize = 512 << 10;
+/// Tables that are kept; those that were met first.
+const TABLES: usize = 128;
+/// How often a worker hands rows over. They are copied, and the last second's are as good as the last.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The last records of each table that gave rows.
+#[derive(Debug, Default)]
+pub struct Recent(Mutex<HashMap<String, Arc<RecordBatch>>>);
+
+impl Recent {
+    /// The records, a batch a table.
+    pub fn records(&self) -> Vec<Arc<RecordBatch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Takes over the last records of each table of a batch.
+    fn take(&self, records: &RecordBatch, rows: &RowBatch, tables: &[Arc<TableVersion>]) {
+        let mut chosen: HashMap<u32, Vec<u32>> = HashMap::new();
+        for row in rows.rows.iter().rev() {
+            let of_table = chosen.entry(row.table).or_default();
+            if of_table.len() < RECORDS && of_table.last() != Some(&row.record) {
+                of_table.push(row.record);
+            }
+        }
+        for (table, of_table) in chosen {
+            let mut copy = RecordBatch::new(records.partition.clone());
+            let mut room = BYTES;
+            let size = |record: u32| {
+                let record = &records.records[record as usize];
+                [record.key, record.value]
+                    .into_iter()
+                    .flatten()
+                    .map(|span| span.of(&records.bytes).len())
+                    .sum::<usize>()
+            };
+            let fitting = of_table.iter().copied().take_while(|record| {
+                let fits = size(*record) <= room;
+                room = room.saturating_sub(size(*record));
+                fits
+            });
+            let mut fitting: Vec<u32> = fitting.collect();
+            fitting.reverse();
+            for number in fitting {
+                let record = &records.records[number as usize];
+                let bytes = |span: Option<rowmill_decode::Span>| span.map(|span| span.of(&records.bytes));
+                let headers = records
+                    .headers_of(record)
+                    .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));
+                copy.push(record.offset, record.timestamp, bytes(record.key), bytes(record.value), headers);
+            }
+            let name = tables[table as usize].full_name();
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if !copy.records.is_empty() && (kept.len() < TABLES || kept.contains_key(&name)) {
+                kept.insert(name, Arc::new(copy));
+            }
+        }
+    }
+}
+
+/// A worker's way to [`Recent`]: now and then.
+#[derive(Debug, Default)]
+pub(super) struct Sampling(Option<Instant>);
+
+impl Sampling {
+    pub fn offer(&mut self, to: &Recent, records: &RecordBatch, rows: &RowBatch, tables: &[Arc<TableVersion>]) {
+        let now = Instant::now();
+        if !rows.rows.is_empty() && self.0.is_none_or(|last| now.duration_since(last) >= EVERY) {
+            self.0 = Some(now);
+            to.take(records, rows, tables);
+        }
+    }
+}
