@@ -1,6 +1,7 @@
 //! From the text of a configuration file to a [`Config`], with errors that name the line and what to write instead.
 
 mod dead_letter;
+mod http;
 mod pipeline;
 mod plugins;
 mod route;
@@ -167,7 +168,7 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
         plugins: plugins::plugins(raw.plugins, overrides)?,
         routes: raw.routes.iter().map(route::route).collect::<Result<_>>()?,
         sink: sink::sink(&raw.sink)?,
-        http: raw.http.listen.as_deref().map(|text| value::address("http.listen", text)).transpose()?,
+        http: http::http(&raw.http)?,
         pipeline: pipeline::pipeline(&raw.pipeline)?,
         limits: pipeline::limits(&raw.limits)?,
     })

@@ -15,6 +15,9 @@ pub fn sink(raw: &RawSink) -> Result<SinkConfig> {
         linger: duration("sink.linger", raw.linger.as_deref())?.unwrap_or(default.linger),
         in_flight: raw.in_flight.unwrap_or(default.in_flight),
         timeout: duration("sink.timeout", raw.timeout.as_deref())?.unwrap_or(default.timeout),
+        retry_wait: duration("sink.retry_wait", raw.retry_wait.as_deref())?.unwrap_or(default.retry_wait),
+        retry_wait_max: duration("sink.retry_wait_max", raw.retry_wait_max.as_deref())?
+            .unwrap_or(default.retry_wait_max),
         create_indices: raw.create_indices.unwrap_or(true),
     };
     if !(1..=64).contains(&bulk.in_flight) {
@@ -25,6 +28,16 @@ pub fn sink(raw: &RawSink) -> Result<SinkConfig> {
     }
     if bulk.documents == 0 {
         return error("sink.bulk_documents must be at least 1");
+    }
+    if bulk.retry_wait.is_zero() {
+        return error("sink.retry_wait must be more than 0; write it like \"50ms\"");
+    }
+    if bulk.retry_wait_max < bulk.retry_wait {
+        return error(format!(
+            "sink.retry_wait_max ({}) is the longest wait and cannot be less than sink.retry_wait ({}), the first one",
+            humantime::format_duration(bulk.retry_wait_max),
+            humantime::format_duration(bulk.retry_wait)
+        ));
     }
     let kinds = [("elasticsearch", 0), ("embedded", 1), ("null", 2)];
     match one_of("sink.kind", raw.kind.as_deref(), &kinds)? {
