@@ -6,7 +6,7 @@ mod read;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rowmill_decode::{DecoderSettings, Format, TopicPartition};
@@ -14,7 +14,7 @@ use rowmill_runtime::{Limits, Pattern};
 
 use crate::version::VersionStrategy;
 
-pub use publication::{CompileConfig, ProbationConfig, Rollout, RolloutMode, TrustConfig, WatchConfig};
+pub use publication::{CompileConfig, ProbationConfig, Rollout, RolloutChange, RolloutMode, TrustConfig, WatchConfig};
 pub use raw::{Secret, parse_size};
 pub(crate) use read::nearest;
 pub use read::{ConfigError, Overrides, read, read_text};
@@ -34,8 +34,8 @@ pub struct Config {
     pub sink: SinkConfig,
     /// Where records go that cannot be processed.
     pub dead_letter: DeadLetterConfig,
-    /// Where metrics and health are served; `None` for nowhere.
-    pub http: Option<SocketAddr>,
+    /// Where metrics, health and plugins are served, and to whom.
+    pub http: HttpConfig,
     /// Threads, batches, memory.
     pub pipeline: PipelineConfig,
     /// What a plugin may use.
@@ -221,6 +221,10 @@ pub struct BulkConfig {
     pub in_flight: usize,
     /// How long a request may take.
     pub timeout: Duration,
+    /// The first wait before an operation is sent again; doubles with each attempt.
+    pub retry_wait: Duration,
+    /// The longest such wait.
+    pub retry_wait_max: Duration,
     /// Whether missing indices are created.
     pub create_indices: bool,
 }
@@ -244,6 +248,15 @@ pub enum DeadLetterConfig {
     },
 }
 
+/// Where metrics, health and plugins are served, and to whom.
+#[derive(Clone, Debug, Default)]
+pub struct HttpConfig {
+    /// The address; `None` where none is written.
+    pub listen: Option<SocketAddr>,
+    /// What a caller must know to see and change plugins.
+    pub token: Option<Secret>,
+}
+
 /// Threads, batches, memory.
 #[derive(Clone, Copy, Debug)]
 pub struct PipelineConfig {
@@ -265,6 +278,18 @@ impl Config {
     /// The route of a table: the first that fits, else the default.
     pub fn route(&self, database: &str, table: &str) -> Route {
         route_of(&self.routes, database, table)
+    }
+
+    /// Where HTTP is served; `None` for nowhere. Without an address in the configuration it is this machine alone and any
+    /// free port, if there are plugins, and a private folder in which `rowmill plugins` finds the port.
+    pub fn http_listen(&self) -> Option<SocketAddr> {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        self.http.listen.or_else(|| self.address_folder().map(|_| anywhere))
+    }
+
+    /// The private folder that the address of the HTTP side is written into; `None` for none.
+    pub fn address_folder(&self) -> Option<&Path> {
+        self.plugins.dir.as_ref().and(self.plugins.state.as_deref())
     }
 }
 
@@ -294,6 +319,8 @@ impl Default for BulkConfig {
             linger: Duration::from_millis(200),
             in_flight: 2,
             timeout: Duration::from_secs(60),
+            retry_wait: Duration::from_millis(50),
+            retry_wait_max: Duration::from_secs(15),
             create_indices: true,
         }
     }

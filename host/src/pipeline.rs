@@ -219,7 +219,7 @@ impl Pipeline {
             let handle = handle.clone();
             DeadLetters::start(&config.dead_letter, metrics.clone(), move |error| handle.fail(error))?
         };
-        if let Some(address) = config.http {
+        if let Some(address) = config.http_listen() {
             let address = runtime.block_on(http::serve(address, metrics.clone(), ready.clone()))?;
             tracing::info!(%address, "metrics on /metrics, health on /healthz and /readyz");
         }

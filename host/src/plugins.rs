@@ -153,7 +153,9 @@ impl PluginFolder {
         let order = self.config.order.iter().map(|name| ("plugins.order", name));
         let disabled = self.config.disabled.iter().map(|name| ("plugins.disabled", name));
         let wasi = self.config.wasi.iter().map(|name| ("plugins.wasi", name));
+        let rollouts = self.config.rollouts.keys().map(|name| ("plugins.rollouts", name));
         settings
+            .chain(rollouts)
             .chain(order)
             .chain(disabled)
             .chain(wasi)

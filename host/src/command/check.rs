@@ -33,7 +33,7 @@ pub(super) fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     check_source(&config, &mut report);
     check_sink(&config, &mut report)?;
     check_dead_letters(&config.dead_letter, &mut report);
-    if let Some(address) = config.http {
+    if let Some(address) = config.http.listen {
         check_http(address, &mut report);
     }
     Ok(if report.failed { ExitCode::from(3) } else { ExitCode::SUCCESS })

@@ -25,7 +25,7 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     }
     let letters = std::env::temp_dir().join(format!("rowmill-demo-{}.ndjson", std::process::id()));
     let text = format!(
-        "[source]\nkind = \"demo\"\n[sink]\nkind = \"embedded\"\nlinger = \"50ms\"\nlisten = \"127.0.0.1:{}\"\n[[routes]]\ntable = \"*\"\ntruncate = \"apply\"\n[pipeline]\nworkers = 2\n[dead_letter]\npath = {:?}\n",
+        "[source]\nkind = \"demo\"\n[plugins]\nstate = \"\"\n[sink]\nkind = \"embedded\"\nlinger = \"50ms\"\nlisten = \"127.0.0.1:{}\"\n[[routes]]\ntable = \"*\"\ntruncate = \"apply\"\n[pipeline]\nworkers = 2\n[dead_letter]\npath = {:?}\n",
         args.port,
         letters.display().to_string()
     );

@@ -70,6 +70,55 @@ impl Default for Rollout {
     }
 }
 
+/// How a new generation comes in, as far as it is written: the rest stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs, reason = "the names are those of `Rollout`")]
+pub struct RolloutChange {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<RolloutMode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publish: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_changed: Option<f64>,
+}
+
+impl RolloutChange {
+    /// The rollout with what is written here.
+    ///
+    /// # Errors
+    /// A number is out of its range; the text begins with its name and says what to write.
+    pub fn on(self, rollout: Rollout) -> Result<Rollout, String> {
+        let changed = Rollout {
+            mode: self.mode.unwrap_or(rollout.mode),
+            rows: self.rows.unwrap_or(rollout.rows),
+            share: self.share.unwrap_or(rollout.share),
+            publish: self.publish.unwrap_or(rollout.publish),
+            max_changed: self.max_changed.unwrap_or(rollout.max_changed),
+        };
+        if changed.rows == 0 {
+            return Err("rows = 0 tries nothing; write how many rows the trial takes, or the mode \"direct\"".into());
+        }
+        if !(changed.share > 0.0 && changed.share <= 1.0) {
+            return Err(format!(
+                "share = {} must be more than 0 and at most 1; write 0.1 for a tenth of the rows",
+                changed.share
+            ));
+        }
+        if !(0.0..=1.0).contains(&changed.max_changed) {
+            return Err(format!(
+                "max_changed = {} must be from 0 to 1; write 0.01 for a hundredth of the documents",
+                changed.max_changed
+            ));
+        }
+        Ok(changed)
+    }
+}
+
 /// What happens between a generation's proof and its publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

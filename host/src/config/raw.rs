@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::publication::RolloutChange;
+
 /// The whole file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -45,6 +47,29 @@ pub struct RawPlugins {
     /// Names of plugins that may import WASI, which then does nothing.
     pub wasi: Vec<String>,
     pub settings: BTreeMap<String, toml::Value>,
+    /// The private folder; empty for none.
+    pub state: Option<String>,
+    pub events: Option<bool>,
+    pub poll: Option<String>,
+    /// SHA-256 of files: `sha256:HEX` or `HEX`.
+    pub hashes: Vec<String>,
+    /// Paths of PEM files of public keys.
+    pub trusted_keys: Vec<String>,
+    pub compile_memory: Option<Size>,
+    pub compile_time: Option<String>,
+    pub rollout: RolloutChange,
+    /// By plugin; what is left out is as in `rollout`.
+    pub rollouts: BTreeMap<String, RolloutChange>,
+    pub probation: RawProbation,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawProbation {
+    pub window: Option<String>,
+    pub failed_rows: Option<u64>,
+    pub failed_share: Option<f64>,
+    pub row_time: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -78,6 +103,8 @@ pub struct RawSink {
     pub linger: Option<String>,
     pub in_flight: Option<usize>,
     pub timeout: Option<String>,
+    pub retry_wait: Option<String>,
+    pub retry_wait_max: Option<String>,
     pub create_indices: Option<bool>,
     /// Where the embedded store listens.
     pub listen: Option<String>,
@@ -97,6 +124,8 @@ pub struct RawDeadLetter {
 #[serde(deny_unknown_fields, default)]
 pub struct RawHttp {
     pub listen: Option<String>,
+    pub token: Option<Secret>,
+    pub token_file: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

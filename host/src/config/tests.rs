@@ -104,7 +104,7 @@ fn the_command_line_wins() {
     let config = read_text(MINIMAL, "rowmill.toml", &overrides).expect("a configuration");
     assert!(matches!(config.sink, SinkConfig::Embedded { bulk: BulkConfig { in_flight: 4, .. }, .. }));
     assert!(matches!(&config.source, SourceConfig::File { path } if path.as_os_str() == "-"));
-    assert_eq!(config.plugins.dir.as_deref(), Some(std::path::Path::new("other")));
+    assert_eq!(config.plugins.dir.as_deref(), Some(Path::new("other")));
 }
 
 #[test]
@@ -122,4 +122,155 @@ fn sizes() {
     assert_eq!(parse_size("512 KB"), Some(512_000));
     assert_eq!(parse_size("17"), Some(17));
     assert_eq!(parse_size("1.5MB"), None);
+}
+
+#[test]
+fn what_a_plugin_s_publication_goes_by_has_defaults() {
+    let config = taken(&format!("{MINIMAL}[plugins]\ndir = \"plugins\"\n"));
+    let plugins = &config.plugins;
+    assert_eq!(plugins.state.as_deref(), Some(Path::new(".rowmill")));
+    assert_eq!(plugins.watch, WatchConfig::default());
+    assert_eq!(plugins.trust, TrustConfig::default());
+    assert_eq!(plugins.compile, CompileConfig::default());
+    assert_eq!(plugins.rollout, Rollout::default());
+    assert_eq!(plugins.probation, ProbationConfig::default());
+    let without = taken(MINIMAL);
+    assert_eq!(without.plugins.state, None);
+    let nothing_kept = taken(&format!("{MINIMAL}[plugins]\ndir = \"plugins\"\nstate = \"\"\n"));
+    assert_eq!(nothing_kept.plugins.state, None);
+    // A folder that the command line names counts like the file's.
+    let overrides = Overrides { plugins: Some("p".into()), set: Vec::new() };
+    let named = read_text(MINIMAL, "rowmill.toml", &overrides).expect("a configuration");
+    assert_eq!(named.plugins.state.as_deref(), Some(Path::new(".rowmill")));
+}
+
+#[test]
+fn what_a_plugin_s_publication_goes_by_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem");
+    std::fs::write(&key, "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----\n").unwrap();
+    let hash = "0123456789abcdef".repeat(4);
+    let config = taken(&format!(
+        r#"{MINIMAL}
+        [plugins]
+        dir = "plugins"
+        state = "/var/lib/rowmill"
+        events = false
+        poll = "500ms"
+        hashes = ["{hash}", "sha256:{}"]
+        trusted_keys = [{key:?}]
+        compile_memory = "2GiB"
+        compile_time = "2m"
+        [plugins.rollout]
+        mode = "shadow"
+        rows = 5000
+        max_changed = 0.5
+        [plugins.rollouts.trade-document]
+        mode = "canary"
+        share = 1
+        publish = false
+        [plugins.rollouts.row-filter]
+        [plugins.probation]
+        window = "5m"
+        failed_rows = 1
+        failed_share = 0
+        row_time = "200us"
+        "#,
+        hash.to_uppercase()
+    ));
+    let plugins = &config.plugins;
+    assert_eq!(plugins.state.as_deref(), Some(Path::new("/var/lib/rowmill")));
+    assert_eq!(plugins.watch, WatchConfig { events: false, poll: Duration::from_millis(500) });
+    assert_eq!(plugins.trust, TrustConfig { hashes: vec![hash.clone(), hash], keys: vec![key] });
+    assert_eq!(plugins.compile, CompileConfig { program: None, memory: 2 << 30, time: Duration::from_secs(120) });
+    let shadow = Rollout { mode: RolloutMode::Shadow, rows: 5000, share: 0.1, publish: true, max_changed: 0.5 };
+    assert_eq!(plugins.rollout, shadow);
+    assert_eq!(plugins.rollouts["row-filter"], shadow);
+    let canary = Rollout { mode: RolloutMode::Canary, share: 1.0, publish: false, ..shadow };
+    assert_eq!(plugins.rollouts["trade-document"], canary);
+    assert_eq!(
+        plugins.probation,
+        ProbationConfig {
+            window: Duration::from_secs(300),
+            failed_rows: 1,
+            failed_share: 0.0,
+            row_time: Duration::from_micros(200)
+        }
+    );
+}
+
+#[test]
+fn what_a_plugin_s_publication_goes_by_is_refused_with_what_to_write() {
+    let plugins = |keys: &str| format!("{MINIMAL}[plugins]\ndir = \"plugins\"\n{keys}\n");
+    refused(&plugins("poll = \"0s\""), "plugins.poll must be at least 10ms");
+    refused(&plugins("poll = \"often\""), "plugins.poll = \"often\" is not a time");
+    refused(&plugins("hashes = [\"abc\"]"), "plugins.hashes: \"abc\" is no SHA-256; write the 64 hexadecimal digits");
+    refused(&plugins("trusted_keys = [\"/no/such.pem\"]"), "plugins.trusted_keys: cannot read /no/such.pem");
+    refused(&plugins("compile_memory = \"1MiB\""), "plugins.compile_memory must be at least 64MiB");
+    refused(&plugins("compile_time = \"0s\""), "plugins.compile_time must be more than 0");
+    refused(&plugins("[plugins.rollout]\nmode = \"shadwo\""), "line 9: unknown variant `shadwo`, expected one of");
+    refused(&plugins("[plugins.rollout]\nrows = 0"), "plugins.rollout.rows = 0 tries nothing");
+    refused(&plugins("[plugins.rollout]\nshare = 0.0"), "plugins.rollout.share = 0 must be more than 0");
+    refused(&plugins("[plugins.rollouts.a]\nshare = 10"), "plugins.rollouts.a.share = 10 must be more than 0");
+    refused(&plugins("[plugins.rollout]\nmax_changed = -0.1"), "plugins.rollout.max_changed = -0.1 must be from 0");
+    refused(&plugins("[plugins.rollout]\nshare = nan"), "plugins.rollout.share = NaN");
+    refused(&plugins("[plugins.rollout]\nshrae = 0.1"), "unknown key `shrae`; did you mean `share`?");
+    refused(&plugins("[plugins.probation]\nfailed_rows = 0"), "to take nothing back, write window = \"0s\"");
+    refused(
+        &plugins("[plugins.probation]\nfailed_share = 2"),
+        "plugins.probation.failed_share = 2 must be from 0 to 1",
+    );
+    refused(&plugins("[plugins.probation]\nrow_time = \"0s\""), "plugins.probation.row_time must be more than 0");
+
+    let folder = tempfile::tempdir().unwrap();
+    let private = folder.path().join("private.pem");
+    std::fs::write(&private, "-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n").unwrap();
+    refused(&plugins(&format!("trusted_keys = [{private:?}]")), "holds no public key; write one with `openssl pkey");
+}
+
+#[test]
+fn http_is_served_on_this_machine_where_plugins_are() {
+    let address = |text: &str| taken(&format!("{MINIMAL}{text}")).http_listen().map(|address| address.to_string());
+    assert_eq!(address(""), None);
+    assert_eq!(address("[plugins]\nstate = \"x\"\n"), None);
+    assert_eq!(address("[plugins]\ndir = \"p\"\n").as_deref(), Some("127.0.0.1:0"));
+    assert_eq!(address("[plugins]\ndir = \"p\"\nstate = \"\"\n"), None);
+    let listen = "[http]\nlisten = \"0.0.0.0:8088\"\n";
+    assert_eq!(address(listen).as_deref(), Some("0.0.0.0:8088"));
+    assert_eq!(address(&format!("[plugins]\ndir = \"p\"\nstate = \"\"\n{listen}")).as_deref(), Some("0.0.0.0:8088"));
+}
+
+#[test]
+fn the_token_of_http_is_one_word_and_never_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "s3cret-of-http\n").unwrap();
+    let config = taken(&format!("{MINIMAL}[http]\ntoken_file = {file:?}\n"));
+    assert_eq!(config.http.token, Some(Secret("s3cret-of-http".into())));
+    assert!(!format!("{config:?}").contains("s3cret"));
+    refused(
+        &format!("{MINIMAL}[http]\ntoken = \"a\"\ntoken_file = {file:?}\n"),
+        "give either http.token or http.token_file",
+    );
+    refused(&format!("{MINIMAL}[http]\ntoken = \"\"\n"), "must be one word of visible ASCII characters");
+    refused(&format!("{MINIMAL}[http]\ntoken = \"two words\"\n"), "openssl rand -hex 32");
+    refused(&format!("{MINIMAL}[http]\ntoken_file = \"/no/such\"\n"), "http.token_file: cannot read /no/such");
+}
+
+#[test]
+fn waits_before_an_operation_is_sent_again() {
+    let bulk = |text: &str| match taken(&format!("{}{text}", MINIMAL.replace("null", "embedded"))).sink {
+        SinkConfig::Embedded { bulk, .. } => (bulk.retry_wait, bulk.retry_wait_max),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(bulk(""), (Duration::from_millis(50), Duration::from_secs(15)));
+    assert_eq!(
+        bulk("retry_wait = \"1s\"\nretry_wait_max = \"1s\"\n"),
+        (Duration::from_secs(1), Duration::from_secs(1))
+    );
+    refused(&format!("{MINIMAL}retry_wait = \"0s\"\n"), "sink.retry_wait must be more than 0");
+    refused(
+        &format!("{MINIMAL}retry_wait = \"20s\"\n"),
+        "sink.retry_wait_max (15s) is the longest wait and cannot be less than sink.retry_wait (20s)",
+    );
 }

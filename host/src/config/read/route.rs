@@ -1,0 +1,80 @@
+//! `[[routes]]`.
+
+use rowmill_runtime::Pattern;
+
+use super::value::one_of;
+use super::{ConfigError, Result, error};
+use crate::config::raw::RawRoute;
+use crate::config::{DeletePolicy, Route, TruncatePolicy};
+use crate::version::{MAX_EPOCH, VersionStrategy};
+
+pub fn route(raw: &RawRoute) -> Result<Route> {
+    if raw.table.is_empty() {
+        return error("a [[routes]] has no `table`; write table = \"shop.trade\", or a pattern with *");
+    }
+    let place = |key: &str| format!("route of {:?}, {key}", raw.table);
+    if let Some(index) = &raw.index
+        && !rowmill_runtime::is_index_name(index)
+    {
+        return error(format!(
+            "{}: {index:?} is no index name that Elasticsearch takes (lower case, no blanks or \\/*?\"<>|,#:)",
+            place("index")
+        ));
+    }
+    if let Some(id) = &raw.id
+        && (id.is_empty() || id.matches('{').count() != id.matches('}').count() || !id.contains('{'))
+    {
+        return error(format!(
+            "{}: {id:?} names no column; write columns in braces, for example \"{{order_id}}-{{line_no}}\"",
+            place("id")
+        ));
+    }
+    let epoch = raw.epoch.unwrap_or(0);
+    if epoch > MAX_EPOCH {
+        return error(format!("{}: {epoch} is more than {MAX_EPOCH}", place("epoch")));
+    }
+    let version = match raw.version.as_deref() {
+        Some(text) if text.starts_with("column:") => VersionStrategy::Column(text["column:".len()..].to_string()),
+        other => one_of(
+            &place("version"),
+            other,
+            &[
+                ("auto", VersionStrategy::Auto),
+                ("binlog", VersionStrategy::Binlog),
+                ("time", VersionStrategy::Time),
+                ("offset", VersionStrategy::Offset),
+                ("column:NAME", VersionStrategy::Auto),
+            ],
+        )?,
+    };
+    let mapping = match &raw.mapping {
+        None => None,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| ConfigError(format!("{}: cannot read {path}: {error}", place("mapping"))))?;
+            match serde_json::from_str::<serde_json::Value>(&text) {
+                Ok(serde_json::Value::Object(_)) => Some(text),
+                Ok(_) => return error(format!("{}: {path} is not a JSON object", place("mapping"))),
+                Err(problem) => return error(format!("{}: {path} is not JSON: {problem}", place("mapping"))),
+            }
+        }
+    };
+    Ok(Route {
+        table: Pattern::new(&raw.table),
+        index: raw.index.clone(),
+        id: raw.id.clone(),
+        version,
+        epoch,
+        truncate: one_of(
+            &place("truncate"),
+            raw.truncate.as_deref(),
+            &[("ignore", TruncatePolicy::Ignore), ("apply", TruncatePolicy::Apply)],
+        )?,
+        delete: one_of(
+            &place("delete"),
+            raw.delete.as_deref(),
+            &[("hard", DeletePolicy::Hard), ("soft", DeletePolicy::Soft)],
+        )?,
+        mapping,
+    })
+}

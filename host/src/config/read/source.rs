@@ -1,0 +1,103 @@
+//! `[source]` and `[tables]`.
+
+use std::collections::BTreeMap;
+
+use rowmill_decode::{DecoderSettings, Format};
+
+use super::value::one_of;
+use super::{ConfigError, Result, error};
+use crate::config::raw::RawSource;
+use crate::config::{KafkaConfig, SourceConfig, Start};
+
+pub fn source(raw: &RawSource) -> Result<SourceConfig> {
+    let kind = one_of("source.kind", raw.kind.as_deref(), &[("kafka", 0), ("file", 1), ("demo", 2)])?;
+    let forbid = |what: &str, given: bool| match given {
+        true => error(format!(
+            "source.{what} has no meaning with source.kind = {:?}",
+            raw.kind.as_deref().unwrap_or("kafka")
+        )),
+        false => Ok(()),
+    };
+    if kind != 0 {
+        forbid("brokers", raw.brokers.is_some())?;
+        forbid("topics", !raw.topics.is_empty())?;
+        forbid("properties", !raw.properties.is_empty())?;
+    }
+    if kind != 1 {
+        forbid("path", raw.path.is_some())?;
+    }
+    match kind {
+        1 => match &raw.path {
+            Some(path) => Ok(SourceConfig::File { path: path.into() }),
+            None => error("source.kind = \"file\" needs source.path: a file of records, or \"-\" for standard input"),
+        },
+        2 => Ok(SourceConfig::Demo),
+        _ => {
+            let Some(brokers) = raw.brokers.clone() else {
+                return error("source.kind = \"kafka\" needs source.brokers, for example \"127.0.0.1:9092\"");
+            };
+            if raw.topics.is_empty() {
+                return error(
+                    "source.kind = \"kafka\" needs source.topics, for example [\"shop.trade\", \"^shop\\\\..*\"]",
+                );
+            }
+            for reserved in
+                ["bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"]
+            {
+                if raw.properties.contains_key(reserved) {
+                    return error(format!(
+                        "source.properties: {reserved} is set by Rowmill; use source.brokers, source.group and source.start"
+                    ));
+                }
+            }
+            Ok(SourceConfig::Kafka(KafkaConfig {
+                brokers,
+                topics: raw.topics.clone(),
+                group: raw.group.clone().unwrap_or_else(|| "rowmill".into()),
+                start: match raw.start.as_deref() {
+                    None | Some("earliest") => Start::Earliest,
+                    Some("latest") => Start::Latest,
+                    Some(text) => match text.parse::<jiff::Timestamp>() {
+                        Ok(timestamp) => Start::At(timestamp.as_millisecond()),
+                        Err(_) => {
+                            return error(format!(
+                                "source.start = {text:?} is neither \"earliest\", \"latest\" nor a time like \"2026-11-01T00:00:00Z\""
+                            ));
+                        }
+                    },
+                },
+                properties: raw.properties.clone(),
+                partitions: None,
+            }))
+        }
+    }
+}
+
+/// How records are decoded, with the declared column types: table, column, MySQL type.
+pub fn decoder(raw: &RawSource, tables: &BTreeMap<String, BTreeMap<String, String>>) -> Result<DecoderSettings> {
+    let mut decoder = DecoderSettings {
+        format: one_of(
+            "source.format",
+            raw.format.as_deref(),
+            &[
+                ("auto", Format::Auto),
+                ("canal", Format::Canal),
+                ("debezium", Format::Debezium),
+                ("maxwell", Format::Maxwell),
+            ],
+        )?,
+        ..DecoderSettings::default()
+    };
+    if let Some(size) = raw.max_message_bytes {
+        decoder.max_message_bytes = size.0;
+    }
+    for (table, columns) in tables {
+        for (column, mysql_type) in columns {
+            decoder
+                .declared
+                .declare(table, column, mysql_type)
+                .map_err(|message| ConfigError(format!("tables.{table:?}.{column}: {message}")))?;
+        }
+    }
+    Ok(decoder)
+}
