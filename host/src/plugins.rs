@@ -6,6 +6,7 @@
 pub mod folder;
 pub mod watch;
 
+pub mod compile;
 pub mod control;
 pub mod last_good;
 pub mod private;
