@@ -115,7 +115,7 @@ pub struct PluginConfig {
 }
 
 /// Where a table's rows go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// The tables that it holds for.
     pub table: Pattern,
