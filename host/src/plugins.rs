@@ -7,6 +7,7 @@ pub mod compile;
 pub mod control;
 pub mod private;
 pub mod status;
+pub mod trust;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
