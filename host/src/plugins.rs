@@ -3,6 +3,7 @@
 //! A file is read once and those bytes are hashed, compiled, type-checked, instantiated, described and configured before
 //! anything is published. A file that fails any of it leaves the running chain as it is, and the refusal says why.
 
+pub mod cases;
 pub mod compile;
 pub mod control;
 pub mod private;
