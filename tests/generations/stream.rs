@@ -93,7 +93,13 @@ impl Place {
         let (control, metrics) = (pipeline.control(), pipeline.metrics());
         // Open for both, so that it waits for no reader.
         let pipe = OpenOptions::new().read(true).write(true).open(self.pipe())?;
-        let run = std::thread::spawn(move || pipeline.run(true));
+        let run = std::thread::spawn(move || {
+            let ended = pipeline.run(true);
+            if let Err(error) = &ended {
+                eprintln!("the gateway ended: {error:#}");
+            }
+            ended
+        });
         Ok(Stream { pipe, run, store, control, metrics, plugins: self.plugins(), written: 0 })
     }
 
@@ -142,6 +148,7 @@ impl Stream {
     pub fn settle(&self) {
         let metrics = &self.metrics;
         wait::until("all rows are settled", PATIENCE, || {
+            assert!(!self.run.is_finished(), "the gateway ended");
             metrics.events.get() == self.written && metrics.bytes_in_flight.get() == 0
         });
     }
