@@ -79,6 +79,8 @@ pub struct Metrics {
     pub plugins_refused: Counter,
     /// Publications of the chain.
     pub plugin_swaps: Counter,
+    /// Changes of the configuration while it runs, by what became of them: `applied`, `refused`.
+    pub config_changes: Family<Kind, Counter>,
     /// Bytes of records on their way.
     pub bytes_in_flight: Gauge,
     /// Records between the watermark and the partition's end.
@@ -112,6 +114,7 @@ impl Metrics {
             plugin_faults: Family::default(),
             plugins_refused: Counter::default(),
             plugin_swaps: Counter::default(),
+            config_changes: Family::default(),
             bytes_in_flight: Gauge::default(),
             lag: Family::default(),
             paused: Gauge::default(),
@@ -149,6 +152,7 @@ impl Metrics {
         registry.register("plugin_faults", "Traps and unreadable answers of a plugin", self.plugin_faults.clone());
         registry.register("plugins_refused", "Files that were refused as plugins", self.plugins_refused.clone());
         registry.register("plugin_swaps", "Publications of the plugin chain", self.plugin_swaps.clone());
+        registry.register("config_changes", "Changes of the configuration", self.config_changes.clone());
         registry.register_with_unit("in_flight", "Records on their way", Unit::Bytes, self.bytes_in_flight.clone());
         registry.register("lag", "Records between the watermark and the partition's end", self.lag.clone());
         registry.register("paused", "Whether back-pressure pauses the source", self.paused.clone());

@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::checkpoint::BytesInFlight;
-use crate::config::{Config, ConfigError, ElasticsearchConfig, SinkConfig, SourceConfig, TruncatePolicy};
+use crate::config::{BulkConfig, Config, ConfigError, ElasticsearchConfig, SinkConfig, SourceConfig, TruncatePolicy};
 use crate::dead_letter::DeadLetters;
 use crate::http::{self, Ready};
 use crate::indices::Indices;
@@ -44,6 +44,8 @@ pub struct Pipeline {
     runtime: Runtime,
     metrics: Arc<Metrics>,
     chain: Arc<ArcSwap<Chain>>,
+    /// How documents are written now.
+    bulk: watch::Sender<BulkConfig>,
     plugins: PluginFolder,
     store: Option<StoreHandle>,
     client: Option<Client>,
@@ -162,12 +164,14 @@ impl Pipeline {
                 (Some(store), Some(client))
             }
         };
+        let bulk = watch::Sender::new(config.sink.bulk());
         let handle = Handle { stop: Stop::default(), abort: watch::Sender::new(false), failure: Arc::default() };
         Ok(Self {
             config: Arc::new(config),
             runtime,
             metrics,
             chain,
+            bulk,
             plugins,
             store,
             client,
@@ -189,6 +193,16 @@ impl Pipeline {
     /// The chain, to be read or replaced.
     pub fn chain(&self) -> Arc<ArcSwap<Chain>> {
         self.chain.clone()
+    }
+
+    /// The configuration that it was set up with.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.clone()
+    }
+
+    /// How documents are written, to be changed while it runs.
+    pub fn bulk(&self) -> watch::Sender<BulkConfig> {
+        self.bulk.clone()
     }
 
     /// The client of the sink; `None` with the null sink.
@@ -213,7 +227,7 @@ impl Pipeline {
     /// What was not settled is not committed.
     pub fn run(self, until_caught_up: bool) -> anyhow::Result<(Summary, Ended)> {
         let begin = Instant::now();
-        let Self { config, runtime, metrics, chain, plugins, store, client, ready, handle } = self;
+        let Self { config, runtime, metrics, chain, bulk, plugins, store, client, ready, handle } = self;
         let indices = Arc::new(Indices::default());
         let dead_letters = {
             let handle = handle.clone();
@@ -236,11 +250,16 @@ impl Pipeline {
                 let routes = chain.clone();
                 let settings = WriterSettings {
                     client,
-                    bulk: bulk(&config),
+                    bulk: bulk.subscribe(),
                     indices: indices.clone(),
                     metrics: metrics.clone(),
                     dead_letters: dead_letters.clone(),
-                    applies_truncates: config.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply),
+                    applies_truncates: {
+                        let chain = chain.clone();
+                        Box::new(move || {
+                            chain.load().routes.iter().any(|route| route.truncate == TruncatePolicy::Apply)
+                        })
+                    },
                     own_index: Box::new(move |table| {
                         let (database, table) = table.split_once('.').unwrap_or(("", table));
                         own_index(&routes.load().routes, database, table)
@@ -340,14 +359,6 @@ pub enum Ended {
     CaughtUp,
     /// It was asked to end.
     Stopped,
-}
-
-fn bulk(config: &Config) -> crate::config::BulkConfig {
-    match &config.sink {
-        SinkConfig::Elasticsearch(elasticsearch) => elasticsearch.bulk,
-        SinkConfig::Embedded { bulk, .. } => *bulk,
-        SinkConfig::Null => Default::default(),
-    }
 }
 
 /// Waits until Elasticsearch answers: it may well start later than we.
