@@ -1,6 +1,7 @@
 //! The commands, as a person types them.
 
 mod check;
+mod compile_plugin;
 mod demo;
 mod plugin;
 mod progress;
@@ -60,6 +61,9 @@ enum Command {
   rowmill dev hello
   rowmill dev hello --input captured.ndjson --settings settings.toml")]
     Dev(plugin::DevArgs),
+    /// Compiles a plugin from standard input within limits; the gateway starts it for itself
+    #[command(name = crate::plugins::compile::child::COMMAND, hide = true)]
+    CompilePlugin(compile_plugin::CompilePluginArgs),
 }
 
 #[derive(Args)]
@@ -103,10 +107,22 @@ struct DemoArgs {
 struct Usage(String);
 
 impl ConfigArgs {
-    fn read(&self) -> anyhow::Result<Config> {
-        let overrides = Overrides { plugins: self.plugins.clone(), set: self.set.clone() };
-        Ok(crate::config::read(&self.config, &overrides)?)
+    fn overrides(&self) -> Overrides {
+        Overrides { plugins: self.plugins.clone(), set: self.set.clone() }
     }
+
+    fn read(&self) -> anyhow::Result<Config> {
+        let mut config = crate::config::read(&self.config, &self.overrides())?;
+        config.plugins.compile.program = this_program();
+        Ok(config)
+    }
+}
+
+/// This program, which compiles plugins in a process of its own.
+fn this_program() -> Option<PathBuf> {
+    // On Linux the very file that runs, also after another was installed in its place.
+    let running = PathBuf::from("/proc/self/exe");
+    if cfg!(target_os = "linux") && running.exists() { Some(running) } else { std::env::current_exe().ok() }
 }
 
 /// Runs the program.
@@ -118,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(args),
         Command::Plugin(command) => plugin::plugin(command),
         Command::Dev(args) => plugin::dev(args),
+        Command::CompilePlugin(args) => compile_plugin::compile_plugin(args),
     });
     match result {
         Ok(code) => code,

@@ -81,6 +81,8 @@ pub struct Metrics {
     pub plugin_swaps: Counter,
     /// Changes of the configuration while it runs, by what became of them: `applied`, `refused`.
     pub config_changes: Family<Kind, Counter>,
+    /// Generations that were taken back on their own.
+    pub plugin_rollbacks: Counter,
     /// Bytes of records on their way.
     pub bytes_in_flight: Gauge,
     /// Records between the watermark and the partition's end.
@@ -115,6 +117,7 @@ impl Metrics {
             plugins_refused: Counter::default(),
             plugin_swaps: Counter::default(),
             config_changes: Family::default(),
+            plugin_rollbacks: Counter::default(),
             bytes_in_flight: Gauge::default(),
             lag: Family::default(),
             paused: Gauge::default(),
@@ -153,6 +156,7 @@ impl Metrics {
         registry.register("plugins_refused", "Files that were refused as plugins", self.plugins_refused.clone());
         registry.register("plugin_swaps", "Publications of the plugin chain", self.plugin_swaps.clone());
         registry.register("config_changes", "Changes of the configuration", self.config_changes.clone());
+        registry.register("plugin_rollbacks", "Generations that were taken back", self.plugin_rollbacks.clone());
         registry.register_with_unit("in_flight", "Records on their way", Unit::Bytes, self.bytes_in_flight.clone());
         registry.register("lag", "Records between the watermark and the partition's end", self.lag.clone());
         registry.register("paused", "Whether back-pressure pauses the source", self.paused.clone());
@@ -190,6 +194,14 @@ impl Metrics {
         if faults > 0 {
             self.plugin_faults.get_or_create(&label).inc_by(u64::from(faults));
         }
+    }
+
+    /// Forgets the figures of a generation that is gone.
+    pub fn forget_plugin(&self, plugin: &str, generation: u64) {
+        let label = PluginLabel { plugin: plugin.into(), generation };
+        self.plugin_rows.remove(&label);
+        self.plugin_seconds.remove(&label);
+        self.plugin_faults.remove(&label);
     }
 
     /// The figures in the text form of OpenMetrics.

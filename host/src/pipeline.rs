@@ -29,7 +29,9 @@ use crate::http::{self, Ready};
 use crate::indices::Indices;
 use crate::metrics::Metrics;
 use crate::operation::Action;
-use crate::plugins::PluginFolder;
+use crate::plugins::Plugins;
+use crate::plugins::control::Control;
+use crate::reload::Live;
 use crate::sink::client::{Client, Refused};
 use crate::sink::{Sink, Writer, WriterSettings, merge};
 use crate::source::{self, Intake, Stop};
@@ -46,7 +48,7 @@ pub struct Pipeline {
     chain: Arc<ArcSwap<Chain>>,
     /// How documents are written now.
     bulk: watch::Sender<BulkConfig>,
-    plugins: PluginFolder,
+    plugins: Plugins,
     store: Option<StoreHandle>,
     client: Option<Client>,
     ready: Ready,
@@ -129,20 +131,23 @@ impl Pipeline {
             .build()?;
         let metrics = Metrics::new();
         let sandbox = Arc::new(Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?);
-        let mut plugins =
-            PluginFolder::new(config.plugins.clone(), config.routes.clone().into(), sandbox, metrics.clone());
-        let loaded = plugins
-            .scan()
-            .map_err(|error| ConfigError(format!("{error:#}; create the folder or set plugins.dir")))?
-            .unwrap_or_default();
-        let refused: Vec<String> = loaded
+        let plugins = Plugins::load(
+            &config.plugins,
+            config.routes.clone().into(),
+            &sandbox,
+            metrics.clone(),
+            config.pipeline.workers,
+        )
+        .map_err(|error| ConfigError(format!("{error:#}")))?;
+        let refused: Vec<String> = plugins
+            .loaded()
             .iter()
             .filter_map(|file| Some(format!("{}: {}", file.path.display(), file.result.as_ref().err()?)))
             .collect();
         anyhow::ensure!(refused.is_empty(), ConfigError(format!("refused as a plugin: {}", refused.join("; "))));
         let unknown = plugins.unknown_names();
         anyhow::ensure!(unknown.is_empty(), ConfigError(unknown.join("; ")));
-        let chain = Arc::new(ArcSwap::from_pointee(plugins.chain()));
+        let chain = plugins.chain();
 
         let (store, client) = match &config.sink {
             SinkConfig::Null => (None, None),
@@ -200,9 +205,14 @@ impl Pipeline {
         self.config.clone()
     }
 
-    /// How documents are written, to be changed while it runs.
-    pub fn bulk(&self) -> watch::Sender<BulkConfig> {
-        self.bulk.clone()
+    /// What a changed configuration goes to.
+    pub fn live(&self) -> Live {
+        Live { control: self.control(), bulk: self.bulk.clone(), metrics: self.metrics() }
+    }
+
+    /// The way to ask about the plugins, and to order.
+    pub fn control(&self) -> Control {
+        self.plugins.control()
     }
 
     /// The client of the sink; `None` with the null sink.
@@ -240,8 +250,6 @@ impl Pipeline {
         if let Some(client) = &client {
             runtime.block_on(wait_for(client, &handle))?;
         }
-        let watching = plugins.watch(chain.clone())?;
-
         // Last to first, as the channels need it: writer, workers, source.
         let (sink, writer) = match client {
             None => (Sink::Null(metrics.clone()), None),
@@ -284,6 +292,7 @@ impl Pipeline {
             dead_letters,
             recent: Arc::default(),
         };
+        let watching = plugins.start(shared.clone())?;
         let (mut senders, mut workers) = (Vec::new(), Vec::new());
         for number in 0..config.pipeline.workers {
             let (sender, batches) = crossbeam_channel::bounded::<Arc<_>>(source::WAITING);

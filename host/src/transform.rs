@@ -179,10 +179,10 @@ impl Transformer {
         for lane in [&mut self.main, &mut self.fallback, &mut self.trial] {
             spare.append(&mut lane.running);
         }
-        let canary = chain.trial.as_ref().filter(|trial| trial.is_canary());
+        let canary = chain.trial.as_ref().filter(|beside| beside.trial.is_canary());
         // What a canary fails goes where everything else goes.
         let fallback = chain.last_good.clone().or_else(|| canary.map(|_| chain.clone())).unwrap_or_default();
-        let trial = chain.trial.as_ref().map(|trial| trial.candidate.clone()).unwrap_or_default();
+        let trial = chain.trial.as_ref().map(|beside| beside.chain.clone()).unwrap_or_default();
         self.main.turn_to(chain, &mut spare);
         self.fallback.turn_to(fallback, &mut spare);
         self.trial.turn_to(trial, &mut spare);
@@ -201,7 +201,7 @@ impl Transformer {
         let Self { main, fallback, trial, decoder, rows, shared, lanes, .. } = self;
         let tables = decoder.tables();
         lanes.clear();
-        let canary = main.chain.trial.clone().filter(|trial| trial.is_canary());
+        let canary = main.chain.trial.as_ref().map(|beside| beside.trial.clone()).filter(|trial| trial.is_canary());
         if let Some(canary) = &canary {
             let emission = Emission { shared, rows, records, marks: self.marks };
             for row in &rows.rows {
@@ -237,7 +237,10 @@ impl Transformer {
 
     /// The shadow that this batch takes part in.
     fn comparison(&mut self, source: &Arc<SourceBatch>) -> Option<Comparison> {
-        let trial = self.main.chain.trial.clone().filter(|trial| !trial.is_canary() && !trial.is_over())?;
+        let trial = self.main.chain.trial.as_ref()?.trial.clone();
+        if trial.is_canary() || trial.is_over() {
+            return None;
+        }
         self.owed += trial.share;
         if self.owed < 1.0 {
             return None;

@@ -11,6 +11,8 @@ pub struct Anatomy {
     pub kind: FileKind,
     /// What it asks of the host, each once.
     pub imports: Vec<String>,
+    /// What it offers, in its order.
+    pub exports: Vec<String>,
     /// The version of the contract that it was built for; `None` if it exports no guest of it.
     pub contract: Option<String>,
 }
@@ -66,7 +68,7 @@ impl Anatomy {
             Some(version.split('#').next().unwrap_or(version).to_string())
         };
         let kind = kind.ok_or("not a WebAssembly file")?;
-        Ok(Self { kind, imports, contract: exports.iter().find_map(version) })
+        Ok(Self { kind, imports, contract: exports.iter().find_map(version), exports })
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! bytes of a file ── Plugin::load ──▶ Plugin ── instantiate ──▶ Instance (a Guest)
-//!                                                                  │ transform(Batch)
+//!    └ Sandbox::compile ▶ load_compiled ┘                          │ transform(Batch)
 //!        Part ◀── isolate::transform (halves a batch that fails) ◀─┘
 //!          └ Output (checked) ── verdict(image) ──▶ Keep | Drop | Edit | Documents | Fail | Refused
 //! ```
@@ -25,12 +25,16 @@
 mod anatomy;
 #[cfg(feature = "sandbox")]
 mod bindings;
+#[cfg(feature = "sandbox")]
+mod compile;
 mod contract;
 mod document;
 #[cfg(feature = "sandbox")]
 mod engine;
 #[cfg(feature = "sandbox")]
 mod instance;
+#[cfg(feature = "sandbox")]
+mod interface;
 pub mod isolate;
 mod limits;
 pub mod literal;

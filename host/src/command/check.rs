@@ -11,10 +11,10 @@ use rowmill_runtime::Sandbox;
 
 use super::ConfigArgs;
 use super::run::print_line;
-use crate::config::{Config, DeadLetterConfig, SinkConfig, SourceConfig};
+use crate::config::{Config, DeadLetterConfig, PluginConfig, SinkConfig, SourceConfig};
 use crate::dead_letter;
 use crate::metrics::Metrics;
-use crate::plugins::PluginFolder;
+use crate::plugins::Plugins;
 use crate::sink::client::{Client, Refused};
 use crate::source::access;
 
@@ -67,21 +67,23 @@ fn check_plugins(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         return Ok(());
     };
     let sandbox = Arc::new(Sandbox::new(config.limits.clone())?);
-    let mut folder = PluginFolder::new(config.plugins.clone(), Arc::new([]), sandbox, Metrics::new());
-    let loaded = match folder.scan() {
-        Ok(loaded) => loaded.unwrap_or_default(),
+    // What the folder holds, and not what a restart could do without it; a gateway may be at work on the state folder.
+    let plugins = PluginConfig { state: None, ..config.plugins.clone() };
+    let plugins = match Plugins::load(&plugins, Arc::new([]), &sandbox, Metrics::new(), 1) {
+        Ok(plugins) => plugins,
         Err(error) => {
-            report.bad("plugins", &format!("{error:#}; create the folder or set plugins.dir"));
+            report.bad("plugins", &format!("{error:#}"));
             return Ok(());
         }
     };
+    let loaded = plugins.loaded();
     if loaded.is_empty() {
         report.note("plugins", &format!("no .wasm file in {}", dir.display()));
     }
     let mut refused = false;
     for file in loaded {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match file.result {
+        match &file.result {
             Ok(plugin) => {
                 let tables = if plugin.description.tables.is_empty() {
                     "all tables".to_string()
@@ -105,7 +107,7 @@ fn check_plugins(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         }
     }
     // The name of a refused plugin is not known.
-    for unknown in folder.unknown_names().into_iter().filter(|_| !refused) {
+    for unknown in plugins.unknown_names().into_iter().filter(|_| !refused) {
         report.bad("plugins", &unknown);
     }
     Ok(())

@@ -7,7 +7,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 
 use super::run::{end_on_signals, print_line};
-use super::{DemoArgs, Usage};
+use super::{DemoArgs, Usage, this_program};
 use crate::config::{Config, Overrides, read_text};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
@@ -29,7 +29,9 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         args.port,
         letters.display().to_string()
     );
-    let config: Config = read_text(&text, "demo", &Overrides { plugins: Some(args.plugins.clone()), set: Vec::new() })?;
+    let overrides = Overrides { plugins: Some(args.plugins.clone()), set: Vec::new() };
+    let mut config: Config = read_text(&text, "demo", &overrides)?;
+    config.plugins.compile.program = this_program();
     let mut pipeline = Pipeline::new(config)?;
     end_on_signals(&pipeline);
     let metrics = pipeline.metrics();

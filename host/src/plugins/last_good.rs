@@ -31,6 +31,9 @@ pub struct Good {
     pub hash: String,
     /// The version that it gives itself.
     pub version: String,
+    /// The signature that came with its file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Vec<u8>>,
 }
 
 /// What is kept of a plugin.
@@ -277,6 +280,7 @@ mod tests {
             file: format!("{name}.wasm").into(),
             hash: hex(bytes.as_bytes()),
             version: "1".into(),
+            signature: None,
         }
     }
 

@@ -234,9 +234,18 @@ pub struct Chain {
     /// one fails is transformed by that instead.
     pub last_good: Option<Arc<Chain>>,
     /// A generation on trial beside this chain.
-    pub trial: Option<Arc<Trial>>,
+    pub trial: Option<Beside>,
     /// Rung when a generation on probation or in a canary fails a row.
     pub alarm: Option<Alarm>,
+}
+
+/// What runs beside the published chain.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// The chain with the generation that is tried in its place.
+    pub chain: Arc<Chain>,
+    /// Which rows it gets, and what came of it.
+    pub trial: Arc<Trial>,
 }
 
 impl Chain {

@@ -9,7 +9,7 @@ use rowmill_decode::Span;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::chain::{Alarm, Chain};
+use super::chain::Alarm;
 use crate::config::RolloutMode;
 use crate::indices::Indices;
 use crate::operation::{Action, Operation, OperationBatch};
@@ -24,8 +24,6 @@ const MOST_SHOWN: usize = 300;
 /// A generation on trial beside the published chain.
 #[derive(Debug)]
 pub struct Trial {
-    /// The chain with the generation in its place.
-    pub candidate: Arc<Chain>,
     /// The generation.
     pub generation: u64,
     /// Shadow or canary.
@@ -88,16 +86,9 @@ pub struct FieldDifference {
 
 impl Trial {
     /// A trial that nothing has taken part in yet.
-    pub fn new(
-        candidate: Arc<Chain>,
-        generation: u64,
-        mode: RolloutMode,
-        share: f64,
-        of_rows: u64,
-        alarm: Alarm,
-    ) -> Self {
+    pub fn new(generation: u64, mode: RolloutMode, share: f64, of_rows: u64, alarm: Alarm) -> Self {
         let (rows, report) = (AtomicU64::new(0), Mutex::default());
-        Self { candidate, generation, mode, share, of_rows, rows, report, alarm }
+        Self { generation, mode, share, of_rows, rows, report, alarm }
     }
 
     /// Whether a share of the documents takes the generation.

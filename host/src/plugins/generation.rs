@@ -1,0 +1,170 @@
+//! A plugin with its generations: the one that rows go through, the last good one, and one that is not published.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rowmill_runtime::Plugin;
+
+use super::status::{CandidateState, CandidateStatus, Event, GenerationStatus, PluginStatus, State, TrialStatus};
+use crate::config::{ProbationConfig, Rollout};
+use crate::transform::chain::{ChainPlugin, Figures};
+
+/// Events of a plugin that are kept.
+const MOST_EVENTS: usize = 50;
+/// Images after which a generation's time a row is worth judging.
+const ENOUGH_TO_TIME: u64 = 2_000;
+
+/// A generation, and what it was made of.
+#[derive(Clone, Debug)]
+pub(super) struct Generation {
+    pub plugin: Arc<ChainPlugin>,
+    /// Its compiled code, to be configured anew.
+    pub code: Arc<Plugin>,
+    /// Its file, and the signature that came with it.
+    pub bytes: Arc<[u8]>,
+    pub signature: Option<Vec<u8>>,
+    /// A JSON object.
+    pub settings: String,
+}
+
+impl Generation {
+    pub fn number(&self) -> u64 {
+        self.plugin.generation
+    }
+
+    pub fn hash(&self) -> &str {
+        &self.plugin.hash
+    }
+
+    /// Whether it is the same file with the same settings.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.hash() == other.hash() && self.settings == other.settings
+    }
+
+    pub fn status(&self, base: Figures) -> GenerationStatus {
+        let figures = self.plugin.health.figures().since(base);
+        GenerationStatus {
+            generation: self.number(),
+            version: self.plugin.description.version.clone(),
+            hash: self.hash().to_string(),
+            rows: figures.rows,
+            failed: figures.failed,
+            faults: figures.faults,
+            us_per_row: figures.us_per_row(),
+        }
+    }
+}
+
+/// A generation that is not published.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub hash: String,
+    pub state: CandidateState,
+    pub reason: Option<String>,
+    /// `None` where its file is no plugin.
+    pub generation: Option<Generation>,
+    /// What its trial found when it ended.
+    pub trial: Option<TrialStatus>,
+}
+
+/// A plugin.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub file: PathBuf,
+    /// The generation that rows go through, or would if it were enabled.
+    pub running: Generation,
+    /// Its figures when it was published.
+    pub base: Figures,
+    /// Since when it is watched; `None` once it is good.
+    pub probation: Option<Instant>,
+    /// The generation that a rollback brings back.
+    pub last_good: Option<Generation>,
+    pub candidate: Option<Candidate>,
+    /// Whether a person keeps rows from it.
+    pub is_disabled: bool,
+    history: VecDeque<Event>,
+}
+
+impl Slot {
+    pub fn new(file: PathBuf, running: Generation) -> Self {
+        let base = running.plugin.health.figures();
+        let (probation, last_good, candidate) = (None, None, None);
+        Self { file, running, base, probation, last_good, candidate, is_disabled: false, history: VecDeque::new() }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.running.plugin.name
+    }
+
+    /// Writes an event down, and into the log.
+    pub fn note(&mut self, what: &str, hash: &str, generation: Option<u64>, detail: &str) {
+        let level_is_warning = matches!(what, "rolled back" | "refused" | "held");
+        let (plugin, short) = (self.name(), &hash[..hash.len().min(12)]);
+        if level_is_warning {
+            tracing::warn!(plugin, what, generation, hash = short, detail, "plugin");
+        } else {
+            tracing::info!(plugin, what, generation, hash = short, detail, "plugin");
+        }
+        if self.history.len() == MOST_EVENTS {
+            self.history.pop_front();
+        }
+        let now = jiff::Timestamp::now();
+        let at = now.round(jiff::Unit::Second).unwrap_or(now).to_string();
+        self.history.push_back(Event { at, what: what.into(), generation, hash: hash.into(), detail: detail.into() });
+    }
+
+    /// Figures of the running generation since it was published.
+    pub fn figures(&self) -> Figures {
+        self.running.plugin.health.figures().since(self.base)
+    }
+
+    /// Why the running generation is taken back, if it is.
+    pub fn verdict(&self, limits: &ProbationConfig) -> Option<String> {
+        verdict(self.figures(), limits)
+    }
+
+    pub fn status(&self, is_disabled: bool, rollout: Rollout, trial: Option<TrialStatus>) -> PluginStatus {
+        let state = match (is_disabled, self.probation) {
+            (true, _) => State::Disabled,
+            (false, Some(_)) => State::Probation,
+            (false, None) => State::Running,
+        };
+        let candidate = self.candidate.as_ref().map(|candidate| CandidateStatus {
+            hash: candidate.hash.clone(),
+            state: candidate.state,
+            reason: candidate.reason.clone(),
+            trial: trial.or_else(|| candidate.trial.clone()),
+        });
+        PluginStatus {
+            name: self.name().to_string(),
+            file: self.file.clone(),
+            state,
+            running: self.running.status(self.base),
+            last_good: self.last_good.as_ref().map(|generation| generation.status(Figures::default())),
+            candidate,
+            rollout,
+            history: self.history.iter().cloned().collect(),
+        }
+    }
+}
+
+/// Why a generation with these figures is taken back, if it is.
+pub(super) fn verdict(figures: Figures, limits: &ProbationConfig) -> Option<String> {
+    let share = figures.regressed as f64 / figures.rows.max(1) as f64;
+    if figures.regressed >= limits.failed_rows.max(1) && share >= limits.failed_share {
+        return Some(format!(
+            "it failed {} rows that the last good generation does not, of {} ({:.2} %; the limit is {} rows and {:.2} %)",
+            figures.regressed,
+            figures.rows,
+            share * 100.0,
+            limits.failed_rows,
+            limits.failed_share * 100.0
+        ));
+    }
+    let per_row = figures.us_per_row().filter(|_| figures.rows >= ENOUGH_TO_TIME)?;
+    let limit = limits.row_time.as_secs_f64() * 1e6;
+    (per_row > limit)
+        .then(|| format!("it takes {per_row:.0} µs a row on average, more than the limit of {limit:.0} µs"))
+}

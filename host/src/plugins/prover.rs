@@ -1,0 +1,106 @@
+//! The thread that proves: what may take seconds, or hang until its limit, happens here and not where rows are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::folder::Seen;
+use super::generation::Generation;
+use super::prove::Road;
+use crate::config::{PluginConfig, Route};
+use crate::transform::Shared;
+use crate::transform::chain::Chain;
+use crate::transform::probe::probe;
+
+/// What is to be proven.
+pub(super) enum Job {
+    /// A file that was seen.
+    File(Arc<Road>, Seen),
+    /// An earlier good file, out of the private folder.
+    Earlier(Arc<Road>, PathBuf, Seen),
+    /// Generations with the settings of another configuration, all or none.
+    Configuration(Box<Change>),
+}
+
+/// Another configuration on its way.
+pub(super) struct Change {
+    pub road: Arc<Road>,
+    pub config: PluginConfig,
+    pub routes: Arc<[Route]>,
+    /// The plugins whose settings changed.
+    pub generations: Vec<Generation>,
+    pub reply: Sender<Result<Vec<String>, String>>,
+}
+
+/// What came of it.
+pub(super) enum Proven {
+    /// Of a file: its path and hash, and the generation; or why it is refused, with the generation if it is one.
+    File(PathBuf, String, Result<Generation, (String, Option<Generation>)>),
+    /// Of an earlier good file.
+    Earlier(PathBuf, Result<Generation, String>),
+    /// Of a configuration.
+    Configuration(Box<Change>, Result<Vec<Generation>, String>),
+}
+
+/// Proves until the jobs end.
+pub(super) fn run(jobs: &Receiver<Job>, proven: &Sender<Proven>, shared: &Shared) {
+    // It is in no hurry, and the rows are. On Linux this is of this thread alone.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(19) {
+        tracing::debug!(%error, "plugins are proven at the same priority as rows");
+    }
+    for job in jobs {
+        let result = match job {
+            Job::File(road, seen) => {
+                let (path, hash) = (seen.path.clone(), seen.hash.clone());
+                let result = road
+                    .walk(seen.bytes, &seen.hash, seen.signature)
+                    .map_err(|reason| (reason, None))
+                    .and_then(|generation| match on_real_rows(shared, &generation) {
+                        Ok(()) => Ok(generation),
+                        Err(reason) => Err((reason, Some(generation))),
+                    });
+                Proven::File(path, hash, result)
+            }
+            Job::Earlier(road, path, seen) => Proven::Earlier(path, road.walk(seen.bytes, &seen.hash, seen.signature)),
+            Job::Configuration(change) => {
+                let configured = change.generations.iter().map(|generation| {
+                    let name = &generation.plugin.name;
+                    let configured = change.road.configure(generation).map_err(|reason| format!("{name}: {reason}"))?;
+                    on_real_rows(shared, &configured).map_err(|reason| format!("{name}: {reason}"))?;
+                    Ok(configured)
+                });
+                let configured = configured.collect();
+                Proven::Configuration(change, configured)
+            }
+        };
+        if proven.send(result).is_err() {
+            return;
+        }
+    }
+}
+
+/// The probe: what the running chain takes, the chain with the new generation must take too.
+fn on_real_rows(shared: &Shared, generation: &Generation) -> Result<(), String> {
+    let running = shared.chain.load_full();
+    let candidate = Arc::new(with(&running, generation));
+    let found = probe(shared, generation.number(), candidate, running);
+    match found.first {
+        None => Ok(()),
+        Some((table, reason)) => Err(format!(
+            "probe: of the last {} real rows it fails {} that the running plugins take; the first is of {table}: {reason}. Mend the plugin, or publish it all the same with `rowmill plugins promote {}`",
+            found.rows, found.regressed, generation.plugin.name
+        )),
+    }
+}
+
+/// The chain with the generation in the place of its plugin, or at its end.
+fn with(chain: &Chain, generation: &Generation) -> Chain {
+    let mut plugins = chain.plugins.clone();
+    match plugins.iter_mut().find(|plugin| plugin.name == generation.plugin.name) {
+        Some(plugin) => *plugin = generation.plugin.clone(),
+        None => plugins.push(generation.plugin.clone()),
+    }
+    Chain { number: chain.number, plugins, routes: chain.routes.clone(), ..Chain::default() }
+}

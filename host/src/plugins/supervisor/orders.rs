@@ -1,0 +1,173 @@
+//! What people ask.
+
+use std::sync::Arc;
+
+use super::{CandidateState, Job, Supervisor};
+use crate::config::{PluginConfig, RolloutMode, Route};
+use crate::plugins::control::Request;
+use crate::plugins::folder::Seen;
+use crate::plugins::prover;
+use crate::plugins::status::{Order, OrderError};
+
+impl Supervisor {
+    pub(super) fn asked(&mut self, request: Request) {
+        // Whoever asked may have gone away: the answer is then nobody's.
+        match request {
+            Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Order(plugin, order, reply) => drop(reply.send(self.order(&plugin, order))),
+            Request::Configure(wanted, reply) => {
+                let (config, routes) = *wanted;
+                self.configure(config, routes.into(), reply);
+            }
+        }
+    }
+
+    fn order(&mut self, name: &str, order: Order) -> Result<String, OrderError> {
+        if !self.slots.contains_key(name) {
+            let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
+            return Err(OrderError::Unknown(format!("there is no plugin {name:?}; there are: {known}")));
+        }
+        match order {
+            Order::Rollback => self.order_rollback(name),
+            Order::Disable => self.set_disabled(name, true),
+            Order::Enable => self.set_disabled(name, false),
+            Order::Promote => self.order_promote(name),
+            Order::Discard => self.order_discard(name),
+            Order::Rollout(rollout) => {
+                self.asked_rollouts.insert(name.to_string(), rollout);
+                if let Some(good) = &mut self.good
+                    && let Err(error) = good.set_rollout(name, Some(rollout))
+                {
+                    tracing::warn!(plugin = name, "this is not known after a restart: {error:#}");
+                }
+                let how = match rollout.mode {
+                    RolloutMode::Direct => "comes in at once",
+                    RolloutMode::Shadow => "runs in shadow first",
+                    RolloutMode::Canary => "takes a share of the documents first",
+                };
+                self.note(name, "rollout", &format!("the next generation {how}"));
+                Ok(format!("the next generation of {name} {how}"))
+            }
+        }
+    }
+
+    fn note(&mut self, name: &str, what: &str, detail: &str) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            let (hash, number) = (slot.running.hash().to_string(), slot.running.number());
+            slot.note(what, &hash, Some(number), detail);
+        }
+    }
+
+    fn order_rollback(&mut self, name: &str) -> Result<String, OrderError> {
+        let Some(slot) = self.slots.get(name) else { return Ok(String::new()) };
+        if slot.can_go_back() {
+            self.roll_back_by_hand(name);
+            let back = self.slots.get(name).map(|slot| slot.running.hash()[..12].to_string()).unwrap_or_default();
+            return Ok(format!(
+                "{name} is back at {back}; what ran is kept away until it is promoted or its file changes"
+            ));
+        }
+        let nothing = || {
+            OrderError::Conflict(format!(
+                "there is no earlier good generation of {name}: put an earlier file into the folder, or disable the plugin"
+            ))
+        };
+        let good = self.good.as_ref().ok_or_else(nothing)?;
+        let running = slot.running.hash();
+        let earlier = good.before(name).into_iter().find(|earlier| earlier.hash != running).ok_or_else(nothing)?;
+        let bytes = good
+            .bytes(&earlier.hash)
+            .map_err(|error| OrderError::Conflict(format!("{error:#}")))?
+            .ok_or_else(nothing)?;
+        let (path, hash) = (slot.file.clone(), earlier.hash.clone());
+        let seen = Seen { path, bytes: bytes.into(), hash, signature: earlier.signature };
+        self.send(Job::Earlier(self.road.clone(), slot.file.clone(), seen));
+        Ok(format!("{name} goes back to {}, once that is proven; see `rowmill plugins`", &earlier.hash[..12]))
+    }
+
+    fn set_disabled(&mut self, name: &str, is_disabled: bool) -> Result<String, OrderError> {
+        if self.config.disabled.iter().any(|disabled| disabled == name) {
+            return Err(OrderError::Conflict(format!(
+                "the configuration disables {name}: take it out of plugins.disabled"
+            )));
+        }
+        if let Some(good) = &mut self.good
+            && let Err(error) = good.set_disabled(name, is_disabled)
+        {
+            tracing::warn!(plugin = name, "this is not known after a restart: {error:#}");
+        }
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.is_disabled = is_disabled;
+        }
+        let word = if is_disabled { "disabled" } else { "enabled" };
+        self.note(name, word, "");
+        self.publish();
+        Ok(format!("{name} is {word}"))
+    }
+
+    fn order_promote(&mut self, name: &str) -> Result<String, OrderError> {
+        let nothing = |why: &str| OrderError::Conflict(format!("nothing of {name} can be published: {why}"));
+        if self.trial.as_ref().is_some_and(|trial| trial.plugin == name) {
+            self.end_trial(None);
+        }
+        let Some(slot) = self.slots.get_mut(name) else { return Ok(String::new()) };
+        let Some(candidate) = &mut slot.candidate else {
+            return Err(nothing("the running generation is the newest; put a new file into the folder"));
+        };
+        let Some(generation) = candidate.generation.take() else {
+            let reason = candidate.reason.as_deref().unwrap_or("it is being proven; ask again in a moment");
+            return Err(nothing(reason));
+        };
+        let hash = generation.hash().to_string();
+        if let Some(good) = &mut self.good
+            && let Err(error) = good.accept(name, &hash)
+        {
+            tracing::warn!(plugin = name, "a restart may keep this file away: {error:#}");
+        }
+        self.publish_generation(name, generation, "promoted by a person");
+        Ok(format!("{name} is now at {}", &hash[..12]))
+    }
+
+    fn order_discard(&mut self, name: &str) -> Result<String, OrderError> {
+        let is_on_trial = self.trial.as_ref().is_some_and(|trial| trial.plugin == name);
+        if is_on_trial {
+            self.end_trial(None);
+        }
+        let candidate = self.slots.get_mut(name).and_then(|slot| slot.candidate.as_mut());
+        let Some(candidate) = candidate.filter(|candidate| candidate.generation.is_some()) else {
+            return Err(OrderError::Conflict(format!("no generation of {name} waits; see `rowmill plugins`")));
+        };
+        let (hash, generation) = (candidate.hash.clone(), candidate.generation.take());
+        let reason = "a person sent it away".to_string();
+        if let Some(good) = &mut self.good
+            && let Err(error) = good.reject(name, &hash, &reason)
+        {
+            tracing::warn!(plugin = name, "a restart may publish this file: {error:#}");
+        }
+        self.set_candidate(name, hash.clone(), CandidateState::Discarded, Some(reason), generation);
+        if is_on_trial {
+            self.publish();
+        }
+        Ok(format!("{} of {name} is sent away; what runs stays", &hash[..12]))
+    }
+
+    /// Has another configuration proven; the answer comes when it is published, or refused.
+    fn configure(
+        &mut self,
+        config: PluginConfig,
+        routes: Arc<[Route]>,
+        reply: crossbeam_channel::Sender<Result<Vec<String>, String>>,
+    ) {
+        let unknown = self.unknown_names(&config);
+        let road = match (self.make_road)(&config) {
+            Ok(road) if unknown.is_empty() => Arc::new(road),
+            Ok(_) => return drop(reply.send(Err(unknown.join("; ")))),
+            Err(reason) => return drop(reply.send(Err(reason))),
+        };
+        let changed = self.slots.values().filter(|slot| road.settings_of(slot.name()) != slot.running.settings);
+        let generations = changed.map(|slot| slot.running.clone()).collect();
+        let change = prover::Change { road, config, routes, generations, reply };
+        self.send(Job::Configuration(Box::new(change)));
+    }
+}

@@ -1,0 +1,185 @@
+//! What is done with what was proven: published, tried, or refused.
+
+use std::path::Path;
+
+use super::{Candidate, CandidateState, Generation, Proven, Slot, Supervisor};
+use crate::config::RolloutMode;
+use crate::plugins::prover::Change;
+
+impl Supervisor {
+    pub(super) fn proven(&mut self, proven: Proven) {
+        match proven {
+            Proven::File(path, hash, result) => {
+                // The file changed meanwhile, or is gone: what was proven is not what is there.
+                if self.files.get(&path).is_none_or(|file| file.hash != hash) {
+                    return;
+                }
+                match result {
+                    Ok(generation) => self.accept(&path, generation),
+                    Err((reason, generation)) => self.set_refused(&path, &hash, reason, generation),
+                }
+            }
+            Proven::Earlier(path, result) => match result {
+                Ok(generation) => {
+                    let name = generation.plugin.name.to_string();
+                    if let Some(slot) = self.slots.get_mut(&name) {
+                        slot.last_good = Some(generation);
+                        self.roll_back_by_hand(&name);
+                    }
+                }
+                Err(reason) => {
+                    if let Some(slot) = self.slots.values_mut().find(|slot| slot.file == path) {
+                        slot.note("refused", "", None, &format!("the earlier file cannot be brought back: {reason}"));
+                    }
+                }
+            },
+            Proven::Configuration(change, result) => self.configured(*change, result),
+        }
+    }
+
+    fn accept(&mut self, path: &Path, generation: Generation) {
+        let name = generation.plugin.name.to_string();
+        if let Some(reason) = self.taken_by_another(path, &generation) {
+            return self.set_refused(path, generation.hash(), reason, None);
+        }
+        // A file that turned into another plugin takes the one that it was along.
+        let was = self.files.get(path).and_then(|file| file.plugin.clone()).filter(|was| *was != name);
+        if let Some(was) = was {
+            self.slots.remove(&was);
+        }
+        if let Some(file) = self.files.get_mut(path) {
+            (file.plugin, file.refused) = (Some(name.clone()), None);
+        }
+        if !self.slots.contains_key(&name) {
+            self.add(path, generation);
+            self.keep_good(&name);
+            return self.publish();
+        }
+        if let Some(reason) = self.rejected(&generation) {
+            let hash = generation.hash().to_string();
+            return self.set_candidate(&name, hash, CandidateState::RolledBack, Some(reason), Some(generation));
+        }
+        match self.rollout(&name).mode {
+            RolloutMode::Direct => self.publish_generation(&name, generation, ""),
+            RolloutMode::Shadow | RolloutMode::Canary => self.try_out(&name, generation),
+        }
+    }
+
+    /// Rows go through this generation from now on; the one before is the last good one, if it was good.
+    pub(super) fn publish_generation(&mut self, name: &str, generation: Generation, detail: &str) {
+        let window = self.config.probation.window;
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        slot.candidate = None;
+        slot.base = generation.plugin.health.figures();
+        let (hash, number) = (generation.hash().to_string(), generation.number());
+        let before = std::mem::replace(&mut slot.running, generation);
+        if slot.probation.is_none() || slot.last_good.is_none() {
+            slot.last_good = Some(before);
+        }
+        slot.probation = (!window.is_zero()).then(std::time::Instant::now);
+        slot.note("published", &hash, Some(number), detail);
+        self.keep_good(name);
+        self.publish();
+    }
+
+    /// A file is refused: the running generation stays.
+    pub(super) fn set_refused(&mut self, path: &Path, hash: &str, reason: String, generation: Option<Generation>) {
+        self.metrics.plugins_refused.inc();
+        let file = self.files.entry(path.into()).or_default();
+        let slot = file.plugin.clone().filter(|name| self.slots.get(name).is_some_and(|slot| slot.file == path));
+        let still_running = slot.as_ref().and_then(|name| self.slots.get(name)).map(|slot| slot.running.number());
+        tracing::error!(file = %path.display(), %reason, still_running, "plugin refused");
+        match slot {
+            Some(name) => {
+                self.set_candidate(&name, hash.to_string(), CandidateState::Refused, Some(reason), generation)
+            }
+            None => file.refused = Some(reason),
+        }
+    }
+
+    pub(super) fn set_candidate(
+        &mut self,
+        name: &str,
+        hash: String,
+        state: CandidateState,
+        reason: Option<String>,
+        generation: Option<Generation>,
+    ) {
+        let Some(slot) = self.slots.get_mut(name) else { return };
+        let what = match state {
+            CandidateState::Proving => "waiting",
+            CandidateState::Refused => "refused",
+            CandidateState::Shadow => "in shadow",
+            CandidateState::Canary => "in canary",
+            CandidateState::Held => "held",
+            CandidateState::RolledBack => "kept away",
+            CandidateState::Discarded => "discarded",
+        };
+        let number = generation.as_ref().map(Generation::number);
+        slot.note(what, &hash, number, reason.as_deref().unwrap_or_default());
+        let trial = slot.candidate.take().and_then(|candidate| candidate.trial);
+        slot.candidate = Some(Candidate { hash, state, reason, generation, trial });
+    }
+
+    pub(super) fn drop_candidate(&mut self, path: &Path) {
+        if let Some(slot) = self.slots.values_mut().find(|slot| slot.file == path) {
+            slot.candidate = None;
+        }
+    }
+
+    /// Takes a proven configuration over, at one batch boundary; or nothing of it.
+    fn configured(&mut self, change: Change, result: Result<Vec<Generation>, String>) {
+        let Change { road, config, routes, reply, .. } = change;
+        let answer = result.map(|generations| {
+            let mut told = Vec::new();
+            for generation in generations {
+                let name = generation.plugin.name.to_string();
+                // A file that was replaced meanwhile was proven with the old settings, and waits in line behind this.
+                let Some(slot) = self.slots.get_mut(&name).filter(|slot| slot.running.hash() == generation.hash())
+                else {
+                    continue;
+                };
+                told.push(format!("plugins.settings.{name}"));
+                let before = std::mem::replace(&mut slot.running, generation);
+                if slot.probation.is_none() || slot.last_good.is_none() {
+                    slot.last_good = Some(before);
+                }
+                slot.base = slot.running.plugin.health.figures();
+                slot.probation = (!config.probation.window.is_zero()).then(std::time::Instant::now);
+                let (hash, number) = (slot.running.hash().to_string(), slot.running.number());
+                slot.note("published", &hash, Some(number), "its settings changed");
+            }
+            for (is_changed, key) in [
+                (self.config.order != config.order, "plugins.order"),
+                (self.config.disabled != config.disabled, "plugins.disabled"),
+                (self.config.wasi != config.wasi, "plugins.wasi"),
+                (self.config.trust != config.trust, "plugins.hashes, plugins.trusted_keys"),
+                (self.config.rollout != config.rollout || self.config.rollouts != config.rollouts, "plugins.rollout"),
+                (self.config.probation != config.probation, "plugins.probation"),
+                (self.config.compile != config.compile, "plugins.compile_memory, plugins.compile_time"),
+                (self.routes != routes, "routes"),
+            ] {
+                if is_changed {
+                    told.push(key.to_string());
+                }
+            }
+            (self.road, self.config, self.routes) = (road, config, routes);
+            self.publish();
+            told
+        });
+        // Whoever asked may have gone away.
+        let _ = reply.send(answer);
+    }
+
+    /// The running generation is sent away by a person, and the last good one is back.
+    pub(super) fn roll_back_by_hand(&mut self, name: &str) {
+        self.take_back(name, "a person rolled it back");
+    }
+}
+
+impl Slot {
+    /// Whether a rollback has something to bring back at once.
+    pub(super) fn can_go_back(&self) -> bool {
+        self.last_good.is_some()
+    }
+}
