@@ -107,9 +107,12 @@ struct DemoArgs {
 struct Usage(String);
 
 impl ConfigArgs {
+    fn overrides(&self) -> Overrides {
+        Overrides { plugins: self.plugins.clone(), set: self.set.clone() }
+    }
+
     fn read(&self) -> anyhow::Result<Config> {
-        let overrides = Overrides { plugins: self.plugins.clone(), set: self.set.clone() };
-        let mut config = crate::config::read(&self.config, &overrides)?;
+        let mut config = crate::config::read(&self.config, &self.overrides())?;
         config.plugins.compile.program = this_program();
         Ok(config)
     }

@@ -20,7 +20,7 @@ pub(crate) use read::nearest;
 pub use read::{ConfigError, Overrides, read, read_text};
 
 /// A configuration in which everything has a value and every value was checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where records come from.
     pub source: SourceConfig,
@@ -43,7 +43,7 @@ pub struct Config {
 }
 
 /// Where records come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SourceConfig {
     /// A Kafka cluster.
     Kafka(KafkaConfig),
@@ -57,7 +57,7 @@ pub enum SourceConfig {
 }
 
 /// A Kafka cluster as a source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KafkaConfig {
     /// `host:port` of some brokers, separated by commas.
     pub brokers: String,
@@ -86,7 +86,7 @@ pub enum Start {
 }
 
 /// Which plugins run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PluginConfig {
     /// The folder that holds them; `None` for no plugins.
     pub dir: Option<PathBuf>,
@@ -169,7 +169,7 @@ pub enum DeletePolicy {
 }
 
 /// Where documents go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SinkConfig {
     /// An Elasticsearch cluster.
     Elasticsearch(ElasticsearchConfig),
@@ -185,7 +185,7 @@ pub enum SinkConfig {
 }
 
 /// An Elasticsearch cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ElasticsearchConfig {
     /// Its nodes.
     pub urls: Vec<url::Url>,
@@ -199,8 +199,19 @@ pub struct ElasticsearchConfig {
     pub bulk: BulkConfig,
 }
 
+impl SinkConfig {
+    /// Batches and retries; of the null sink, which has none, the defaults.
+    pub fn bulk(&self) -> BulkConfig {
+        match self {
+            Self::Elasticsearch(elasticsearch) => elasticsearch.bulk,
+            Self::Embedded { bulk, .. } => *bulk,
+            Self::Null => BulkConfig::default(),
+        }
+    }
+}
+
 /// Who we are to Elasticsearch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Credentials {
     /// User and password.
     Basic(String, Secret),
@@ -209,7 +220,7 @@ pub enum Credentials {
 }
 
 /// How documents are written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BulkConfig {
     /// Bytes of a bulk request.
     pub bytes: usize,
@@ -230,7 +241,7 @@ pub struct BulkConfig {
 }
 
 /// Where records go that cannot be processed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum DeadLetterConfig {
     /// A file, one JSON object a line.
     File {
@@ -249,7 +260,7 @@ pub enum DeadLetterConfig {
 }
 
 /// Where metrics, health and plugins are served, and to whom.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HttpConfig {
     /// The address; `None` where none is written.
     pub listen: Option<SocketAddr>,
@@ -258,7 +269,7 @@ pub struct HttpConfig {
 }
 
 /// Threads, batches, memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PipelineConfig {
     /// Transform workers.
     pub workers: usize,

@@ -28,7 +28,7 @@
 //! - [`checkpoint`]: tickets and watermarks. Pure.
 //! - [`dead_letter`]: records that cannot be processed, kept whole with the reason.
 //! - [`plugins`]: the folder: load, prove, publish. [`indices`]: names as numbers.
-//! - [`config`], [`command`], [`http`], [`metrics`]: what a person sees.
+//! - [`config`], [`command`], [`http`], [`metrics`]: what a person sees. [`reload`]: the configuration changed while it runs.
 //! - [`rowmill_harness`]: rows from files through one plugin, and golden cases; behind `rowmill plugin` and plugins' tests.
 //! - [`rowmill_store`]: the embedded store, an in-process server that answers as Elasticsearch does.
 //!
@@ -96,3 +96,4 @@ pub mod command;
 pub mod config;
 pub mod http;
 pub mod metrics;
+pub mod reload;

@@ -79,6 +79,8 @@ pub struct Metrics {
     pub plugins_refused: Counter,
     /// Publications of the chain.
     pub plugin_swaps: Counter,
+    /// Changes of the configuration while it runs, by what became of them: `applied`, `refused`.
+    pub config_changes: Family<Kind, Counter>,
     /// Generations that were taken back on their own.
     pub plugin_rollbacks: Counter,
     /// Bytes of records on their way.
@@ -114,6 +116,7 @@ impl Metrics {
             plugin_faults: Family::default(),
             plugins_refused: Counter::default(),
             plugin_swaps: Counter::default(),
+            config_changes: Family::default(),
             plugin_rollbacks: Counter::default(),
             bytes_in_flight: Gauge::default(),
             lag: Family::default(),
@@ -152,6 +155,7 @@ impl Metrics {
         registry.register("plugin_faults", "Traps and unreadable answers of a plugin", self.plugin_faults.clone());
         registry.register("plugins_refused", "Files that were refused as plugins", self.plugins_refused.clone());
         registry.register("plugin_swaps", "Publications of the plugin chain", self.plugin_swaps.clone());
+        registry.register("config_changes", "Changes of the configuration", self.config_changes.clone());
         registry.register("plugin_rollbacks", "Generations that were taken back", self.plugin_rollbacks.clone());
         registry.register_with_unit("in_flight", "Records on their way", Unit::Bytes, self.bytes_in_flight.clone());
         registry.register("lag", "Records between the watermark and the partition's end", self.lag.clone());

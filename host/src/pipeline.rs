@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::checkpoint::BytesInFlight;
-use crate::config::{Config, ConfigError, ElasticsearchConfig, SinkConfig, SourceConfig, TruncatePolicy};
+use crate::config::{BulkConfig, Config, ConfigError, ElasticsearchConfig, SinkConfig, SourceConfig, TruncatePolicy};
 use crate::dead_letter::DeadLetters;
 use crate::http::{self, Ready};
 use crate::indices::Indices;
@@ -31,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::operation::Action;
 use crate::plugins::Plugins;
 use crate::plugins::control::Control;
+use crate::reload::Live;
 use crate::sink::client::{Client, Refused};
 use crate::sink::{Sink, Writer, WriterSettings, merge};
 use crate::source::{self, Intake, Stop};
@@ -45,6 +46,8 @@ pub struct Pipeline {
     runtime: Runtime,
     metrics: Arc<Metrics>,
     chain: Arc<ArcSwap<Chain>>,
+    /// How documents are written now.
+    bulk: watch::Sender<BulkConfig>,
     plugins: Plugins,
     store: Option<StoreHandle>,
     client: Option<Client>,
@@ -166,12 +169,14 @@ impl Pipeline {
                 (Some(store), Some(client))
             }
         };
+        let bulk = watch::Sender::new(config.sink.bulk());
         let handle = Handle { stop: Stop::default(), abort: watch::Sender::new(false), failure: Arc::default() };
         Ok(Self {
             config: Arc::new(config),
             runtime,
             metrics,
             chain,
+            bulk,
             plugins,
             store,
             client,
@@ -193,6 +198,16 @@ impl Pipeline {
     /// The chain, to be read or replaced.
     pub fn chain(&self) -> Arc<ArcSwap<Chain>> {
         self.chain.clone()
+    }
+
+    /// The configuration that it was set up with.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.clone()
+    }
+
+    /// What a changed configuration goes to.
+    pub fn live(&self) -> Live {
+        Live { control: self.control(), bulk: self.bulk.clone(), metrics: self.metrics() }
     }
 
     /// The way to ask about the plugins, and to order.
@@ -222,7 +237,7 @@ impl Pipeline {
     /// What was not settled is not committed.
     pub fn run(self, until_caught_up: bool) -> anyhow::Result<(Summary, Ended)> {
         let begin = Instant::now();
-        let Self { config, runtime, metrics, chain, plugins, store, client, ready, handle } = self;
+        let Self { config, runtime, metrics, chain, bulk, plugins, store, client, ready, handle } = self;
         let indices = Arc::new(Indices::default());
         let dead_letters = {
             let handle = handle.clone();
@@ -243,11 +258,16 @@ impl Pipeline {
                 let routes = chain.clone();
                 let settings = WriterSettings {
                     client,
-                    bulk: bulk(&config),
+                    bulk: bulk.subscribe(),
                     indices: indices.clone(),
                     metrics: metrics.clone(),
                     dead_letters: dead_letters.clone(),
-                    applies_truncates: config.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply),
+                    applies_truncates: {
+                        let chain = chain.clone();
+                        Box::new(move || {
+                            chain.load().routes.iter().any(|route| route.truncate == TruncatePolicy::Apply)
+                        })
+                    },
                     own_index: Box::new(move |table| {
                         let (database, table) = table.split_once('.').unwrap_or(("", table));
                         own_index(&routes.load().routes, database, table)
@@ -348,14 +368,6 @@ pub enum Ended {
     CaughtUp,
     /// It was asked to end.
     Stopped,
-}
-
-fn bulk(config: &Config) -> crate::config::BulkConfig {
-    match &config.sink {
-        SinkConfig::Elasticsearch(elasticsearch) => elasticsearch.bulk,
-        SinkConfig::Embedded { bulk, .. } => *bulk,
-        SinkConfig::Null => Default::default(),
-    }
 }
 
 /// Waits until Elasticsearch answers: it may well start later than we.

@@ -30,7 +30,7 @@ impl fmt::Display for Format {
 }
 
 /// What a [`crate::Decoder`] is told.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecoderSettings {
     /// Whose messages are read.
     pub format: Format,
@@ -52,12 +52,12 @@ impl Default for DecoderSettings {
 }
 
 /// Declared column types by table.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeclaredTypes {
     tables: Vec<DeclaredTable>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct DeclaredTable {
     pattern: String,
     columns: Vec<(String, Declaration)>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Limits of one plugin instance. There is one instance a plugin and worker thread.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest `.wasm` file, in bytes.
     pub file_bytes: usize,

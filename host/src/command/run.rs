@@ -5,14 +5,17 @@ use std::process::ExitCode;
 use super::RunArgs;
 use super::progress::Progress;
 use crate::pipeline::{Ended, Handle, Pipeline};
+use crate::reload::{Origin, Reload};
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let config = args.config.read()?;
     let pipeline = Pipeline::new(config)?;
     end_on_signals(&pipeline);
+    let origin = Origin { file: args.config.config.clone(), overrides: args.config.overrides() };
+    let reload = Reload::start(origin, (*pipeline.config()).clone(), pipeline.live())?;
     let progress = Progress::start(pipeline.metrics());
     let result = pipeline.run(args.until_caught_up);
-    drop(progress);
+    drop((progress, reload));
     let (summary, ended) = result?;
     if ended == Ended::CaughtUp {
         print_line(&serde_json::to_string(&summary)?);

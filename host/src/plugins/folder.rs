@@ -232,7 +232,7 @@ impl Folder {
     fn read(&self, path: &Path) -> (Content, Change) {
         let refused =
             |reason: String| (Content::Refused(reason.clone()), Change::Refused { path: path.into(), reason });
-        let bytes = match read_bounded(path, self.max_bytes) {
+        let bytes = match read_plain(path, self.max_bytes) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
                 return refused(format!(
@@ -247,7 +247,7 @@ impl Folder {
         };
         let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         // One that cannot be read is none: the file is then refused where a signature is asked for.
-        let signature = read_bounded(&signature_path(path), MAX_SIGNATURE).ok().flatten();
+        let signature = read_plain(&signature_path(path), MAX_SIGNATURE).ok().flatten();
         let content = Content::File { hash: hash.clone(), signature: signature.clone() };
         (content, Change::Put(Seen { path: path.into(), bytes: bytes.into(), hash, signature }))
     }
@@ -309,7 +309,7 @@ fn stamp(path: &Path) -> Stamp {
 
 /// A plain file's bytes; `None` if there are more than `max`. Never waits: what is no plain file is not even opened,
 /// since opening a FIFO wakes its writer, and one that was put in its place meanwhile is opened without waiting.
-fn read_bounded(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_plain(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
     plain(&fs::metadata(path)?)?;
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let file: File = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;

@@ -1,5 +1,7 @@
 //! Elasticsearch over HTTP, by its official client: the few requests that Rowmill makes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -43,7 +45,8 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Transport,
-    timeout: Duration,
+    /// How long a request may take, in milliseconds; the clones' too.
+    timeout: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -73,8 +76,13 @@ impl Client {
         }
         Ok(Self {
             transport: builder.build().context("cannot build the Elasticsearch client")?,
-            timeout: config.bulk.timeout,
+            timeout: Arc::new(AtomicU64::new(milliseconds(config.bulk.timeout))),
         })
+    }
+
+    /// Changes how long a request may take, of this client and its clones; those under way keep their time.
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.timeout.store(milliseconds(timeout), Ordering::Relaxed);
     }
 
     async fn send(
@@ -89,8 +97,9 @@ impl Client {
         if body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
+        let timeout = Duration::from_millis(self.timeout.load(Ordering::Relaxed));
         let response =
-            self.transport.send(method, path, headers, Some(&query), body, Some(self.timeout)).await.map_err(plain)?;
+            self.transport.send(method, path, headers, Some(&query), body, Some(timeout)).await.map_err(plain)?;
         Ok(Answer { status: response.status_code().as_u16(), body: response.text().await.map_err(plain)? })
     }
 
@@ -269,6 +278,10 @@ impl Client {
 }
 
 /// An error of the client with all its causes on one line, and no backtrace.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn plain(error: elasticsearch::Error) -> anyhow::Error {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);

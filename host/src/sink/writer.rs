@@ -22,10 +22,6 @@ use crate::indices::Indices;
 use crate::metrics::{Kind, Metrics};
 use crate::operation::{Action, IndexNumber, OperationBatch};
 
-/// The first wait before an operation is sent again; doubles with each attempt, and is drawn at random below that.
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-/// The longest wait.
-const LAST_BACKOFF: Duration = Duration::from_secs(15);
 /// Documents that may wait beside those in flight; beyond it the writer takes in no more and the workers wait.
 const MAX_WAITING: usize = 50_000;
 /// How often truncates that other instances met are looked up.
@@ -35,16 +31,16 @@ const FLOOR_INTERVAL: Duration = Duration::from_secs(5);
 pub struct WriterSettings {
     /// The cluster.
     pub client: Client,
-    /// Batches and retries.
-    pub bulk: BulkConfig,
+    /// Batches and retries, as they are now.
+    pub bulk: watch::Receiver<BulkConfig>,
     /// The indices.
     pub indices: Arc<Indices>,
     /// The figures.
     pub metrics: Arc<Metrics>,
     /// Where refused operations go.
     pub dead_letters: DeadLetters,
-    /// Whether any route applies truncates.
-    pub applies_truncates: bool,
+    /// Whether any route applies truncates now.
+    pub applies_truncates: Box<dyn Fn() -> bool + Send + Sync>,
     /// The index of a table's own, by the table's full name.
     pub own_index: Box<dyn Fn(&str) -> String + Send + Sync>,
 }
@@ -52,6 +48,9 @@ pub struct WriterSettings {
 /// Writes operations to a cluster until its channel is closed and all is settled.
 pub struct Writer {
     settings: WriterSettings,
+    /// What holds in this turn of the loop.
+    bulk: BulkConfig,
+    applies_truncates: bool,
     pending: Pending,
     /// Batches whose operations are not yet taken in: what stands behind a truncate waits for it.
     inbox: VecDeque<(Arc<OperationBatch>, usize)>,
@@ -107,7 +106,10 @@ impl Writer {
     /// A writer that has nothing to write yet. `abort` ends it at once: what is not settled then stays so, and is read
     /// again by the next run.
     pub fn new(settings: WriterSettings, abort: watch::Receiver<bool>) -> Self {
+        let bulk = *settings.bulk.borrow();
         Self {
+            bulk,
+            applies_truncates: false,
             pending: Pending::new(),
             inbox: VecDeque::new(),
             truncate: None,
@@ -116,8 +118,8 @@ impl Writer {
             requests: JoinSet::new(),
             ready_indices: HashSet::new(),
             script_stored: false,
-            bytes_now: settings.bulk.bytes,
-            in_flight_now: settings.bulk.in_flight as f64,
+            bytes_now: bulk.bytes,
+            in_flight_now: bulk.in_flight as f64,
             closed: false,
             unreachable: false,
             abort,
@@ -130,15 +132,20 @@ impl Writer {
     /// # Errors
     /// Elasticsearch gave an answer after which nothing can go on.
     pub async fn run(mut self, mut batches: mpsc::Receiver<OperationBatch>) -> anyhow::Result<()> {
-        if self.settings.applies_truncates {
-            let mut abort = self.abort.clone();
-            tokio::select! {
-                _ = abort.changed() => return Ok(()),
-                () = self.load_floors() => {}
-            }
-        }
         let mut floor_timer = tokio::time::interval(FLOOR_INTERVAL);
+        floor_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changed = self.settings.bulk.clone();
         loop {
+            self.take_over(*changed.borrow_and_update());
+            let applies_truncates = (self.settings.applies_truncates)();
+            if applies_truncates && !self.applies_truncates {
+                let mut abort = self.abort.clone();
+                tokio::select! {
+                    _ = abort.changed() => return Ok(()),
+                    () = self.load_floors() => {}
+                }
+            }
+            self.applies_truncates = applies_truncates;
             self.take_in();
             self.pending.wake(Instant::now());
             while self.should_send() {
@@ -165,10 +172,25 @@ impl Writer {
                     Some(batch) => self.inbox.push_back((OperationRef::begin(batch), 0)),
                     None => self.closed = true,
                 },
+                // What waits by the settings of before waits no longer than by those of now.
+                Ok(()) = changed.changed() => {}
                 () = tokio::time::sleep(wait) => {}
-                _ = floor_timer.tick(), if self.settings.applies_truncates => self.refresh_floors().await,
+                _ = floor_timer.tick(), if self.applies_truncates => self.refresh_floors().await,
             }
         }
+    }
+
+    /// Goes by other settings from now on. What Elasticsearch made us slow down to stays, up to the new limits.
+    fn take_over(&mut self, bulk: BulkConfig) {
+        if bulk == self.bulk {
+            return;
+        }
+        let is_slowed = (self.bytes_now < self.bulk.bytes, self.in_flight_now < self.bulk.in_flight as f64);
+        self.bytes_now = if is_slowed.0 { self.bytes_now.min(bulk.bytes) } else { bulk.bytes };
+        let in_flight = bulk.in_flight as f64;
+        self.in_flight_now = if is_slowed.1 { self.in_flight_now.min(in_flight) } else { in_flight };
+        self.settings.client.set_timeout(bulk.timeout);
+        self.bulk = bulk;
     }
 
     /// Takes operations in up to the next truncate.
@@ -204,23 +226,23 @@ impl Writer {
         ready > 0
             && self.requests.len() < self.in_flight_now.max(1.0) as usize
             && (self.pending.ready_bytes() >= self.bytes_now
-                || ready >= self.settings.bulk.documents
+                || ready >= self.bulk.documents
                 || self.closed
                 || self.truncate.is_some()
-                || self.pending.oldest().is_some_and(|since| since.elapsed() >= self.settings.bulk.linger))
+                || self.pending.oldest().is_some_and(|since| since.elapsed() >= self.bulk.linger))
     }
 
     /// How long nothing can happen but what comes from outside.
     fn wait(&self) -> Duration {
         let due = self.pending.next_due().map(|due| due.saturating_duration_since(Instant::now()));
-        let linger = self.pending.oldest().map(|since| self.settings.bulk.linger.saturating_sub(since.elapsed()));
+        let linger = self.pending.oldest().map(|since| self.bulk.linger.saturating_sub(since.elapsed()));
         // A request limit that is reached ends with a request, not with time.
         let linger = linger.filter(|_| self.requests.len() < self.in_flight_now.max(1.0) as usize);
         due.into_iter().chain(linger).min().unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(1))
     }
 
     async fn send(&mut self) -> anyhow::Result<()> {
-        let entries = self.pending.take(self.bytes_now, self.settings.bulk.documents);
+        let entries = self.pending.take(self.bytes_now, self.bulk.documents);
         for entry in &entries {
             let operation = entry.operations[0].operation();
             if !self.ready_indices.contains(&operation.index) {
@@ -260,7 +282,7 @@ impl Writer {
             match request(&self.settings.client).await {
                 Ok(value) => return Ok(value),
                 Err(error) => {
-                    let wait = backoff(attempt);
+                    let wait = self.backoff(attempt);
                     tracing::warn!(%error, again_in_ms = wait.as_millis() as u64, "cannot {what}");
                     tokio::select! {
                         _ = self.abort.changed() => anyhow::bail!("ended while trying to {what}: {error}"),
@@ -280,7 +302,7 @@ impl Writer {
             if !self.patiently("read the index' settings", async |client| client.raise_gc_deletes(&name).await).await? {
                 tracing::warn!(index = %name, "index.gc_deletes is shorter than an hour and cannot be raised: a write that is later than that can bring back what was deleted");
             }
-        } else if self.settings.bulk.create_indices {
+        } else if self.bulk.create_indices {
             let answer = self
                 .patiently("create the index", async |client| client.create_index(&name, mapping.as_deref()).await)
                 .await?;
@@ -425,9 +447,15 @@ impl Writer {
             .retries
             .get_or_create(&Kind { kind: reason.into() })
             .inc_by(entry.operations.len() as u64);
-        let wait = backoff(entry.attempts);
+        let wait = self.backoff(entry.attempts);
         entry.attempts += 1;
         self.pending.again(entry, Instant::now() + wait);
+    }
+
+    /// A random wait below a bound that doubles with every attempt ("full jitter"), and at least a millisecond.
+    fn backoff(&self, attempts: u32) -> Duration {
+        let bound = self.bulk.retry_wait.saturating_mul(1 << attempts.min(16)).min(self.bulk.retry_wait_max);
+        Duration::from_micros(fastrand::u64(1_000..=(bound.as_micros() as u64).max(1_000)))
     }
 
     /// Elasticsearch will never take it: its operations are settled with the dead letters of their records.
@@ -443,13 +471,13 @@ impl Writer {
     }
 
     fn slow_down(&mut self) {
-        self.bytes_now = (self.bytes_now / 2).max(64 << 10).min(self.settings.bulk.bytes);
+        self.bytes_now = (self.bytes_now / 2).max(64 << 10).min(self.bulk.bytes);
         self.in_flight_now = (self.in_flight_now / 2.0).max(1.0);
     }
 
     fn speed_up(&mut self) {
-        self.bytes_now = (self.bytes_now + self.settings.bulk.bytes / 20).min(self.settings.bulk.bytes);
-        self.in_flight_now = (self.in_flight_now + 0.1).min(self.settings.bulk.in_flight as f64);
+        self.bytes_now = (self.bytes_now + self.bulk.bytes / 20).min(self.bulk.bytes);
+        self.in_flight_now = (self.in_flight_now + 0.1).min(self.bulk.in_flight as f64);
     }
 
     async fn apply_truncate(&mut self) -> anyhow::Result<()> {
@@ -492,12 +520,6 @@ impl Writer {
             floors.into_iter().for_each(|(table, version)| self.floors.raise(&table, version));
         }
     }
-}
-
-/// A random wait below a bound that doubles with every attempt ("full jitter"), and at least a millisecond.
-fn backoff(attempts: u32) -> Duration {
-    let bound = FIRST_BACKOFF.saturating_mul(1 << attempts.min(16)).min(LAST_BACKOFF);
-    Duration::from_micros(fastrand::u64(1_000..=bound.as_micros() as u64))
 }
 
 /// Appends an entry's lines of a bulk request.

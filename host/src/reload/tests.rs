@@ -1,0 +1,161 @@
+//! A changed file against a thread that answers as the owner of the plugins does.
+
+use std::fs;
+use std::sync::Mutex;
+
+use super::*;
+use crate::plugins::control::Request;
+
+const TEXT: &str = "[source]\nkind = \"file\"\npath = \"x\"\n[sink]\nkind = \"embedded\"\n";
+const SOON: Duration = Duration::from_secs(10);
+
+/// What the owner of the plugins was asked: the settings of `a`, and the index of the first route.
+type Asked = Arc<Mutex<Vec<(Option<String>, Option<String>)>>>;
+
+struct Bench {
+    folder: tempfile::TempDir,
+    follower: Follower,
+    now: Instant,
+    asked: Asked,
+}
+
+impl Bench {
+    /// An owner that refuses settings which say so.
+    fn new() -> Self {
+        let (control, requests) = Control::channel();
+        let asked = Asked::default();
+        let seen = asked.clone();
+        std::thread::spawn(move || {
+            for request in requests {
+                let Request::Configure(new, answer) = request else { panic!("{request:?}") };
+                let settings = new.0.settings.get("a").cloned();
+                let index = new.1.first().and_then(|route| route.index.clone());
+                let is_refused = settings.as_deref().is_some_and(|settings| settings.contains("bad"));
+                seen.lock().unwrap().push((settings, index));
+                let _ = answer.send(if is_refused { Err("a refuses its settings".into()) } else { Ok(vec![]) });
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        let origin = Origin { file: folder.path().join("rowmill.toml"), overrides: Overrides::default() };
+        fs::write(&origin.file, TEXT).unwrap();
+        let running = read_text(TEXT, "rowmill.toml", &Overrides::default()).unwrap();
+        let live = Live { control, bulk: watch::Sender::new(running.sink.bulk()), metrics: Metrics::new() };
+        let follower = Follower { origin, running, live, settling: Settling::default(), is_away: false };
+        Self { folder, follower, now: Instant::now(), asked }
+    }
+
+    /// Writes the file and looks until it is settled.
+    fn write(&mut self, text: &str) {
+        fs::write(&self.follower.origin.file, text).unwrap();
+        while let Some(again) = self.follower.look(self.now) {
+            self.now += again;
+        }
+    }
+
+    fn asked(&self) -> Vec<(Option<String>, Option<String>)> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    /// Changes that were applied and refused.
+    fn counted(&self) -> (u64, u64) {
+        let of =
+            |kind: &str| self.follower.live.metrics.config_changes.get_or_create(&Kind { kind: kind.into() }).get();
+        (of("applied"), of("refused"))
+    }
+
+    fn bulk(&self) -> BulkConfig {
+        *self.follower.live.bulk.borrow()
+    }
+}
+
+#[test]
+fn a_change_goes_to_whom_it_concerns() {
+    let mut bench = Bench::new();
+    bench.write(TEXT);
+    assert_eq!((bench.asked(), bench.counted()), (vec![], (0, 0)), "what it was started with is no change");
+    bench.write(&format!("{TEXT}bulk_documents = 7\n"));
+    assert_eq!((bench.bulk().documents, bench.asked()), (7, vec![]), "plugins are not asked");
+    bench.write(&format!(
+        "{TEXT}bulk_documents = 7\n[plugins.settings.a]\nx = 1\n[[routes]]\ntable = \"t\"\nindex = \"i\"\n"
+    ));
+    assert_eq!(bench.asked(), [(Some("{\"x\":1}".into()), Some("i".into()))]);
+    assert_eq!(bench.counted(), (2, 0));
+    bench.write(TEXT);
+    assert_eq!(bench.asked(), [(None, None)]);
+    assert_eq!(bench.bulk(), BulkConfig::default());
+}
+
+#[test]
+fn a_change_is_taken_over_whole_or_not_at_all() {
+    let mut bench = Bench::new();
+    for bad in [
+        // No configuration.
+        format!("{TEXT}lingr = \"1s\"\nbulk_documents = 7\n"),
+        "[source".into(),
+        "\u{0}".into(),
+        // Refused by a plugin.
+        format!("{TEXT}bulk_documents = 7\n[plugins.settings.a]\nx = \"bad\"\n"),
+        // Needs a restart.
+        format!("{TEXT}bulk_documents = 7\n[plugins.settings.a]\nx = 1\n[limits]\nplugin_file = 5\n"),
+    ] {
+        bench.write(&bad);
+    }
+    assert_eq!(bench.counted(), (0, 5));
+    assert_eq!(bench.asked(), [(Some("{\"x\":\"bad\"}".into()), None)]);
+    assert_eq!(bench.bulk(), BulkConfig::default());
+    let started = read_text(TEXT, "rowmill.toml", &Overrides::default()).unwrap();
+    assert!(bench.follower.running == started);
+    // The next good one is taken over, however often it was refused before.
+    bench.write(&format!("{TEXT}bulk_documents = 8\n"));
+    assert_eq!((bench.bulk().documents, bench.counted()), (8, (1, 5)));
+}
+
+#[test]
+fn a_refusal_names_each_key_that_needs_a_restart() {
+    let bench = Bench::new();
+    let text = format!("{TEXT}linger = \"1ms\"\n[limits]\nplugin_file = 5\n[pipeline]\nworkers = 77\n");
+    let new = read_text(&text, "rowmill.toml", &Overrides::default()).unwrap();
+    let mut running = bench.follower.running.clone();
+    let reason = apply(&mut running, new, &bench.follower.live).unwrap_err();
+    assert!(reason.contains("a change of pipeline.workers, limits.plugin_file needs a restart"), "{reason}");
+    assert!(reason.contains("(sink.linger could be without it)"), "{reason}");
+}
+
+#[test]
+fn a_half_written_or_missing_file_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.write(TEXT);
+    let whole = format!("{TEXT}bulk_documents = 7\n[pipeline]\n");
+    for end in [10, TEXT.len(), TEXT.len() + 18] {
+        fs::write(&bench.follower.origin.file, &whole[..end]).unwrap();
+        assert!(end == TEXT.len() || bench.follower.look(bench.now).is_some());
+        bench.now += SETTLE / 2;
+    }
+    fs::remove_file(&bench.follower.origin.file).unwrap();
+    assert_eq!(bench.follower.look(bench.now), None);
+    assert!(bench.follower.is_away);
+    bench.now += SETTLE;
+    fs::write(&bench.follower.origin.file, &whole).unwrap();
+    assert_eq!(bench.follower.look(bench.now), Some(SETTLE), "what was seen before it was away does not count");
+    assert_eq!(bench.counted(), (0, 0));
+    bench.write(&whole);
+    assert_eq!(bench.counted(), (1, 0));
+}
+
+#[test]
+fn the_file_is_followed_until_the_end() {
+    let Bench { folder, follower, .. } = Bench::new();
+    let mut bulk = follower.live.bulk.subscribe();
+    let Follower { origin, running, live, .. } = follower;
+    let reload = Reload::start(origin.clone(), running, live).unwrap();
+    // As an editor writes: beside it, and renamed over.
+    fs::write(folder.path().join(".new"), format!("{TEXT}bulk_documents = 7\n")).unwrap();
+    fs::rename(folder.path().join(".new"), &origin.file).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let changed = async { tokio::time::timeout(SOON, bulk.wait_for(|bulk| bulk.documents == 7)).await.is_ok() };
+    assert!(runtime.block_on(changed));
+    drop(reload);
+    // The thread held the sender.
+    let ended = async { tokio::time::timeout(SOON, async { while bulk.changed().await.is_ok() {} }).await.is_ok() };
+    assert!(runtime.block_on(ended));
+}

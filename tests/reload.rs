@@ -1,0 +1,165 @@
+//! A running gateway takes over what changes in its configuration file, whole or not at all, without a restart.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+use rowmill_store::{Store, StoreHandle};
+use rowmill_tests::captures::Record;
+use rowmill_tests::gateway::{Gateway, Running};
+use rowmill_tests::{guests, wait};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const CHANGED: &str = "configuration changed";
+const REFUSED: &str = "changed configuration refused";
+
+/// A gateway that reads from a pipe and writes to a store of the test's.
+struct Bench {
+    gateway: Gateway,
+    store: StoreHandle,
+    running: Running,
+    pipe: File,
+    head: String,
+}
+
+impl Bench {
+    fn start(name: &str, rest: &str) -> Self {
+        let store = Store::builder().start().expect("the embedded store starts");
+        let gateway = Gateway::new(name, "");
+        let folder = gateway.folder.path();
+        let (pipe, plugins) = (folder.join("records"), folder.join("plugins"));
+        let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+        assert!(made.success(), "a pipe is made");
+        fs::create_dir(&plugins).expect("a folder is made");
+        fs::copy(guests::shaper().join("shaper.wasm"), plugins.join("shaper.wasm")).expect("the plugin is put there");
+        let head = format!(
+            "[source]\nkind = \"file\"\npath = {:?}\n[plugins]\ndir = {:?}\nstate = {:?}\n[sink]\nurls = [{:?}]\n",
+            pipe.display().to_string(),
+            plugins.display().to_string(),
+            folder.join("state").display().to_string(),
+            store.url(),
+        );
+        gateway.configure(&format!("{head}{rest}"));
+        let running = gateway.start(&["--until-caught-up"]);
+        // Open for both, so that it does not wait for a gateway that may have failed to start.
+        let pipe = OpenOptions::new().read(true).write(true).open(&pipe).expect("the pipe opens");
+        Self { gateway, store, running, pipe, head }
+    }
+
+    /// Changes the configuration and waits until the log tells once more what became of it; returns that line.
+    #[track_caller]
+    fn change(&self, rest: &str, told: &str) -> String {
+        let lines =
+            || self.running.log().lines().filter(|line| line.contains(told)).map(String::from).collect::<Vec<_>>();
+        let before = lines().len();
+        self.gateway.configure(&format!("{}{rest}", self.head));
+        wait::value(told, PATIENCE, || lines().get(before).cloned())
+    }
+
+    fn send(&mut self, format: &str, offset: u64, value: &Value) {
+        let record = Record::new(format, offset as i64, value.to_string());
+        self.pipe.write_all(format!("{}\n", record.line()).as_bytes()).expect("the gateway reads");
+    }
+
+    /// Sends a row as Maxwell tells it.
+    fn row(&mut self, id: u64) {
+        let value = json!({
+            "database": "shop", "table": "thing", "type": "insert", "ts": 1_795_216_000, "xid": id, "commit": true,
+            "position": format!("binlog.000001:{}", 1000 + id), "primary_key_columns": ["id"], "data": { "id": id, "name": "x" },
+        });
+        self.send("maxwell", id, &value);
+    }
+
+    fn find(&self, index: &str, id: u64) -> Option<String> {
+        let document = self.store.documents(index).into_iter().find(|document| document.id == id.to_string())?;
+        let source: Value = serde_json::from_str(&document.source).expect("JSON");
+        Some(source["name"].as_str().expect("a name").to_string())
+    }
+
+    /// The name in a row's document, once it is there.
+    #[track_caller]
+    fn name(&self, index: &str, id: u64) -> String {
+        wait::value("the row's document", PATIENCE, || self.find(index, id))
+    }
+}
+
+#[test]
+fn settings_routes_and_batches_reach_the_next_rows() {
+    let edit = |text: &str| format!("[plugins.settings.shaper]\nedit = [\"name\", \"{text} \"]\n");
+    let mut bench = Bench::start("reload", &format!("linger = \"1ms\"\n{}", edit("one")));
+    bench.row(1);
+    assert_eq!(bench.name("thing", 1), "one x");
+
+    let told = bench.change(&format!("linger = \"1ms\"\n{}", edit("two")), CHANGED);
+    assert!(told.contains("plugins.settings.shaper"), "{told}");
+    bench.row(2);
+    assert_eq!(bench.name("thing", 2), "two x");
+
+    let other = format!("{}[[routes]]\ntable = \"shop.thing\"\nindex = \"other\"\n", edit("two"));
+    let told = bench.change(&format!("linger = \"1ms\"\n{other}"), CHANGED);
+    assert!(told.contains("routes"), "{told}");
+    bench.row(3);
+    assert_eq!(bench.name("other", 3), "two x");
+
+    // Two documents are a request, and one waits for as long as it is told to; then that becomes shorter.
+    bench.change(&format!("linger = \"1h\"\nbulk_documents = 2\n{other}"), CHANGED);
+    (4..=6).for_each(|id| bench.row(id));
+    assert_eq!((bench.name("other", 4), bench.name("other", 5)), ("two x".into(), "two x".into()));
+    assert_eq!(bench.find("other", 6), None);
+    let told = bench.change(&format!("linger = \"1ms\"\nbulk_documents = 2\n{other}"), CHANGED);
+    assert!(told.contains("sink.linger") && !told.contains("sink.bulk_documents"), "{told}");
+    assert_eq!(bench.name("other", 6), "two x");
+
+    // What is refused is refused whole: each of these would move rows to another index too.
+    let third = edit("three").replace("[plugins", "bulk_documents = 1\n[plugins")
+        + "[[routes]]\ntable = \"*\"\nindex = \"third\"\n";
+    let told = bench.change(&format!("lingr = \"1ms\"\n{third}"), REFUSED);
+    assert!(told.contains("did you mean `linger`?"), "{told}");
+    let told = bench.change(&third.replace("edit =", "edt ="), REFUSED);
+    assert!(told.contains("shaper") && told.contains("edt"), "{told}");
+    let told = bench.change(&format!("gzip = true\n{third}[pipeline]\nworkers = 7\n"), REFUSED);
+    assert!(told.contains("a change of sink.gzip, pipeline.workers needs a restart"), "{told}");
+    bench.row(7);
+    assert_eq!(bench.name("other", 7), "two x");
+
+    bench.change(&third, CHANGED);
+    bench.row(8);
+    assert_eq!(bench.name("third", 8), "three x");
+
+    let Bench { running, pipe, .. } = bench;
+    drop(pipe);
+    let run = running.wait().ended_well();
+    assert_eq!((run.number("documents.index"), run.number("dead_letters")), (8, 0), "{}", run.log);
+}
+
+#[test]
+fn a_route_begins_to_apply_truncates() {
+    let route = |truncate: &str| format!("linger = \"1ms\"\n[[routes]]\ntable = \"*\"\ntruncate = \"{truncate}\"\n");
+    let mut bench = Bench::start("reload-truncate", &route("ignore"));
+    let truncate = |bench: &mut Bench, place: u64| {
+        let value = json!({
+            "database": "shop", "table": "thing", "type": "table-truncate", "ts": 1_795_216_000_000_u64,
+            "position": format!("binlog.000001:{}", 1000 + place), "sql": "truncate table thing",
+        });
+        bench.send("maxwell", place, &value);
+    };
+    bench.row(1);
+    truncate(&mut bench, 2);
+    bench.row(3);
+    assert_eq!(bench.name("thing", 3), "x");
+    assert_eq!(bench.name("thing", 1), "x");
+
+    bench.change(&route("apply"), CHANGED);
+    truncate(&mut bench, 4);
+    bench.row(5);
+    assert_eq!(bench.name("thing", 5), "x");
+    let left: Vec<String> = bench.store.documents("thing").into_iter().map(|document| document.id).collect();
+    assert_eq!(left, ["5"]);
+
+    let Bench { running, pipe, .. } = bench;
+    drop(pipe);
+    let run = running.wait().ended_well();
+    assert_eq!((run.number("documents.truncate"), run.number("dead_letters")), (1, 0), "{}", run.log);
+}
