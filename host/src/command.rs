@@ -59,14 +59,14 @@ enum Command {
     /// From an empty folder to a tested .wasm file. What the plugins of a running gateway do is shown by `rowmill plugins`.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
-    /// Shows the plugins of a running gateway, takes them back, publishes, disables them
+    /// Shows the plugins of a running gateway; publishes them, takes them back
     ///
     /// Without an action: all plugins, a line each. The gateway is found by its configuration, or by --url. Making and
     /// testing a plugin is `rowmill plugin`.
     #[command(after_help = "Examples:
-  rowmill plugins                              all plugins of the gateway with ./rowmill.toml
-  rowmill plugins show trade-document          all of one: generations, trial, history
-  rowmill plugins rollback trade-document      the last good generation again
+  rowmill plugins                            all plugins of the gateway here
+  rowmill plugins show trade-document        all of one, with its history
+  rowmill plugins rollback trade-document    the last good generation again
   rowmill plugins shadow trade-document --rows 50000 --by-hand
   rowmill plugins promote trade-document
   rowmill plugins --url http://10.0.0.5:8088 --token-file token.txt --json")]

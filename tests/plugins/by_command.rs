@@ -52,15 +52,16 @@ fn refused(said: &Said, code: i32, words: &[&str]) {
 #[test]
 fn all_plugins_are_a_table_with_what_is_worth_a_word() {
     let expected = "\
-plugin          state      gen.  hash          version       rows  failed  µs a row
-row-filter      running       1  e6ddc508da6a  0.1.0    1,204,551       0      0.31
-trade-document  probation     4  bbbbbbbbbbbb  0.2.0       20,113       2      1.02
+plugin          state      gen.  hash          version       rows  failed  µs/row
+row-filter      running       1  e6ddc508da6a  0.1.0    1,204,551       0    0.31
+trade-document  probation     4  bbbbbbbbbbbb  0.2.0       20,113       2    1.02
   on probation: generation 3 (0.1.9, aaaaaaaaaaaa) comes back if this one fails
-  candidate cccccccccccc held: 4,210 of 10,000 rows, 10 % of all rows
-    12 of 4,193 documents changed, which is more than max_changed (0.1 %); look at what differs with `rowmill plugins show trade-document`, then promote or discard it
+  candidate cccccccccccc held: 4,210 of 10,000 rows, 10% of all rows
     documents: 4,180 equal, 12 changed, 1 added, 0 missing
-    old → new: failed rows 0 → 3, µs a row 1.02 → 1.40
-    `rowmill plugins promote trade-document` publishes it, `rowmill plugins discard trade-document` sends it away
+    old → new: failed rows 0 → 3, µs/row 1.02 → 1.40
+    12 of 4,193 documents changed, which is more than max_changed (0.1 %)
+    rowmill plugins promote trade-document   publishes it
+    rowmill plugins discard trade-document   sends it away
 
 refused files
   plugins/x.wasm
@@ -84,20 +85,21 @@ fn one_plugin_is_shown_with_its_trial_field_by_field() {
 trade-document 0.2.0, probation
   file        plugins/20-trade-document.wasm
   generation  4, version 0.2.0, SHA-256 {b}
-              20,113 row images, 2 failed, 1 faults, 1.02 µs each
+              20,113 row images, failed 2, faults 1, 1.02 µs each
   last good   3, version 0.1.9, SHA-256 {a}
-              9,113,004 row images, 0 failed, 0 faults, 0.98 µs each
-  next file   shadow: 10 % of the rows, until it saw 10,000; then published if at most 0.1 % of the documents differ, else held
+              9,113,004 row images, failed 0, faults 0, 0.98 µs each
+  next file   shadow: 10% of the rows, until it saw 10,000; then published if at most 0.1% of the documents differ, else held
 
 candidate, held
   SHA-256     {c}
-  reason      12 of 4,193 documents changed, which is more than max_changed (0.1 %); look at what differs with `rowmill plugins show trade-document`, then promote or discard it
-  to do       `rowmill plugins promote trade-document` publishes it, `rowmill plugins discard trade-document` sends it away
+  reason      12 of 4,193 documents changed, which is more than max_changed (0.1 %)
+  to do       rowmill plugins promote trade-document   publishes it
+              rowmill plugins discard trade-document   sends it away
 
 trial, shadow
-  rows        4,210 of 10,000 rows, 10 % of all rows
+  rows        4,210 of 10,000 rows, 10% of all rows
   documents   4,180 equal, 12 changed, 1 added, 0 missing
-  old → new   failed rows 0 → 3, µs a row 1.02 → 1.40
+  old → new   failed rows 0 → 3, µs/row 1.02 → 1.40
 
 documents in which a field differs
   12  pay.amountCents

@@ -126,7 +126,7 @@ fn busy() -> Value {
                       "faults": 0, "us_per_row": 0.98},
         "candidate": {
             "hash": "cc".repeat(32), "state": "held",
-            "reason": "12 of 4,193 documents changed, which is more than max_changed (0.1 %); look at what differs with `rowmill plugins show trade-document`, then promote or discard it",
+            "reason": "12 of 4,193 documents changed, which is more than max_changed (0.1 %)",
             "trial": {
                 "mode": "shadow", "rows": 4_210, "of_rows": 10_000, "share": 0.1, "equal": 4_180, "changed": 12,
                 "added": 1, "missing": 0, "failed_old": 0, "failed_new": 3, "us_per_row_old": 1.02,

@@ -20,17 +20,18 @@ use crate::plugins::status::{PluginStatus, Status};
 #[derive(Args)]
 #[command(subcommand_value_name = "ACTION", subcommand_help_heading = "Actions")]
 pub(super) struct PluginsArgs {
-    #[command(flatten)]
-    place: Place,
     /// Prints what the gateway answers, as JSON
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     action: Option<Action>,
 }
 
 /// Which gateway is meant.
 #[derive(Args)]
+#[command(next_help_heading = "Which gateway")]
 struct Place {
     /// The configuration file that the gateway runs with
     #[arg(short, long, global = true, value_name = "FILE", default_value = "rowmill.toml")]

@@ -1,11 +1,14 @@
 //! All plugins, a line each, and below it what is worth a word.
 
-use super::text::{micros, number, percent, plain, short, table, wrapped};
+use super::text::{compact, cut, micros, number, percent, plain, short, table, wrapped};
 use crate::config::RolloutMode;
 use crate::plugins::status::{CandidateState, CandidateStatus, PluginStatus, State, Status, TrialStatus};
 
-const HEAD: [&str; 8] = ["plugin", "state", "gen.", "hash", "version", "rows", "failed", "µs a row"];
+const HEAD: [&str; 8] = ["plugin", "state", "gen.", "hash", "version", "rows", "failed", "µs/row"];
 const RIGHT: [bool; 8] = [false, false, true, false, false, true, true, true];
+
+/// A longer version is cut, so that the table keeps its width.
+const LONGEST_VERSION: usize = 12;
 
 /// The plugins of a gateway, in lines of at most `width` where that can be.
 pub(super) fn render(status: &Status, width: usize) -> String {
@@ -51,9 +54,9 @@ fn row(plugin: &PluginStatus) -> [String; 8] {
         state(plugin.state).into(),
         running.generation.to_string(),
         short(&running.hash),
-        plain(&running.version),
-        number(running.rows),
-        number(running.failed),
+        cut(&plain(&running.version), LONGEST_VERSION),
+        compact(running.rows),
+        compact(running.failed),
         micros(running.us_per_row),
     ]
 }
@@ -71,15 +74,15 @@ fn remarks(plugin: &PluginStatus, width: usize) -> String {
     }
     if let Some(candidate) = &plugin.candidate {
         out += &wrapped(&candidate_line(candidate), "  ", width);
-        if let Some(reason) = &candidate.reason {
-            out += &wrapped(reason, "    ", width);
-        }
         if let Some(trial) = &candidate.trial {
             out += &wrapped(&documents(trial), "    ", width);
             out += &wrapped(&cost(trial), "    ", width);
         }
-        if let Some(advice) = advice(&plugin.name, candidate.state) {
-            out += &wrapped(&advice, "    ", width);
+        if let Some(reason) = &candidate.reason {
+            out += &wrapped(reason, "    ", width);
+        }
+        for line in advice(&plugin.name, candidate.state) {
+            out += &format!("    {line}\n");
         }
     }
     out
@@ -140,7 +143,7 @@ pub(super) fn documents(trial: &TrialStatus) -> String {
 
 pub(super) fn cost(trial: &TrialStatus) -> String {
     format!(
-        "old → new: failed rows {} → {}, µs a row {} → {}",
+        "old → new: failed rows {} → {}, µs/row {} → {}",
         number(trial.failed_old),
         number(trial.failed_new),
         micros(trial.us_per_row_old),
@@ -148,13 +151,15 @@ pub(super) fn cost(trial: &TrialStatus) -> String {
     )
 }
 
-/// What a person can do about a candidate; nothing while it goes on by itself, or where it is over.
-pub(super) fn advice(name: &str, state: CandidateState) -> Option<String> {
+/// What a person can do about a candidate, a line each; nothing while it is proven, or where it is over. The lines are not
+/// broken, so that they can be copied.
+pub(super) fn advice(name: &str, state: CandidateState) -> Vec<String> {
     let (promote, discard) = match state {
         CandidateState::Held => ("publishes it", "sends it away"),
         CandidateState::Shadow | CandidateState::Canary => ("publishes it now", "ends the trial"),
         CandidateState::RolledBack => ("publishes it again", "forgets it"),
-        CandidateState::Proving | CandidateState::Refused | CandidateState::Discarded => return None,
+        CandidateState::Proving | CandidateState::Refused | CandidateState::Discarded => return Vec::new(),
     };
-    Some(format!("`rowmill plugins promote {name}` {promote}, `rowmill plugins discard {name}` {discard}"))
+    let name = plain(name);
+    vec![format!("rowmill plugins promote {name}   {promote}"), format!("rowmill plugins discard {name}   {discard}")]
 }

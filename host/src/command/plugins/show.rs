@@ -44,8 +44,8 @@ impl Page {
     fn generation(&mut self, what: &str, of: &GenerationStatus) {
         self.fact(what, &format!("{}, version {}, SHA-256 {}", of.generation, of.version, of.hash));
         let (images, failed, faults) = (number(of.rows), number(of.failed), number(of.faults));
-        let time = micros(of.us_per_row);
-        self.fact("", &format!("{images} row images, {failed} failed, {faults} faults, {time} µs each"));
+        let time = of.us_per_row.map_or(String::new(), |_| format!(", {} µs each", micros(of.us_per_row)));
+        self.fact("", &format!("{images} row images, failed {failed}, faults {faults}{time}"));
     }
 
     fn candidate(&mut self, name: &str, candidate: &CandidateStatus) {
@@ -54,8 +54,9 @@ impl Page {
         if let Some(reason) = &candidate.reason {
             self.fact("reason", reason);
         }
-        if let Some(advice) = advice(name, candidate.state) {
-            self.fact("to do", &advice);
+        for (number, line) in advice(name, candidate.state).iter().enumerate() {
+            let what = if number == 0 { "to do" } else { "" };
+            self.out += &format!("  {what:12}{line}\n");
         }
         if let Some(trial) = &candidate.trial {
             self.trial(trial);

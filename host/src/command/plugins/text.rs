@@ -33,9 +33,18 @@ pub(super) fn number(number: u64) -> String {
     out
 }
 
-/// `0.125` as `12.5 %`; the fourth decimal is the last.
+/// A number in few characters: up to ten million as it is, `12345678` as `12.3M`.
+pub(super) fn compact(count: u64) -> String {
+    match count {
+        0..10_000_000 => number(count),
+        10_000_000..1_000_000_000 => format!("{:.1}M", count as f64 / 1e6),
+        _ => format!("{:.1}G", count as f64 / 1e9),
+    }
+}
+
+/// `0.125` as `12.5%`; the fourth decimal is the last.
 pub(super) fn percent(share: f64) -> String {
-    format!("{} %", (share * 1e6).round() / 1e4)
+    format!("{}%", (share * 1e6).round() / 1e4)
 }
 
 /// Microseconds with two decimals, `–` where there are none.
@@ -46,6 +55,14 @@ pub(super) fn micros(micros: Option<f64>) -> String {
 /// The beginning of a hash.
 pub(super) fn short(hash: &str) -> String {
     hash.chars().take(12).collect()
+}
+
+/// At most so many characters; what is left out is marked.
+pub(super) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
+        None => text.to_string(),
+    }
 }
 
 /// A text of a plugin or a file on one line: control characters could command the terminal.
@@ -118,7 +135,9 @@ mod tests {
     #[test]
     fn numbers_are_as_a_person_writes_them() {
         assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0.0, 0.001, 0.125, 1.0].map(percent), ["0 %", "0.1 %", "12.5 %", "100 %"]);
+        assert_eq!([0.0, 0.001, 0.125, 1.0].map(percent), ["0%", "0.1%", "12.5%", "100%"]);
+        assert_eq!([9_999_999, 12_345_678, 1_204_551_123].map(compact), ["9,999,999", "12.3M", "1.2G"]);
+        assert_eq!([cut("abc", 3), cut("abcd", 3)], ["abc", "ab…"]);
         assert_eq!([None, Some(0.314)].map(micros), ["–", "0.31"]);
         assert_eq!(["0.1", "10%", "0", "100 %"].map(share), [Ok(0.1), Ok(0.1), Ok(0.0), Ok(1.0)]);
         for nonsense in ["", "%", "ten", "1.5", "101%", "-1", "NaN"] {
