@@ -28,7 +28,7 @@ fn plugins(chain: Chain) -> String {
         Chain::None => String::new(),
         Chain::Bundled => {
             let folder: PathBuf = guests::bundled();
-            format!("[plugins]\ndir = {:?}\n", folder.display().to_string())
+            format!("[plugins]\nstate = \"\"\ndir = {:?}\n", folder.display().to_string())
         }
     }
 }

@@ -265,7 +265,7 @@ fn holds(tool: Tool, shapes: &[Shape]) {
         let settings = shape.settings();
         let settings = settings.as_object().into_iter().flatten().map(|(key, value)| format!("{key} = {value}\n"));
         let plugins = format!(
-            "[plugins]\ndir = {:?}\n[plugins.settings.shaper]\n{}",
+            "[plugins]\nstate = \"\"\ndir = {:?}\n[plugins.settings.shaper]\n{}",
             guests::shaper().display().to_string(),
             settings.collect::<String>(),
         );

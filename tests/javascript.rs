@@ -113,7 +113,7 @@ fn shaped(stream: &str, plugin: &Path, declared: &str) -> (StoreHandle, Summary)
     let records: PathBuf = captures::write(folder.path(), "records.ndjson", &captured(stream));
     let text = |path: &Path| format!("{:?}", path.display().to_string());
     let configuration = format!(
-        "[source]\nkind = \"file\"\npath = {}\n[sink]\nkind = \"embedded\"\n[dead_letter]\npath = {}\n[plugins]\ndir = {}\n[[routes]]\ntable = \"shop.trade\"\nindex = \"trade\"\ntruncate = \"apply\"\n{declared}",
+        "[source]\nkind = \"file\"\npath = {}\n[sink]\nkind = \"embedded\"\n[dead_letter]\npath = {}\n[plugins]\nstate = \"\"\ndir = {}\n[[routes]]\ntable = \"shop.trade\"\nindex = \"trade\"\ntruncate = \"apply\"\n{declared}",
         text(&records),
         text(&folder.path().join("dead-letter.ndjson")),
         text(plugins.path()),

@@ -4,6 +4,7 @@ mod check;
 mod compile_plugin;
 mod demo;
 mod plugin;
+mod plugins;
 mod progress;
 mod run;
 
@@ -31,7 +32,8 @@ struct Cli {
 
 const EXIT_CODES: &str = "Exit codes:
   0  ended in order: caught up, or asked to end and everything was settled
-  1  stopped by an error; what was not settled is not committed and is read again
+  1  stopped by an error; what was not settled is not committed and is read again.
+     Of `plugins`: no gateway answers, or it does not do what is asked
   2  the command line or the configuration is wrong, or a plugin or its settings are refused at the start
   3  `check` found something that would not work, or a case of `plugin test` is not as expected
   130  ended at once by a second Ctrl-C";
@@ -53,9 +55,23 @@ enum Command {
     #[command(after_help = "Example:
   rowmill check -c rowmill.toml")]
     Check(ConfigArgs),
-    /// Makes, builds, tests and shows plugins
+    /// Makes a plugin: its crate, its file, its tests; needs no gateway
+    ///
+    /// From an empty folder to a tested .wasm file. What the plugins of a running gateway do is shown by `rowmill plugins`.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Shows the plugins of a running gateway; publishes them, takes them back
+    ///
+    /// Without an action: all plugins, a line each. The gateway is found by its configuration, or by --url. Making and
+    /// testing a plugin is `rowmill plugin`.
+    #[command(after_help = "Examples:
+  rowmill plugins                            all plugins of the gateway here
+  rowmill plugins show trade-document        all of one, with its history
+  rowmill plugins rollback trade-document    the last good generation again
+  rowmill plugins shadow trade-document --rows 50000 --by-hand
+  rowmill plugins promote trade-document
+  rowmill plugins --url http://10.0.0.5:8088 --token-file token.txt --json")]
+    Plugins(plugins::PluginsArgs),
     /// Builds a plugin whenever its source is saved, and shows which documents changed
     #[command(after_help = "Examples:
   rowmill dev hello
@@ -133,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(args),
         Command::Plugin(command) => plugin::plugin(command),
+        Command::Plugins(args) => plugins::plugins(args),
         Command::Dev(args) => plugin::dev(args),
         Command::CompilePlugin(args) => compile_plugin::compile_plugin(args),
     });

@@ -1,4 +1,10 @@
-//! `/metrics`, `/healthz` and `/readyz`.
+//! The HTTP side: metrics and health for machines, plugins for people.
+//!
+//! `/metrics`, `/healthz` and `/readyz` are open. `/plugins` changes what becomes of rows, so it has a door of its own.
+
+mod access;
+pub mod address;
+mod plugins;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +17,9 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::config::Secret;
 use crate::metrics::Metrics;
+use crate::plugins::control::Control;
 
 /// Whether the pipeline is ready, as `/readyz` tells it.
 #[derive(Clone, Debug, Default)]
@@ -29,16 +37,40 @@ impl Ready {
     }
 }
 
+/// What is served, and to whom.
+#[derive(Clone)]
+pub struct Served {
+    /// The figures of `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// What `/readyz` tells.
+    pub ready: Ready,
+    /// Who answers for `/plugins`.
+    pub control: Control,
+    /// What a caller of `/plugins` must know; `None` lets everyone in on a loopback address, and nobody on another.
+    pub token: Option<Secret>,
+}
+
 /// Serves until the runtime ends. Returns the address, of which the port may have been left to the system.
 ///
 /// # Errors
 /// The address cannot be listened on.
-pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, ready: Ready) -> anyhow::Result<SocketAddr> {
+pub async fn serve(address: SocketAddr, served: Served) -> anyhow::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address} (http.listen)"))?;
     let address = listener.local_addr()?;
-    let router = Router::new()
+    let router = router(address, served);
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "the HTTP side ended");
+        }
+    });
+    Ok(address)
+}
+
+fn router(address: SocketAddr, served: Served) -> Router {
+    let Served { metrics, ready, control, token } = served;
+    Router::new()
         .route(
             "/metrics",
             get(|State((metrics, _)): State<(Arc<Metrics>, Ready)>| async move {
@@ -56,11 +88,6 @@ pub async fn serve(address: SocketAddr, metrics: Arc<Metrics>, ready: Ready) -> 
                 }
             }),
         )
-        .with_state((metrics, ready));
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the HTTP side ended");
-        }
-    });
-    Ok(address)
+        .with_state((metrics, ready))
+        .merge(plugins::router(control, access::Access::new(address, token)))
 }

@@ -25,7 +25,8 @@ use tokio::sync::watch;
 use crate::checkpoint::BytesInFlight;
 use crate::config::{BulkConfig, Config, ConfigError, ElasticsearchConfig, SinkConfig, SourceConfig, TruncatePolicy};
 use crate::dead_letter::DeadLetters;
-use crate::http::{self, Ready};
+use crate::http::address::AddressFile;
+use crate::http::{self, Ready, Served};
 use crate::indices::Indices;
 use crate::metrics::Metrics;
 use crate::operation::Action;
@@ -243,10 +244,19 @@ impl Pipeline {
             let handle = handle.clone();
             DeadLetters::start(&config.dead_letter, metrics.clone(), move |error| handle.fail(error))?
         };
-        if let Some(address) = config.http_listen() {
-            let address = runtime.block_on(http::serve(address, metrics.clone(), ready.clone()))?;
-            tracing::info!(%address, "metrics on /metrics, health on /healthz and /readyz");
-        }
+        let written_address = if let Some(address) = config.http_listen() {
+            let served = Served {
+                metrics: metrics.clone(),
+                ready: ready.clone(),
+                control: Control::channel().0,
+                token: config.http.token.clone(),
+            };
+            let address = runtime.block_on(http::serve(address, served))?;
+            tracing::info!(%address, "metrics on /metrics, health on /healthz and /readyz, plugins on /plugins");
+            config.address_folder().map(|state| AddressFile::write(state, address)).transpose()?
+        } else {
+            None
+        };
         if let Some(client) = &client {
             runtime.block_on(wait_for(client, &handle))?;
         }
@@ -346,7 +356,7 @@ impl Pipeline {
                 handle.fail(anyhow::anyhow!("a thread ended by a bug in Rowmill; its last message is above. What was not settled will be read again"));
             }
         }
-        drop((watching, store));
+        drop((watching, store, written_address));
         runtime.shutdown_background();
         if let Some(error) = handle.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error);

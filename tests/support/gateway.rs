@@ -99,6 +99,11 @@ impl Gateway {
     /// The file cannot be written.
     pub fn configure(&self, configuration: &str) {
         let mut text = configuration.to_string();
+        if !text.contains("\nstate =") {
+            // A private folder of its own: tests run side by side in one folder.
+            let state = format!("[plugins]\nstate = {:?}\n", self.folder.path().join("state").display().to_string());
+            text = text.replacen("[plugins]\n", &state, 1);
+        }
         if !text.contains("[dead_letter]") {
             text +=
                 &format!("\n[dead_letter]\nkind = \"file\"\npath = {:?}\n", self.letters_path().display().to_string());

@@ -1,0 +1,165 @@
+//! All plugins, a line each, and below it what is worth a word.
+
+use super::text::{compact, cut, micros, number, percent, plain, short, table, wrapped};
+use crate::config::RolloutMode;
+use crate::plugins::status::{CandidateState, CandidateStatus, PluginStatus, State, Status, TrialStatus};
+
+const HEAD: [&str; 8] = ["plugin", "state", "gen.", "hash", "version", "rows", "failed", "µs/row"];
+const RIGHT: [bool; 8] = [false, false, true, false, false, true, true, true];
+
+/// A longer version is cut, so that the table keeps its width.
+const LONGEST_VERSION: usize = 12;
+
+/// The plugins of a gateway, in lines of at most `width` where that can be.
+pub(super) fn render(status: &Status, width: usize) -> String {
+    let Some(folder) = &status.folder else {
+        return wrapped(
+            "This gateway has no plugins: plugins.dir names a folder of .wasm files. Every row becomes a document of its own columns.",
+            "",
+            width,
+        );
+    };
+    let mut out = String::new();
+    if status.plugins.is_empty() {
+        let text = format!(
+            "No plugin runs: none of {} is accepted. Rows pass unshaped, each a document of its own columns.",
+            folder.display()
+        );
+        out += &wrapped(&text, "", width);
+    } else {
+        let head = HEAD.map(str::to_string);
+        let rows: Vec<[String; 8]> = std::iter::once(head).chain(status.plugins.iter().map(row)).collect();
+        let mut lines = table(&rows, RIGHT).into_iter();
+        let mut next = || lines.next().unwrap_or_default() + "\n";
+        out += &next();
+        for plugin in &status.plugins {
+            out += &next();
+            out += &remarks(plugin, width);
+        }
+    }
+    if !status.refused.is_empty() {
+        out += "\nrefused files\n";
+        for file in &status.refused {
+            out += &format!("  {}\n", plain(&file.file.display().to_string()));
+            out += &wrapped(&file.reason, "    ", width);
+        }
+    }
+    out
+}
+
+fn row(plugin: &PluginStatus) -> [String; 8] {
+    let running = &plugin.running;
+    [
+        plain(&plugin.name),
+        state(plugin.state).into(),
+        running.generation.to_string(),
+        short(&running.hash),
+        cut(&plain(&running.version), LONGEST_VERSION),
+        compact(running.rows),
+        compact(running.failed),
+        micros(running.us_per_row),
+    ]
+}
+
+fn remarks(plugin: &PluginStatus, width: usize) -> String {
+    let mut out = String::new();
+    if let (State::Probation, Some(good)) = (plugin.state, &plugin.last_good) {
+        let text = format!(
+            "on probation: generation {} ({}, {}) comes back if this one fails",
+            good.generation,
+            good.version,
+            short(&good.hash)
+        );
+        out += &wrapped(&text, "  ", width);
+    }
+    if let Some(candidate) = &plugin.candidate {
+        out += &wrapped(&candidate_line(candidate), "  ", width);
+        if let Some(trial) = &candidate.trial {
+            out += &wrapped(&documents(trial), "    ", width);
+            out += &wrapped(&cost(trial), "    ", width);
+        }
+        if let Some(reason) = &candidate.reason {
+            out += &wrapped(reason, "    ", width);
+        }
+        for line in advice(&plugin.name, candidate.state) {
+            out += &format!("    {line}\n");
+        }
+    }
+    out
+}
+
+/// `candidate 0123456789ab in shadow: 4,210 of 10,000 rows, 10 % of all`.
+fn candidate_line(candidate: &CandidateStatus) -> String {
+    let hash = short(&candidate.hash);
+    let state = candidate_state(candidate.state);
+    match &candidate.trial {
+        Some(trial) => format!("candidate {hash} {state}: {}", rows(trial)),
+        None => format!("candidate {hash} {state}"),
+    }
+}
+
+pub(super) fn state(state: State) -> &'static str {
+    match state {
+        State::Running => "running",
+        State::Probation => "probation",
+        State::Disabled => "disabled",
+    }
+}
+
+pub(super) fn candidate_state(state: CandidateState) -> &'static str {
+    match state {
+        CandidateState::Proving => "being proven",
+        CandidateState::Refused => "refused",
+        CandidateState::Shadow => "in shadow",
+        CandidateState::Canary => "as canary",
+        CandidateState::Held => "held",
+        CandidateState::RolledBack => "rolled back",
+        CandidateState::Discarded => "discarded",
+    }
+}
+
+pub(super) fn mode(mode: RolloutMode) -> &'static str {
+    match mode {
+        RolloutMode::Direct => "direct",
+        RolloutMode::Shadow => "shadow",
+        RolloutMode::Canary => "canary",
+    }
+}
+
+/// How far a trial is.
+pub(super) fn rows(trial: &TrialStatus) -> String {
+    let whole = match trial.mode {
+        RolloutMode::Canary => "of the document ids",
+        RolloutMode::Shadow | RolloutMode::Direct => "of all rows",
+    };
+    format!("{} of {} rows, {} {whole}", number(trial.rows), number(trial.of_rows), percent(trial.share))
+}
+
+pub(super) fn documents(trial: &TrialStatus) -> String {
+    let TrialStatus { equal, changed, added, missing, .. } = trial;
+    let [equal, changed, added, missing] = [*equal, *changed, *added, *missing].map(number);
+    format!("documents: {equal} equal, {changed} changed, {added} added, {missing} missing")
+}
+
+pub(super) fn cost(trial: &TrialStatus) -> String {
+    format!(
+        "old → new: failed rows {} → {}, µs/row {} → {}",
+        number(trial.failed_old),
+        number(trial.failed_new),
+        micros(trial.us_per_row_old),
+        micros(trial.us_per_row_new)
+    )
+}
+
+/// What a person can do about a candidate, a line each; nothing while it is proven, or where it is over. The lines are not
+/// broken, so that they can be copied.
+pub(super) fn advice(name: &str, state: CandidateState) -> Vec<String> {
+    let (promote, discard) = match state {
+        CandidateState::Held => ("publishes it", "sends it away"),
+        CandidateState::Shadow | CandidateState::Canary => ("publishes it now", "ends the trial"),
+        CandidateState::RolledBack => ("publishes it again", "forgets it"),
+        CandidateState::Proving | CandidateState::Refused | CandidateState::Discarded => return Vec::new(),
+    };
+    let name = plain(name);
+    vec![format!("rowmill plugins promote {name}   {promote}"), format!("rowmill plugins discard {name}   {discard}")]
+}
