@@ -248,7 +248,7 @@ impl Pipeline {
             let served = Served {
                 metrics: metrics.clone(),
                 ready: ready.clone(),
-                control: Control::channel().0,
+                control: plugins.control(),
                 token: config.http.token.clone(),
             };
             let address = runtime.block_on(http::serve(address, served))?;

@@ -143,14 +143,19 @@ impl Stream {
         put(&self.plugins, bytes);
     }
 
-    /// Waits until what was written is settled.
+    /// Waits until what was written is settled: each row has become a document, was overtaken by one, or is told of.
     #[track_caller]
     pub fn settle(&self) {
-        let metrics = &self.metrics;
         wait::until("all rows are settled", PATIENCE, || {
             assert!(!self.run.is_finished(), "the gateway ended");
-            metrics.events.get() == self.written && metrics.bytes_in_flight.get() == 0
+            self.settled() == self.written
         });
+    }
+
+    /// Rows whose end is counted.
+    pub fn settled(&self) -> u64 {
+        let of = &self.metrics;
+        of.written_total() + of.folded.get() + of.stale.get() + of.filtered.get() + of.dead_letters_total()
     }
 
     pub fn status(&self) -> Status {
