@@ -8,6 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rowmill::plugins::cases;
+use rowmill_runtime::{Limits, Plugin, Sandbox};
 use rowmill_tests::gateway::binary;
 use rowmill_tests::{fixture, guests, root, scratch, wait};
 use serde_json::Value;
@@ -163,7 +165,8 @@ fn from_an_empty_folder_to_documents_that_change() {
     assert!(tested.err.contains("case first: 2 documents, 2 deletes, 2 dropped, 1 failed; "), "{}", tested.err);
     assert!(tested.err.contains("µs a row") && tested.err.contains("bytes in") && tested.err.contains("MiB"));
 
-    let built = rowmill(&hello, &["plugin", "build"]).ended(0).says(&["hello 0.1.0", "contract 1.0.0"]);
+    let built =
+        rowmill(&hello, &["plugin", "build"]).ended(0).says(&["hello 0.1.0", "contract 1.0.0", "1 case inside"]);
     let wasm = target().join("hello.wasm");
     assert!(built.out.contains(&wasm.display().to_string()), "{}", built.out);
     let size = fs::metadata(&wasm).expect("the built file").len();
@@ -171,6 +174,7 @@ fn from_an_empty_folder_to_documents_that_change() {
 
     a_difference_is_shown_and_blessed(&hello);
     cases_run_without_the_source(outside.path(), &wasm);
+    cases_travel_with_the_file(outside.path(), &wasm);
     documents_follow_the_file(&hello);
     every_save_is_built_and_compared(&hello);
 }
@@ -200,7 +204,36 @@ fn cases_run_without_the_source(outside: &Path, wasm: &Path) {
     }
     rowmill(&alone, &["plugin", "test", "some.wasm"]).ended(0).says(&["ok    one", "1 case in cases, all as expected"]);
     fs::remove_dir_all(alone.join("cases")).expect("it can be removed");
-    rowmill(&alone, &["plugin", "test", "some.wasm"]).ended(1).says(&["--cases"]);
+}
+
+/// The file alone, in a folder without cases, knows what it should do.
+fn cases_travel_with_the_file(outside: &Path, wasm: &Path) {
+    let (hello, alone) = (outside.join("hello"), outside.join("alone"));
+    let test = |code: i32, words: &[&str]| {
+        fs::copy(wasm, alone.join("some.wasm")).expect("it can be copied");
+        rowmill(&alone, &["plugin", "test", "some.wasm"]).ended(code).says(words);
+    };
+    test(0, &["ok    first", "1 case in some.wasm, all as expected"]);
+    rowmill(&alone, &["plugin", "inspect", "some.wasm"]).ended(0).says(&["1 case inside"]);
+    let said = rowmill(&alone, &["plugin", "inspect", "some.wasm", "--json"]).ended(0);
+    assert_eq!(serde_json::from_str::<Value>(&said.out).expect("one JSON object")["cases"], 1);
+    rowmill(&alone, &["plugin", "test", "some.wasm", "--bless"]).ended(1).says(&["cannot be blessed", "--cases"]);
+
+    // The gateway's own half: what is built and does not hold is not published.
+    edit(&hello.join("src/lib.rs"), "\"CNY\"", "\"USD\"");
+    rowmill(&hello, &["plugin", "build"]).ended(0).says(&["1 case inside"]);
+    test(3, &["FAIL  first", "body.amount.currency", "1 case in some.wasm, 1 not as expected"]);
+    let bytes = fs::read(wasm).expect("the built file");
+    let sandbox = Arc::new(Sandbox::new(Limits::default()).expect("this machine can run the engine"));
+    let plugin = Plugin::load(&sandbox, &bytes).expect("the changed plugin loads");
+    let refusal = cases::run(&plugin, &bytes).expect_err("its case does not hold");
+    assert_eq!(refusal.step, "cases");
+    assert!(refusal.reason.contains("case first") && refusal.reason.contains("body.amount.currency"), "{refusal}");
+
+    rowmill(&hello, &["plugin", "build", "--no-cases"]).ended(0).says(&["no cases inside"]);
+    test(1, &["no cases inside", "--cases"]);
+    edit(&hello.join("src/lib.rs"), "\"USD\"", "\"CNY\"");
+    rowmill(&hello, &["plugin", "build"]).ended(0).says(&["1 case inside"]);
 }
 
 /// The file, dropped into the folder of a running demo, changes documents.

@@ -1,5 +1,6 @@
 //! What the integration tests share: plugins built from source, scratch folders, fixtures, and waiting without sleeping.
 
+pub mod bombs;
 pub mod captures;
 pub mod elasticsearch;
 pub mod gateway;

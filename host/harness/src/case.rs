@@ -73,6 +73,18 @@ impl Case {
     /// # Errors
     /// There is no case, or a folder is none: the message says what is missing or too much.
     pub fn all(folder: &Path) -> anyhow::Result<Vec<Self>> {
+        let cases = Self::any(folder)?;
+        ensure!(
+            !cases.is_empty(),
+            "no case in {}; a case is a folder with an input.ndjson, for example {}/first/input.ndjson",
+            folder.display(),
+            folder.display()
+        );
+        Ok(cases)
+    }
+
+    /// The same, and none is fine.
+    pub(crate) fn any(folder: &Path) -> anyhow::Result<Vec<Self>> {
         let mut cases = Vec::new();
         let mut entries = Vec::new();
         for entry in
@@ -87,12 +99,6 @@ impl Case {
         for path in entries.into_iter().filter(|path| path.is_dir() && !file_name(path).starts_with('.')) {
             cases.push(Self::read(&path)?);
         }
-        ensure!(
-            !cases.is_empty(),
-            "no case in {}; a case is a folder with an input.ndjson, for example {}/first/input.ndjson",
-            folder.display(),
-            folder.display()
-        );
         Ok(cases)
     }
 

@@ -10,6 +10,8 @@
 //! the sandbox in `rowmill plugin`. An [`Outcome`] is what Rowmill would do for a row if the plugin were alone in the
 //! chain: documents with index, id, routing and body, deletes, rows that are kept or dropped, failures with their reason.
 //!
+//! A plugin's cases lie in folders, and inside of its `.wasm` file where [`embedded`] put them.
+//!
 //! This crate knows no Kafka, no Elasticsearch and no engine; so it builds in seconds, which the first `cargo test` of a
 //! new plugin is made of.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
