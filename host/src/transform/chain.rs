@@ -181,7 +181,8 @@ impl ChainPlugin {
     /// # Errors
     /// As [`ChainPlugin::instantiate`].
     pub fn prepare(&self, instances: usize) -> Result<(), String> {
-        for _ in self.ready().len()..instances {
+        let ready = self.ready().len();
+        for _ in ready..instances {
             let guest = (self.make)()?;
             self.ready().push(guest);
         }
