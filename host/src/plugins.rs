@@ -17,7 +17,7 @@
 //! - Nothing that is proven costs the rows more than its share of an idle processor: compiling has a process of its own
 //!   with limits, and both it and the prover have the lowest priority.
 
-mod cases;
+pub mod cases;
 pub mod compile;
 pub mod control;
 pub mod folder;

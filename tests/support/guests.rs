@@ -63,6 +63,29 @@ pub fn shaper() -> PathBuf {
     folder.clone()
 }
 
+/// The bytes of `tests/guests/variant` with these deeds, which its source lists.
+///
+/// # Panics
+/// It cannot be built; the message says what to do.
+pub fn variant(deeds: &str) -> Vec<u8> {
+    const BUILT_WITH: &[u8] = b"deeds: by=built ";
+    /// The room that the guest has for them.
+    const ROOM: usize = 80;
+    static BUILT: OnceLock<Vec<u8>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let _lock = lock();
+        build(&["-p", "variant"], None);
+        fs::read(output("variant")).expect("the variant is built")
+    });
+    let places: Vec<usize> = (0..built.len() - ROOM).filter(|place| built[*place..].starts_with(BUILT_WITH)).collect();
+    assert_eq!(places.len(), 1, "its deeds are in one place of the file");
+    let text = format!("{:ROOM$}", format!("deeds: {deeds}"));
+    assert_eq!(text.len(), ROOM, "{deeds:?} is too long");
+    let mut bytes = built.clone();
+    bytes[places[0]..places[0] + ROOM].copy_from_slice(text.as_bytes());
+    bytes
+}
+
 /// `tests/guests/shapes`.
 ///
 /// # Panics

@@ -1,5 +1,7 @@
-//! Golden cases: folders with an input, settings, and what is expected to come out.
+//! Golden cases: an input, settings, and what is expected to come out; as a folder, or inside of a `.wasm` file.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +13,7 @@ use crate::outcome::{Outcome, from_ndjson, to_ndjson};
 /// The file of expected outcomes.
 const EXPECTED: &str = "expected.ndjson";
 
-/// A golden case: a folder with
+/// A golden case: a folder, or the same files inside of a `.wasm` file (see [`crate::embedded`]):
 ///
 /// - `input.ndjson` (any other ending will do): rows, or captured records; see [`Input::read`];
 /// - `types.toml`: column types of captured records, where the gateway's configuration declares some; see [`Reading`];
@@ -21,10 +23,48 @@ const EXPECTED: &str = "expected.ndjson";
 pub struct Case {
     /// The folder's name.
     pub name: String,
-    input: PathBuf,
-    types: Option<PathBuf>,
-    settings: Option<PathBuf>,
-    expected: PathBuf,
+    input: File,
+    types: Option<File>,
+    settings: Option<File>,
+    /// On disk it may be missing.
+    expected: File,
+}
+
+/// A case's file.
+#[derive(Clone, Debug)]
+enum File {
+    OnDisk(PathBuf),
+    Embedded { name: String, text: String },
+}
+
+impl File {
+    fn name(&self) -> String {
+        match self {
+            Self::OnDisk(path) => file_name(path),
+            Self::Embedded { name, .. } => name.clone(),
+        }
+    }
+
+    /// What it is called in messages.
+    fn place(&self) -> String {
+        match self {
+            Self::OnDisk(path) => path.display().to_string(),
+            Self::Embedded { name, .. } => format!("{name} (embedded)"),
+        }
+    }
+
+    fn bytes(&self) -> anyhow::Result<Cow<'_, [u8]>> {
+        match self {
+            Self::OnDisk(path) => {
+                fs::read(path).map(Cow::Owned).with_context(|| format!("cannot read {}", path.display()))
+            }
+            Self::Embedded { text, .. } => Ok(Cow::Borrowed(text.as_bytes())),
+        }
+    }
+
+    fn text(&self) -> anyhow::Result<String> {
+        String::from_utf8(self.bytes()?.into_owned()).with_context(|| self.place())
+    }
 }
 
 impl Case {
@@ -80,19 +120,46 @@ impl Case {
         match inputs.len() {
             1 => Ok(Self {
                 name,
-                input: inputs.remove(0),
-                types,
-                settings: settings.pop(),
-                expected: folder.join(EXPECTED),
+                input: File::OnDisk(inputs.remove(0)),
+                types: types.map(File::OnDisk),
+                settings: settings.pop().map(File::OnDisk),
+                expected: File::OnDisk(folder.join(EXPECTED)),
             }),
             0 => bail!("case {name}: there is no input.ndjson with its rows in {}", folder.display()),
             _ => bail!("case {name}: there are several files input.*; make each a case of its own"),
         }
     }
 
-    /// The file of its rows.
-    pub fn input_path(&self) -> &Path {
-        &self.input
+    /// A case of these files, by name.
+    pub(crate) fn embedded(name: &str, files: BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let (mut input, mut types, mut settings, mut expected) = (None, None, None, None);
+        for (name, text) in files {
+            let slot = match name.as_str() {
+                "types.toml" => &mut types,
+                "settings.toml" | "settings.json" => &mut settings,
+                EXPECTED => &mut expected,
+                other if stem(Path::new(other)) == "input" => &mut input,
+                other => bail!("the file {other:?} of a case is not known"),
+            };
+            ensure!(slot.is_none(), "there are two files for what {name:?} tells");
+            *slot = Some(File::Embedded { name, text });
+        }
+        Ok(Self {
+            name: name.into(),
+            input: input.context("there is no input")?,
+            types,
+            settings,
+            expected: expected.with_context(|| format!("there is no {EXPECTED}"))?,
+        })
+    }
+
+    /// Its files by name, as [`Case::embedded`] takes them; `None` if nothing is expected of it yet.
+    pub(crate) fn files(&self) -> anyhow::Result<Option<BTreeMap<String, String>>> {
+        if matches!(&self.expected, File::OnDisk(path) if !path.exists()) {
+            return Ok(None);
+        }
+        let files = [Some(&self.input), self.types.as_ref(), self.settings.as_ref(), Some(&self.expected)];
+        files.into_iter().flatten().map(|file| Ok((file.name(), file.text()?))).collect::<anyhow::Result<_>>().map(Some)
     }
 
     /// The rows.
@@ -102,9 +169,9 @@ impl Case {
     pub fn input(&self) -> anyhow::Result<Input> {
         let mut reading = Reading::default();
         if let Some(types) = &self.types {
-            reading.declare(types)?;
+            reading.declare_text(&types.text()?).with_context(|| types.place())?;
         }
-        Input::read(&self.input, &reading)
+        Input::parse(&self.input.bytes()?, &self.input.name(), &reading).with_context(|| self.input.place())
     }
 
     /// The settings as JSON.
@@ -112,7 +179,8 @@ impl Case {
     /// # Errors
     /// The file cannot be read.
     pub fn settings(&self) -> anyhow::Result<Settings> {
-        self.settings.as_deref().map_or(Ok(Settings::default()), Settings::read)
+        let Some(file) = &self.settings else { return Ok(Settings::default()) };
+        Settings::parse(&file.text()?, &file.name()).with_context(|| file.place())
     }
 
     /// What is expected; `None` before the first blessing.
@@ -120,23 +188,25 @@ impl Case {
     /// # Errors
     /// The file cannot be read.
     pub fn expected(&self) -> anyhow::Result<Option<Vec<Outcome>>> {
-        match fs::read_to_string(&self.expected) {
-            Ok(text) => from_ndjson(&text).with_context(|| self.expected.display().to_string()).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| self.expected.display().to_string()),
+        if matches!(&self.expected, File::OnDisk(path) if !path.exists()) {
+            return Ok(None);
         }
+        from_ndjson(&self.expected.text()?).with_context(|| self.expected.place()).map(Some)
     }
 
     /// Makes these outcomes the expected ones. Tells whether anything changed.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// The file cannot be written, or lies inside of a `.wasm` file.
     pub fn bless(&self, outcomes: &[Outcome]) -> anyhow::Result<bool> {
+        let File::OnDisk(path) = &self.expected else {
+            bail!("a case inside of a .wasm file cannot be blessed; bless it in the plugin's folder, and build again")
+        };
         let text = to_ndjson(outcomes);
-        if fs::read_to_string(&self.expected).is_ok_and(|known| known == text) {
+        if fs::read_to_string(path).is_ok_and(|known| known == text) {
             return Ok(false);
         }
-        fs::write(&self.expected, text).with_context(|| format!("cannot write {}", self.expected.display()))?;
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(true)
     }
 }
@@ -158,13 +228,17 @@ impl Settings {
     /// The file cannot be read, or holds no table.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        if path.extension().is_some_and(|extension| extension == "toml") {
-            let table: toml::Table = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        Self::parse(&text, &file_name(path)).with_context(|| path.display().to_string())
+    }
+
+    fn parse(text: &str, name: &str) -> anyhow::Result<Self> {
+        if name.ends_with(".toml") {
+            let table: toml::Table = toml::from_str(text)?;
             return Ok(Self(serde_json::to_string(&table)?));
         }
-        let value: serde_json::Value = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        ensure!(value.is_object(), "{}: expected an object", path.display());
-        Ok(Self(text))
+        let value: serde_json::Value = serde_json::from_str(text)?;
+        ensure!(value.is_object(), "expected an object");
+        Ok(Self(text.into()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
@@ -11,6 +12,9 @@ use crate::outcome::Outcome;
 
 /// Rows that are shown whole; of more only their number is told.
 const MOST_SHOWN: usize = 10;
+
+/// How long the lines of one row may take to compare; usual ones take microseconds.
+const LONGEST_COMPARISON: Duration = Duration::from_millis(500);
 
 /// What the two sides are called: `-` stands before lines of the first, `+` before those of the second.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +105,8 @@ fn differing(path: &str, before: &Value, after: &Value, fields: &mut Vec<String>
 fn lines(text: &mut String, before: &[&Outcome], after: &[&Outcome]) {
     let pretty = |side: &[&Outcome]| -> String { side.iter().map(|outcome| outcome.pretty() + "\n").collect() };
     let (before, after) = (pretty(before), pretty(after));
-    let diff = TextDiff::from_lines(&before, &after);
+    // A deadline, since documents may be made to be slow to compare; what differs is then told less finely.
+    let diff = TextDiff::configure().timeout(LONGEST_COMPARISON).diff_lines(&before, &after);
     for (place, group) in diff.grouped_ops(2).iter().enumerate() {
         if place > 0 {
             text.push_str("      …\n");

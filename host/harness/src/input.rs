@@ -104,12 +104,16 @@ impl Reading {
     /// The file cannot be read, or names a type that MySQL does not have.
     pub fn declare(&mut self, path: &Path) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let tables: BTreeMap<String, BTreeMap<String, String>> =
-            toml::from_str(&text).with_context(|| path.display().to_string())?;
+        self.declare_text(&text).with_context(|| path.display().to_string())
+    }
+
+    /// The same from a file's text.
+    pub(crate) fn declare_text(&mut self, text: &str) -> anyhow::Result<()> {
+        let tables: BTreeMap<String, BTreeMap<String, String>> = toml::from_str(text)?;
         for (table, columns) in &tables {
             for (column, mysql_type) in columns {
                 let declared = self.types.declare(table, column, mysql_type);
-                declared.map_err(|error| anyhow!("{}: {table}: {column}: {error}", path.display()))?;
+                declared.map_err(|error| anyhow!("{table}: {column}: {error}"))?;
             }
         }
         Ok(())

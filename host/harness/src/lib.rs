@@ -25,6 +25,8 @@ mod case;
 mod compare;
 mod report;
 
+pub mod embedded;
+
 pub mod build;
 pub mod checkout;
 pub mod program;

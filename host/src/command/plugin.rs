@@ -33,6 +33,7 @@ pub(super) enum PluginCommand {
     /// Runs golden cases on a .wasm file, also without its source
     #[command(after_help = "Examples:
   rowmill plugin test                          builds the crate here and runs its cases
+  rowmill plugin test hello.wasm               those in ./cases, else those inside of the file
   rowmill plugin test hello.wasm --cases hello/cases
   rowmill plugin test --bless                  takes what comes out now as expected")]
     Test(TestArgs),
@@ -75,6 +76,18 @@ pub(super) struct BuildArgs {
     /// Puts the file into this folder in one step; a running gateway takes it up
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
+    /// Leaves the crate's cases out of the file, which otherwise brings them along: the gateway runs them before it lets
+    /// rows through
+    #[arg(long)]
+    no_cases: bool,
+}
+
+fn count_of_cases(n: usize) -> String {
+    match n {
+        0 => "no cases".into(),
+        1 => "1 case".into(),
+        n => format!("{n} cases"),
+    }
 }
 
 #[derive(Args)]
@@ -82,7 +95,7 @@ pub(super) struct TestArgs {
     /// A .wasm file, or the folder of a plugin's crate, which is built
     #[arg(default_value = ".", value_name = "FILE|DIR")]
     plugin: PathBuf,
-    /// The folder of cases [default: `cases` in the crate's folder, or here]
+    /// The folder of cases [default: `cases` in the crate's folder, or here; else those inside of the file]
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
     /// Makes what comes out now the expected

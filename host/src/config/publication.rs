@@ -38,13 +38,14 @@ pub struct CompileConfig {
     pub program: Option<PathBuf>,
     /// Address space of that process, in bytes.
     pub memory: usize,
-    /// How long it may take.
+    /// Time of a processor that it may take; by the clock three times as much, since it runs with a low priority.
     pub time: Duration,
 }
 
 impl Default for CompileConfig {
     fn default() -> Self {
-        Self { program: None, memory: 1 << 30, time: Duration::from_secs(60) }
+        // Measured: 30 MiB for the bundled plugins in 0.4 s, 73 MiB for one of 2 MB in JavaScript in 4 s.
+        Self { program: None, memory: 512 << 20, time: Duration::from_secs(60) }
     }
 }
 

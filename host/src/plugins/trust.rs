@@ -1,12 +1,208 @@
-//! stub
-use crate::config::TrustConfig;
+//! Whom a file is taken from: a list of hashes, or signatures by known keys.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ed25519_dalek::pkcs8::DecodePublicKey;
+use ed25519_dalek::{SIGNATURE_LENGTH, Signature, VerifyingKey};
 use rowmill_runtime::Refusal;
-pub struct Trust;
+
+use crate::config::TrustConfig;
+
+const HOW_TO_MAKE_A_KEY: &str = "`openssl genpkey -algorithm ed25519 -out key.pem` makes a key, `openssl pkey -in key.pem -pubout` what belongs here";
+
+/// Which files are taken. With neither hashes nor keys any file is.
+#[derive(Debug)]
+pub struct Trust {
+    hashes: BTreeSet<String>,
+    keys: Vec<VerifyingKey>,
+}
+
 impl Trust {
-    pub fn new(_: &TrustConfig) -> Result<Self, String> {
-        Ok(Self)
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// A hash is none, or a key cannot be read or is none; the message says what to write.
+    pub fn new(config: &TrustConfig) -> Result<Self, String> {
+        let hashes = config.hashes.iter().map(|hash| pinned(hash)).collect::<Result<_, _>>()?;
+        let keys = config.keys.iter().map(|path| key(path)).collect::<Result<_, _>>()?;
+        Ok(Self { hashes, keys })
     }
-    pub fn check(&self, _: &str, _: &[u8], _: Option<&[u8]>) -> Result<(), Refusal> {
-        Ok(())
+
+    /// Whether a file is taken: its SHA-256 in lower-case hexadecimal, its bytes, and what lies beside it as
+    /// `NAME.wasm.sig`: a signature of the bytes, raw or as base64.
+    ///
+    /// # Errors
+    /// It is not, a refusal of the step `trust`: what was looked for, and what would make it taken.
+    pub fn check(&self, hash: &str, bytes: &[u8], signature: Option<&[u8]>) -> Result<(), Refusal> {
+        if self.hashes.is_empty() && self.keys.is_empty() || self.hashes.contains(hash) {
+            return Ok(());
+        }
+        let refuse = |what: &str| {
+            Err(Refusal::new(
+                "trust",
+                format!("{what}. If it is to be trusted, add \"sha256:{hash}\" to plugins.hashes"),
+            ))
+        };
+        if self.keys.is_empty() {
+            return refuse("its SHA-256 is not among plugins.hashes");
+        }
+        let sign = "sign it with `openssl pkeyutl -sign -rawin -inkey key.pem -in x.wasm -out x.wasm.sig`";
+        let Some(signature) = signature else {
+            return refuse(&format!("there is no signature beside it (x.wasm.sig for x.wasm): {sign}"));
+        };
+        let Some(signature) = read_signature(signature) else {
+            return refuse(&format!(
+                "its .sig file is no ed25519 signature ({SIGNATURE_LENGTH} bytes, or those as base64): {sign}"
+            ));
+        };
+        // Strict: a signature holds for one message and one key, whatever either was made like.
+        if self.keys.iter().any(|key| key.verify_strict(bytes, &signature).is_ok()) {
+            return Ok(());
+        }
+        refuse(&format!("its signature is of other bytes, or by a key that is not among plugins.trusted_keys: {sign}"))
+    }
+}
+
+fn pinned(hash: &str) -> Result<String, String> {
+    let digits = hash.trim().strip_prefix("sha256:").unwrap_or(hash.trim()).to_ascii_lowercase();
+    if digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Ok(digits);
+    }
+    Err(format!(
+        "plugins.hashes: {hash:?} is no SHA-256; write the 64 hexadecimal digits that `sha256sum x.wasm` prints, with or without sha256: before them"
+    ))
+}
+
+fn key(path: &Path) -> Result<VerifyingKey, String> {
+    let wrong = |what: String| Err(format!("plugins.trusted_keys: {}: {what}", path.display()));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return wrong(format!("cannot be read: {error}")),
+    };
+    if text.contains("PRIVATE KEY") {
+        return wrong(
+            "this is a private key, which does not belong here; `openssl pkey -in key.pem -pubout` writes its public half"
+                .into(),
+        );
+    }
+    match VerifyingKey::from_public_key_pem(text.trim()) {
+        Ok(key) if key.is_weak() => wrong(format!("any signature would hold for this key; {HOW_TO_MAKE_A_KEY}")),
+        Ok(key) => Ok(key),
+        Err(error) => wrong(format!("no ed25519 public key in PEM ({error}); {HOW_TO_MAKE_A_KEY}")),
+    }
+}
+
+fn read_signature(bytes: &[u8]) -> Option<Signature> {
+    if let Ok(signature) = Signature::from_slice(bytes) {
+        return Some(signature);
+    }
+    // As `base64` writes it, in lines.
+    let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    Signature::from_slice(&STANDARD.decode(text).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::pkcs8::{EncodePublicKey, spki::der::pem::LineEnding};
+    use ed25519_dalek::{Signer, SigningKey};
+
+    use super::*;
+
+    /// `openssl genpkey -algorithm ed25519 -out key.pem; openssl pkey -in key.pem -pubout`.
+    const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAqjFq3v5JKEk8iQrbzRDtRNPArvpOxGaR1MXAj78V18c=
+-----END PUBLIC KEY-----
+";
+    /// `printf '\0asm\1\0\0\0' > x.wasm`, and its `sha256sum`.
+    const BYTES: &[u8] = b"\0asm\x01\0\0\0";
+    const HASH: &str = "93a44bbb96c751218e4c00d479e4c14358122a389acca16205b1e4d0dc5f9476";
+    /// `openssl pkeyutl -sign -rawin -inkey key.pem -in x.wasm | base64`.
+    const SIGNED: &str = "7eF2NolP07vwa1hvLUBLdq58Zfy+xrVVC+BXd+DyApeBIJa0XxzVpX7/FL+0OXNZPqI0QWTste3V
+kfNgEE82AA==
+";
+
+    /// What trusts the keys of files with these texts.
+    fn trust(hashes: &[&str], keys: &[&str]) -> Result<Trust, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |(n, text): (usize, &&str)| {
+            let path = folder.path().join(format!("{n}.pem"));
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let keys = keys.iter().enumerate().map(write).collect();
+        Trust::new(&TrustConfig { hashes: hashes.iter().map(|hash| hash.to_string()).collect(), keys })
+    }
+
+    #[track_caller]
+    fn refused(trust: &Trust, signature: Option<&[u8]>, words: &[&str]) {
+        let refusal = trust.check(HASH, BYTES, signature).unwrap_err();
+        assert_eq!(refusal.step, "trust");
+        for words in words.iter().chain(&[&format!("\"sha256:{HASH}\"")[..]]) {
+            assert!(refusal.reason.contains(words), "{words:?} is not in {refusal}");
+        }
+    }
+
+    #[test]
+    fn without_hashes_and_keys_any_file_is_taken() {
+        trust(&[], &[]).unwrap().check(HASH, BYTES, None).unwrap();
+    }
+
+    #[test]
+    fn a_listed_hash_is_taken_as_it_is_copied() {
+        for hash in [HASH, &HASH.to_uppercase(), &format!("sha256:{HASH}")] {
+            trust(&[hash], &[]).unwrap().check(HASH, BYTES, None).unwrap();
+            // A key beside it asks nothing more of it.
+            trust(&[hash], &[PUBLIC]).unwrap().check(HASH, BYTES, None).unwrap();
+        }
+        refused(&trust(&[&"0".repeat(64)], &[]).unwrap(), None, &["not among plugins.hashes"]);
+    }
+
+    #[test]
+    fn what_openssl_signed_is_taken() {
+        let trust = trust(&[], &[PUBLIC]).unwrap();
+        trust.check(HASH, BYTES, Some(SIGNED.as_bytes())).unwrap();
+        let raw = STANDARD.decode(SIGNED.replace('\n', "")).unwrap();
+        trust.check(HASH, BYTES, Some(&raw)).unwrap();
+        let mut other = raw.clone();
+        other[3] ^= 1;
+        refused(&trust, Some(&other), &["is of other bytes, or by a key"]);
+        assert!(trust.check(HASH, b"\0asm\x01\0\0\x01", Some(&raw)).is_err());
+    }
+
+    #[test]
+    fn what_is_missing_or_by_another_key_is_named() {
+        let pair = SigningKey::from_bytes(&[7; 32]);
+        let signature = pair.sign(BYTES).to_bytes();
+        let known = trust(&[], &[PUBLIC]).unwrap();
+        refused(&known, None, &["no signature beside it", "x.wasm.sig", "openssl pkeyutl"]);
+        refused(&known, Some(b"signed, me"), &["no ed25519 signature"]);
+        refused(&known, Some(&signature), &["by a key that is not among plugins.trusted_keys"]);
+        let its_own = pair.verifying_key().to_public_key_pem(LineEnding::LF).unwrap();
+        trust(&[], &[PUBLIC, &its_own]).unwrap().check(HASH, BYTES, Some(&signature)).unwrap();
+    }
+
+    #[track_caller]
+    fn wrong(hashes: &[&str], keys: &[&str], words: &str) {
+        let error = trust(hashes, keys).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_hash_and_no_key_is_refused_with_what_to_write() {
+        wrong(&["abc"], &[], "plugins.hashes: \"abc\" is no SHA-256; write the 64");
+        wrong(&[&"g".repeat(64)], &[], "sha256sum");
+        wrong(&[], &["ssh-ed25519 AAAA"], "openssl genpkey -algorithm ed25519");
+        wrong(&[], &["-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"], "-pubout");
+        let nothing = Trust::new(&TrustConfig { hashes: Vec::new(), keys: vec!["/no/such.pem".into()] }).unwrap_err();
+        assert!(nothing.contains("/no/such.pem: cannot be read"), "{nothing}");
+        // The identity as a key: it holds for signatures that anyone can make.
+        let mut der = STANDARD.decode(PUBLIC.lines().nth(1).unwrap()).unwrap();
+        der[12..].fill(0);
+        der[12] = 1;
+        let weak = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der));
+        wrong(&[], &[&weak], "any signature would hold");
     }
 }

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use rowmill_harness::embedded;
 use rowmill_runtime::Anatomy;
 
 use super::BuildArgs;
-use super::load::{load, read};
-use super::project;
+use super::load::{load_bytes, read};
+use super::{count_of_cases, project};
 use crate::command::run::print_line;
 
 pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
@@ -22,30 +23,37 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
             folder.join(name)
         }
     };
+    let read = read(&built.file)?;
+    let folder = args.dir.join("cases");
+    let bytes = match !args.no_cases && folder.is_dir() {
+        true => embedded::embed(&read, &folder)?,
+        false => read.clone(),
+    };
     // Loaded before it is put anywhere: what the gateway would refuse is told here.
-    let plugin = load(&built.file)?;
-    if place != built.file {
-        publish(&built.file, &place)?;
+    let plugin = load_bytes(&built.file, &bytes)?;
+    if place != built.file || bytes != read {
+        publish(&bytes, &place)?;
     }
-    let contract = Anatomy::read(&read(&built.file)?).ok().and_then(|anatomy| anatomy.contract).unwrap_or_default();
+    let contract = Anatomy::read(&bytes).ok().and_then(|anatomy| anatomy.contract).unwrap_or_default();
     let description = plugin.description();
     print_line(&format!(
-        "{}: {} {}, {:.1} KiB, contract {contract}",
+        "{}: {} {}, {:.1} KiB, contract {contract}, {} inside",
         place.display(),
         description.name,
         description.version,
-        plugin.size() as f64 / 1024.0
+        plugin.size() as f64 / 1024.0,
+        count_of_cases(embedded::cases(&bytes)?.len())
     ));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Puts a file into a folder in one step: the copy has a hidden name until it is whole, and a gateway that watches the
 /// folder never sees half of it.
-fn publish(built: &Path, place: &Path) -> anyhow::Result<()> {
+fn publish(bytes: &[u8], place: &Path) -> anyhow::Result<()> {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let part = place.with_file_name(format!(".{name}.{}", std::process::id()));
-    fs::copy(built, &part)
-        .and_then(|_| fs::rename(&part, place))
+    fs::write(&part, bytes)
+        .and_then(|()| fs::rename(&part, place))
         .inspect_err(|_| drop(fs::remove_file(&part)))
         .with_context(|| format!("cannot write {}", place.display()))
 }

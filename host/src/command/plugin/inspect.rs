@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use rowmill_harness::{Case, Input, Subject};
+use rowmill_harness::{Case, Input, Subject, embedded};
 use rowmill_runtime::{Anatomy, Description, FileKind, Mode, Plugin, Table};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::InspectArgs;
-use super::load::{load, read, reading, settings, subject};
+use super::load::{load_bytes, read, reading, settings, subject};
+use super::{InspectArgs, count_of_cases};
 use crate::command::run::print_line;
 
 /// All that is told of a file.
@@ -28,6 +28,8 @@ struct Report {
     tables: Vec<String>,
     indices: Vec<IndexReport>,
     settings_schema: Option<Value>,
+    /// How many golden cases the file brings along.
+    cases: usize,
     /// For each table that was asked about: the columns that the plugin reads, or why it refuses the table.
     columns: Vec<ColumnsReport>,
 }
@@ -54,11 +56,12 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let anatomy = Anatomy::read(&bytes)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("{} is refused", args.file.display()))?;
-    let plugin = load(&args.file).with_context(|| match &anatomy.imports[..] {
+    let cases = embedded::cases(&bytes).with_context(|| format!("the cases inside of {}", args.file.display()))?;
+    let plugin = load_bytes(&args.file, &bytes).with_context(|| match &anatomy.imports[..] {
         [] => "it imports nothing".to_string(),
         imports => format!("it imports {}", imports.join(", ")),
     })?;
-    let report = report(args, &plugin, anatomy)?;
+    let report = report(args, &plugin, anatomy, cases.len())?;
     if args.json {
         print_line(&serde_json::to_string(&report)?);
     } else {
@@ -67,7 +70,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(args: &InspectArgs, plugin: &Plugin, anatomy: Anatomy) -> anyhow::Result<Report> {
+fn report(args: &InspectArgs, plugin: &Plugin, anatomy: Anatomy, cases: usize) -> anyhow::Result<Report> {
     let Description { name, version, tables, mode, indices, settings_schema } = plugin.description().clone();
     let json = |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text)).transpose();
     let subject = subject(plugin);
@@ -112,6 +115,7 @@ fn report(args: &InspectArgs, plugin: &Plugin, anatomy: Anatomy) -> anyhow::Resu
             .map(|index| Ok(IndexReport { name: index.name, mapping: json(index.mapping)? }))
             .collect::<serde_json::Result<_>>()?,
         settings_schema: json(settings_schema)?,
+        cases,
         columns,
     })
 }
@@ -162,6 +166,7 @@ fn show(report: &Report) {
     if report.indices.is_empty() {
         line("index", "the table's own");
     }
+    line("cases", &format!("{} inside", count_of_cases(report.cases)));
     match &report.settings_schema {
         Some(schema) => line("settings", &format!("by this JSON Schema\n{schema:#}")),
         None => line("settings", "no schema is told"),

@@ -4,16 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use rowmill_harness::{Reading, Settings, Subject};
-use rowmill_runtime::{Guest, Limits, Plugin, Sandbox};
+use rowmill_harness::{Reading, Settings};
+use rowmill_runtime::{Limits, Plugin, Sandbox};
+
+pub(super) use crate::plugins::cases::subject;
 
 /// Reads a file and loads it as the gateway would, with the usual limits. A plugin that imports WASI is taken, with a word
 /// of what the gateway wants for it.
 pub(super) fn load(file: &Path) -> anyhow::Result<Plugin> {
-    let bytes = read(file)?;
+    load_bytes(file, &read(file)?)
+}
+
+/// The same with the bytes of the file.
+pub(super) fn load_bytes(file: &Path, bytes: &[u8]) -> anyhow::Result<Plugin> {
     let sandbox = Arc::new(Sandbox::new(Limits::default())?);
     let plugin =
-        Plugin::load_with_wasi(&sandbox, &bytes, |_| true).with_context(|| format!("{} is refused", file.display()))?;
+        Plugin::load_with_wasi(&sandbox, bytes, |_| true).with_context(|| format!("{} is refused", file.display()))?;
     if plugin.imports_wasi() {
         let name = &plugin.description().name;
         eprintln!("it imports WASI: a gateway takes it only with `wasi = [{name:?}]` under [plugins]");
@@ -23,17 +29,6 @@ pub(super) fn load(file: &Path) -> anyhow::Result<Plugin> {
 
 pub(super) fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))
-}
-
-/// The plugin as the harness runs it.
-pub(super) fn subject(plugin: &Plugin) -> Subject<'_> {
-    let make = |settings: &str| match plugin.instantiate(settings) {
-        Ok(instance) => Ok(Box::new(instance) as Box<dyn Guest>),
-        // The plugin's own words: what refused it is clear from where they are shown.
-        Err(refusal) if refusal.step == "configure" => Err(refusal.reason),
-        Err(refusal) => Err(refusal.to_string()),
-    };
-    Subject::new(plugin.description().clone(), Box::new(make))
 }
 
 pub(super) fn settings(file: Option<&Path>) -> anyhow::Result<Settings> {

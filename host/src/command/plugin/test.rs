@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use rowmill_harness::{Case, CaseReport, Sides, Subject, compare, summary};
+use rowmill_harness::{Case, CaseReport, Sides, Subject, compare, embedded, summary};
 
-use super::load::{load, subject};
-use super::{TestArgs, project};
+use super::load::{load_bytes, read, subject};
+use super::{TestArgs, count_of_cases, project};
 use crate::command::run::print_line;
 
 pub(super) fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
@@ -15,13 +15,24 @@ pub(super) fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
         true => (project::build(&args.plugin)?.file, args.plugin.join("cases")),
         false => (args.plugin.clone(), PathBuf::from("cases")),
     };
-    let plugin = load(&file)?;
+    let bytes = read(&file)?;
+    let plugin = load_bytes(&file, &bytes)?;
     let subject = subject(&plugin);
     let folder = args.cases.as_ref().unwrap_or(&beside);
-    if args.cases.is_none() && !folder.is_dir() {
-        bail!("there is no folder {}; name the folder of cases with --cases", folder.display());
+    let (cases, place) = match args.cases.is_some() || folder.is_dir() {
+        true => (Case::all(folder)?, folder),
+        false => (embedded::cases(&bytes).with_context(|| file.display().to_string())?, &file),
+    };
+    if cases.is_empty() {
+        bail!(
+            "{} has no cases inside, and there is no folder {}; name the folder of cases with --cases",
+            file.display(),
+            folder.display()
+        );
     }
-    let cases = Case::all(folder)?;
+    if args.bless && place == &file {
+        bail!("cases inside of a .wasm file cannot be blessed; name the folder of cases with --cases, and build again");
+    }
     let mut wrong = 0;
     for case in &cases {
         let verdict = run(case, &subject)
@@ -36,7 +47,7 @@ pub(super) fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
         wrong += usize::from(verdict != Verdict::AsExpected);
     }
     if !args.json {
-        print_line(&closing(cases.len(), wrong, folder));
+        print_line(&closing(cases.len(), wrong, place));
     }
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
@@ -82,13 +93,11 @@ fn show(case: &Case, report: &CaseReport, verdict: Verdict, bless: bool) -> anyh
     Ok(verdict)
 }
 
-fn closing(n_cases: usize, wrong: usize, folder: &Path) -> String {
-    let cases = if n_cases == 1 { "1 case".to_string() } else { format!("{n_cases} cases") };
+fn closing(n_cases: usize, wrong: usize, place: &Path) -> String {
+    let cases = format!("{} in {}", count_of_cases(n_cases), place.display());
     match wrong {
-        0 => format!("{cases} in {}, all as expected", folder.display()),
-        _ => format!(
-            "{cases} in {}, {wrong} not as expected; --bless makes what comes out now the expected",
-            folder.display()
-        ),
+        0 => format!("{cases}, all as expected"),
+        _ if place.is_file() => format!("{cases}, {wrong} not as expected"),
+        _ => format!("{cases}, {wrong} not as expected; --bless makes what comes out now the expected"),
     }
 }

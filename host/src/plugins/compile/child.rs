@@ -30,6 +30,9 @@ const BYTES_PER_FILE_BYTE: usize = 64;
 const LEAST_BYTES: usize = 16 << 20;
 /// What no file's code may have.
 const MOST_BYTES: usize = 1 << 30;
+/// How much longer than its time on a processor it may take by the clock. It runs with a low priority, so where the stream
+/// takes all processors it gets a tenth of one.
+const PATIENCE: u32 = 3;
 /// What is read of its words. They are for people; a crash says what matters first.
 const WORDS: u64 = 4096;
 /// How often a process that has closed its output is looked at for its end, which follows at once.
@@ -83,7 +86,7 @@ pub(super) fn compile(
     file_bytes: usize,
     bytes: &[u8],
 ) -> Result<Vec<u8>, Refusal> {
-    let deadline = Instant::now() + config.time;
+    let deadline = Instant::now() + config.time * PATIENCE;
     let most = bytes.len().saturating_mul(BYTES_PER_FILE_BYTE).clamp(LEAST_BYTES, MOST_BYTES);
     let broken =
         |error: io::Error| Refusal::new("compile", format!("the process that compiles cannot be used: {error}"));
@@ -103,7 +106,7 @@ pub(super) fn compile(
         };
         let (frame, words) = threads().map_err(broken)?;
         let Ok(frame) = frame.recv_deadline(deadline) else {
-            return Err(Refusal::new("compile", took_too_long(config, "")));
+            return Err(Refusal::new("compile", took_too_long(config.time * PATIENCE, "")));
         };
         let frame = frame.map_err(broken)?;
         if frame.len() > HEADER + most {
@@ -187,10 +190,10 @@ fn words(mut from: impl Read) -> String {
     String::from_utf8_lossy(&bytes).trim().to_string()
 }
 
-fn took_too_long(config: &CompileConfig, of_processor: &str) -> String {
+fn took_too_long(time: Duration, of_processor: &str) -> String {
     format!(
         "compiling took more than {} s{of_processor}; a plugin in Rust takes less than one. If the file is to be trusted, raise plugins.compile_time",
-        config.time.as_secs_f64()
+        time.as_secs_f64()
     )
 }
 
@@ -206,7 +209,7 @@ fn told(status: ExitStatus, words: &str, config: &CompileConfig, program: &Path)
     }
     let said = if words.is_empty() { String::new() } else { format!(": {}", readable(words)) };
     match (signal, status.code()) {
-        (Some(Signal::XCPU), _) => took_too_long(config, " of a processor"),
+        (Some(Signal::XCPU), _) => took_too_long(config.time, " of a processor"),
         (Some(Signal::KILL), _) => {
             "the process that compiles was killed, maybe by the system for lack of memory; free some, or lower plugins.compile_memory so that it ends before".into()
         }

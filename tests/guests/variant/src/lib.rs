@@ -1,0 +1,73 @@
+//! A plugin whose deeds are in its file and not in its settings: tests write others into the built file, and so make
+//! generations that differ in what they do. Each row becomes a document of its columns and of `by`, who made it.
+
+use rowmill_sdk::{Fail, NoSettings, Out, Row, Transform};
+
+/// The deeds: words with `=`, and blanks up to the end. Tests look for it in the file.
+///
+/// - `by=WORD`: what stands in the field `by`.
+/// - `trap=N`: traps on rows whose `id` is a multiple of N.
+/// - `fail=N`: fails them.
+/// - `drop=N`: filters them.
+/// - `odd=N`: says something else in the field `name` of the row with this `id`.
+/// - `slow=N`: turns N times N thousand loops for each row.
+pub static DEEDS: [u8; 80] = *b"deeds: by=built                                                                 ";
+
+/// The plugin.
+#[derive(Debug)]
+pub struct Variant {
+    by: String,
+    trap: Option<u64>,
+    fail: Option<u64>,
+    drop: Option<u64>,
+    odd: Option<u64>,
+    slow: u64,
+}
+
+impl Transform for Variant {
+    const NAME: &'static str = "variant";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    type Settings = NoSettings;
+
+    fn new(_: Self::Settings) -> Result<Self, String> {
+        // What the compiler knows it could put into the code, where a test would not find it.
+        let deeds = std::hint::black_box(&DEEDS);
+        let deeds = std::str::from_utf8(deeds).map_err(|error| error.to_string())?;
+        let of = |name: &str| deeds.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let number = |name: &str| of(name).map(|text| text.parse().map_err(|_| format!("{name}={text}"))).transpose();
+        Ok(Self {
+            by: of("by").unwrap_or_default().to_string(),
+            trap: number("trap")?,
+            fail: number("fail")?,
+            drop: number("drop")?,
+            odd: number("odd")?,
+            slow: number("slow")?.unwrap_or_default(),
+        })
+    }
+
+    fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
+        let id = row.u64("id")?.unwrap_or_default();
+        let hits = |every: Option<u64>| every.is_some_and(|every| id % every == 0);
+        assert!(!hits(self.trap), "told to trap");
+        if hits(self.fail) {
+            return Err(Fail::new("told to fail"));
+        }
+        if hits(self.drop) {
+            out.drop();
+            return Ok(());
+        }
+        for turn in 0..self.slow * 1_000 {
+            std::hint::black_box(turn);
+        }
+        let mut document = out.document();
+        if self.odd == Some(id) {
+            document.all_except(["name"]).text("name", "odd");
+        } else {
+            document.all();
+        }
+        document.text("by", &self.by);
+        Ok(())
+    }
+}
+
+rowmill_sdk::export!(Variant);
