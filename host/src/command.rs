@@ -2,6 +2,7 @@
 
 mod check;
 mod compile_plugin;
+mod config;
 mod demo;
 mod plugin;
 mod plugins;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{Config, ConfigError, Layer, Overrides};
 
 /// A gateway between a MySQL binlog and Elasticsearch that runs every row through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -55,6 +56,9 @@ enum Command {
     #[command(after_help = "Example:
   rowmill check -c rowmill.toml")]
     Check(ConfigArgs),
+    /// Shows and pushes what may change while gateways run
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Makes a plugin: its crate, its file, its tests; needs no gateway
     ///
     /// From an empty folder to a tested .wasm file. What the plugins of a running gateway do is shown by `rowmill plugins`.
@@ -128,7 +132,20 @@ impl ConfigArgs {
     }
 
     fn read(&self) -> anyhow::Result<Config> {
-        let mut config = crate::config::read(&self.config, &self.overrides())?;
+        self.read_over(None)
+    }
+
+    /// The configuration with a layer over its file.
+    fn read_over(&self, layer: Option<&Layer>) -> anyhow::Result<Config> {
+        let mut config = match layer {
+            None => crate::config::read(&self.config, &self.overrides())?,
+            Some(layer) => {
+                let name = self.config.display().to_string();
+                let text = std::fs::read_to_string(&self.config)
+                    .map_err(|error| ConfigError(format!("cannot read the configuration {name}: {error}")))?;
+                crate::config::read_layers(&text, &name, Some(layer), &self.overrides())?
+            }
+        };
         config.plugins.compile.program = this_program();
         Ok(config)
     }
@@ -148,6 +165,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(args),
+        Command::Config(command) => config::config(command),
         Command::Plugin(command) => plugin::plugin(command),
         Command::Plugins(args) => plugins::plugins(args),
         Command::Dev(args) => plugin::dev(args),

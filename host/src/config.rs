@@ -16,8 +16,8 @@ use crate::version::VersionStrategy;
 
 pub use publication::{CompileConfig, ProbationConfig, Rollout, RolloutChange, RolloutMode, TrustConfig, WatchConfig};
 pub use raw::{Secret, parse_size};
-pub(crate) use read::nearest;
-pub use read::{ConfigError, Overrides, read, read_text};
+pub use read::{ConfigError, Layer, Overrides, read, read_layers, read_text};
+pub(crate) use read::{is_live, nearest};
 
 /// A configuration in which everything has a value and every value was checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,8 @@ pub struct Config {
     pub dead_letter: DeadLetterConfig,
     /// Where metrics, health and plugins are served, and to whom.
     pub http: HttpConfig,
+    /// Where what is laid over the file comes from; `None` for nowhere.
+    pub config_topic: Option<ConfigTopicConfig>,
     /// Threads, batches, memory.
     pub pipeline: PipelineConfig,
     /// What a plugin may use.
@@ -257,6 +259,19 @@ pub enum DeadLetterConfig {
         /// Further properties of librdkafka.
         properties: BTreeMap<String, String>,
     },
+}
+
+/// A compacted Kafka topic of one partition, whose last record of a key is laid over the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigTopicConfig {
+    /// `host:port` of some brokers.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// The key of our records.
+    pub key: String,
+    /// Further properties of librdkafka.
+    pub properties: BTreeMap<String, String>,
 }
 
 /// Where metrics, health and plugins are served, and to whom.

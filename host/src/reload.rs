@@ -1,19 +1,22 @@
 //! The configuration changed while rows flow: plugins' settings, routes, batch sizes and retry limits are taken over from
-//! the file without a restart. A change is taken over as a whole or refused as a whole, and what runs then stays.
+//! the file, and from a topic's record laid over it, without a restart. A change is taken over as a whole or refused as a
+//! whole, and what runs then stays: what holds is the latest file with the latest record, as it would after a restart.
 
 mod difference;
+pub mod topic;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use self::difference::Difference;
-use crate::config::{BulkConfig, Config, Overrides, WatchConfig, read_text};
+use self::topic::{Said, Topic};
+use crate::config::{BulkConfig, Config, Overrides, WatchConfig, read_layers};
 use crate::metrics::{Kind, Metrics};
 use crate::plugins::control::Control;
 use crate::plugins::folder::{SETTLE, read_plain};
@@ -48,20 +51,31 @@ pub struct Reload {
 }
 
 impl Reload {
-    /// Follows the configuration file; `running` is what the gateway was started with. What is no plain file (a pipe) is
-    /// read once only, and not followed.
+    /// Follows the configuration file, and the topic that was read to its end; `running` is what the gateway was started
+    /// with. What is no plain file (a pipe) was read once for all, and then neither is followed.
     ///
     /// # Errors
     /// No thread can be made.
-    pub fn start(origin: Origin, running: Config, live: Live) -> anyhow::Result<Self> {
+    pub fn start(origin: Origin, running: Config, live: Live, topic: Option<Topic>) -> anyhow::Result<Self> {
         let (stop, stopped) = bounded::<()>(0);
         if origin.file.metadata().is_ok_and(|found| !found.is_file()) {
             tracing::info!(file = %origin.file.display(), "the configuration is no plain file: its changes are not followed");
             return Ok(Self { _stop: stop });
         }
         let watch = Watch::start(&origin.file, WatchConfig::default());
-        let mut follower = Follower { origin, running, live, settling: Settling::default(), is_away: false };
-        std::thread::Builder::new().name("configuration".into()).spawn(move || follower.run(&watch, &stopped))?;
+        let mut follower = Follower::new(origin, running, live);
+        let mut records = never();
+        if let Some(topic) = topic {
+            follower.topic = topic.name().into();
+            follower.said = topic.said().cloned();
+            let (sender, receiver) = unbounded();
+            records = receiver;
+            let stopped = stopped.clone();
+            std::thread::Builder::new().name("config-topic".into()).spawn(move || topic.follow(&sender, &stopped))?;
+        }
+        std::thread::Builder::new()
+            .name("configuration".into())
+            .spawn(move || follower.run(&watch, &records, &stopped))?;
         Ok(Self { _stop: stop })
     }
 }
@@ -72,19 +86,45 @@ struct Follower {
     live: Live,
     settling: Settling,
     is_away: bool,
+    /// The file's text, once it was settled.
+    text: Option<String>,
+    /// The topic's name, and its last record.
+    topic: String,
+    said: Option<Said>,
 }
 
 impl Follower {
-    fn run(&mut self, watch: &Watch, stopped: &Receiver<()>) {
+    fn new(origin: Origin, running: Config, live: Live) -> Self {
+        let settling = Settling::default();
+        Self { origin, running, live, settling, is_away: false, text: None, topic: String::new(), said: None }
+    }
+
+    fn run(&mut self, watch: &Watch, records: &Receiver<Said>, stopped: &Receiver<()>) {
+        let mut records = records.clone();
         let mut again = None;
         loop {
-            let timer = again.map_or_else(crossbeam_channel::never, crossbeam_channel::after);
+            let timer = again.map_or_else(never, crossbeam_channel::after);
             crossbeam_channel::select! {
                 recv(stopped) -> _ => return,
                 recv(watch.due()) -> _ => {}
                 recv(timer) -> _ => {}
+                recv(records) -> said => match said {
+                    Ok(said) => {
+                        self.hear(said);
+                        continue;
+                    }
+                    Err(_) => records = never(),
+                }
             }
             again = self.look(Instant::now());
+        }
+    }
+
+    /// A record of the topic. Before the file is settled there is nothing to lay it over; then it is.
+    fn hear(&mut self, said: Said) {
+        self.said = Some(said);
+        if self.text.is_some() {
+            self.take_over();
         }
     }
 
@@ -105,28 +145,36 @@ impl Follower {
             Settled::Known => None,
             Settled::Not(again) => Some(again),
             Settled::New => {
-                self.take_over(&text);
+                self.text = Some(text);
+                self.take_over();
                 None
             }
         }
     }
 
-    fn take_over(&mut self, text: &str) {
+    fn read(&self) -> Result<Config, String> {
+        let layer =
+            self.said.as_ref().map_or(Ok(None), |said| said.layer(&self.topic)).map_err(|error| error.to_string())?;
         let file = self.origin.file.display().to_string();
-        let applied = read_text(text, &file, &self.origin.overrides)
+        read_layers(self.text.as_deref().unwrap_or_default(), &file, layer.as_ref(), &self.origin.overrides)
             .map_err(|error| error.to_string())
-            .and_then(|new| apply(&mut self.running, new, &self.live));
+    }
+
+    fn take_over(&mut self) {
+        let file = self.origin.file.display().to_string();
+        let offset = self.said.as_ref().map(|said| said.offset);
+        let applied = self.read().and_then(|new| apply(&mut self.running, new, &self.live));
         let kind = match applied {
             Ok(keys) if keys.is_empty() => {
-                tracing::debug!(file, "the configuration says what runs already");
+                tracing::debug!(file, offset, "the configuration says what runs already");
                 return;
             }
             Ok(keys) => {
-                tracing::info!(file, changed = keys.join(", "), "configuration changed");
+                tracing::info!(file, offset, changed = keys.join(", "), "configuration changed");
                 "applied"
             }
             Err(reason) => {
-                tracing::error!(file, reason, "changed configuration refused; what runs stays");
+                tracing::error!(file, offset, reason, "changed configuration refused; what runs stays");
                 "refused"
             }
         };

@@ -15,6 +15,7 @@ use crate::config::{Config, DeadLetterConfig, PluginConfig, SinkConfig, SourceCo
 use crate::dead_letter;
 use crate::metrics::Metrics;
 use crate::plugins::Plugins;
+use crate::reload::topic::Topic;
 use crate::sink::client::{Client, Refused};
 use crate::source::access;
 
@@ -31,6 +32,7 @@ pub(super) fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     report.good("configuration", &format!("{} is understood; {}", args.config.display(), routes));
     check_plugins(&config, &mut report)?;
     check_source(&config, &mut report);
+    check_config_topic(args, &config, &mut report);
     check_sink(&config, &mut report)?;
     check_dead_letters(&config.dead_letter, &mut report);
     if let Some(address) = config.http.listen {
@@ -111,6 +113,18 @@ fn check_plugins(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         report.bad("plugins", &unknown);
     }
     Ok(())
+}
+
+fn check_config_topic(args: &ConfigArgs, config: &Config, report: &mut Report) {
+    let Some(topic) = &config.config_topic else { return };
+    let fits = |topic: &Topic| match topic.layer()? {
+        None => anyhow::Ok("nothing is pushed"),
+        Some(layer) => args.read_over(Some(&layer)).map(|_| "what is pushed fits the file"),
+    };
+    match Topic::open(topic).and_then(|read| fits(&read)) {
+        Ok(fits) => report.good("config topic", &format!("{}, key {}: {fits}", topic.topic, topic.key)),
+        Err(error) => report.bad("config topic", &format!("{error:#}")),
+    }
 }
 
 fn check_source(config: &Config, report: &mut Report) {

@@ -2,17 +2,26 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 use super::RunArgs;
 use super::progress::Progress;
 use crate::pipeline::{Ended, Handle, Pipeline};
+use crate::reload::topic::Topic;
 use crate::reload::{Origin, Reload};
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let config = args.config.read()?;
+    let mut config = args.config.read()?;
+    let topic = config.config_topic.as_ref().map(Topic::open).transpose()?;
+    if let Some(layer) = topic.as_ref().map_or(Ok(None), Topic::layer)? {
+        config = args.config.read_over(Some(&layer)).context(
+            "what was pushed does not fit this gateway's configuration; push something else, or take it away with `rowmill config push --remove`",
+        )?;
+    }
     let pipeline = Pipeline::new(config)?;
     end_on_signals(&pipeline);
     let origin = Origin { file: args.config.config.clone(), overrides: args.config.overrides() };
-    let reload = Reload::start(origin, (*pipeline.config()).clone(), pipeline.live())?;
+    let reload = Reload::start(origin, (*pipeline.config()).clone(), pipeline.live(), topic)?;
     let progress = Progress::start(pipeline.metrics());
     let result = pipeline.run(args.until_caught_up);
     drop((progress, reload));

@@ -18,6 +18,7 @@ pub struct RawConfig {
     pub sink: RawSink,
     pub dead_letter: RawDeadLetter,
     pub http: RawHttp,
+    pub config_topic: RawConfigTopic,
     pub pipeline: RawPipeline,
     pub limits: RawLimits,
 }
@@ -126,6 +127,15 @@ pub struct RawHttp {
     pub listen: Option<String>,
     pub token: Option<Secret>,
     pub token_file: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfigTopic {
+    pub topic: Option<String>,
+    pub brokers: Option<String>,
+    pub key: Option<String>,
+    pub properties: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

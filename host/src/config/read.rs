@@ -1,7 +1,9 @@
 //! From the text of a configuration file to a [`Config`], with errors that name the line and what to write instead.
 
+mod config_topic;
 mod dead_letter;
 mod http;
+mod layers;
 mod pipeline;
 mod plugins;
 mod route;
@@ -10,6 +12,9 @@ mod source;
 mod value;
 
 use std::path::{Path, PathBuf};
+
+pub use layers::Layer;
+pub(crate) use layers::is_live;
 
 use super::raw::RawConfig;
 use super::{Config, DeadLetterConfig, SourceConfig};
@@ -53,8 +58,23 @@ pub fn read(path: &Path, overrides: &Overrides) -> Result<Config> {
 /// # Errors
 /// As [`read`].
 pub fn read_text(text: &str, name: &str, overrides: &Overrides) -> Result<Config> {
-    let text = expand(text, name, |variable| std::env::var(variable).ok())?;
-    let raw: RawConfig = toml::from_str(&text).map_err(|error| ConfigError(explain(&error, &text, name)))?;
+    read_layers(text, name, None, overrides)
+}
+
+/// Reads a configuration from its text and what is laid over it, below what the command line says. Variables are
+/// replaced in the text alone.
+///
+/// # Errors
+/// As [`read`]; or the layer has a key that may not change while rows flow.
+pub fn read_layers(text: &str, name: &str, layer: Option<&Layer>, overrides: &Overrides) -> Result<Config> {
+    let mut text = expand(text, name, |variable| std::env::var(variable).ok())?;
+    let mut raw: RawConfig = toml::from_str(&text).map_err(|error| ConfigError(explain(&error, &text, name)))?;
+    let mut name = name.to_string();
+    if let Some(layer) = layer {
+        text = layers::lay_over(&text, layer)?;
+        name = format!("{name} with {} over it", layer.name);
+        raw = toml::from_str(&text).map_err(|error| ConfigError(format!("{name}: {}", error.message())))?;
+    }
     let raw = apply_overrides(raw, &text, overrides)?;
     usable(raw, overrides).map_err(|error| ConfigError(format!("{name}: {error}")))
 }
@@ -161,8 +181,10 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
             "dead_letter.path is the file that is read (source.path); what fails would be appended to it and read again",
         );
     }
+    let config_topic = config_topic::config_topic(&raw.config_topic, &source)?;
     Ok(Config {
         dead_letter,
+        config_topic,
         source,
         decoder,
         plugins: plugins::plugins(raw.plugins, overrides)?,

@@ -38,6 +38,7 @@ impl Difference {
             sink: _,
             dead_letter: _,
             http: _,
+            config_topic: _,
             pipeline: _,
             limits: _,
         } = old;
@@ -49,6 +50,9 @@ impl Difference {
         }
         difference.sink(&old.sink, &new.sink);
         difference.dead_letter(&old.dead_letter, &new.dead_letter);
+        if old.config_topic != new.config_topic {
+            difference.restart.push("config_topic".into());
+        }
         let keys = &mut difference.restart;
         compare!(keys, old.http, new.http, HttpConfig { listen: "http.listen", token: "http.token" });
         compare!(

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Mutex;
 
 use super::*;
+use crate::config::read_text;
 use crate::plugins::control::Request;
 
 const TEXT: &str = "[source]\nkind = \"file\"\npath = \"x\"\n[sink]\nkind = \"embedded\"\n";
@@ -40,7 +41,7 @@ impl Bench {
         fs::write(&origin.file, TEXT).unwrap();
         let running = read_text(TEXT, "rowmill.toml", &Overrides::default()).unwrap();
         let live = Live { control, bulk: watch::Sender::new(running.sink.bulk()), metrics: Metrics::new() };
-        let follower = Follower { origin, running, live, settling: Settling::default(), is_away: false };
+        let follower = Follower::new(origin, running, live);
         Self { folder, follower, now: Instant::now(), asked }
     }
 
@@ -122,6 +123,29 @@ fn a_refusal_names_each_key_that_needs_a_restart() {
 }
 
 #[test]
+fn a_record_is_laid_over_the_file() {
+    let mut bench = Bench::new();
+    bench.follower.topic = "settings".into();
+    let said = |offset, text: Option<&[u8]>| Said { offset, timestamp: None, value: text.map(<[u8]>::to_vec) };
+    bench.follower.hear(said(1, Some(b"[sink]\nbulk_documents = 7\n")));
+    assert_eq!(bench.counted(), (0, 0), "there is no file yet to lay it over");
+    bench.write(TEXT);
+    assert_eq!((bench.bulk().documents, bench.counted()), (7, (1, 0)));
+    bench.write(&format!("{TEXT}bulk_documents = 5\nin_flight = 9\n"));
+    assert_eq!((bench.bulk().documents, bench.bulk().in_flight), (7, 9), "the record stands over the file");
+    for (offset, bad) in
+        [&b"[sink]\nbulk_documents = 0\nin_flight = 8\n"[..], b"[pipeline]\nworkers = 3\n", b"\xff"].iter().enumerate()
+    {
+        bench.follower.hear(said(2 + offset as i64, Some(bad)));
+        let reason = bench.follower.read().unwrap_err();
+        assert!(reason.contains(&format!("offset {} of partition 0 of the topic settings", 2 + offset)), "{reason}");
+    }
+    assert_eq!((bench.bulk().documents, bench.bulk().in_flight, bench.counted()), (7, 9, (2, 3)));
+    bench.follower.hear(said(5, None));
+    assert_eq!((bench.bulk().documents, bench.bulk().in_flight), (5, 9), "the file alone holds again");
+}
+
+#[test]
 fn a_half_written_or_missing_file_changes_nothing() {
     let mut bench = Bench::new();
     bench.write(TEXT);
@@ -147,7 +171,7 @@ fn the_file_is_followed_until_the_end() {
     let Bench { folder, follower, .. } = Bench::new();
     let mut bulk = follower.live.bulk.subscribe();
     let Follower { origin, running, live, .. } = follower;
-    let reload = Reload::start(origin.clone(), running, live).unwrap();
+    let reload = Reload::start(origin.clone(), running, live, None).unwrap();
     // As an editor writes: beside it, and renamed over.
     fs::write(folder.path().join(".new"), format!("{TEXT}bulk_documents = 7\n")).unwrap();
     fs::rename(folder.path().join(".new"), &origin.file).unwrap();

@@ -107,7 +107,7 @@ pub(crate) fn topics(
     brokers: &str,
     timeout: Duration,
 ) -> anyhow::Result<Vec<(String, usize)>> {
-    let asking = Asking { access: Access::default(), properties: properties.into() };
+    let asking = Asking::new(properties);
     let consumer: BaseConsumer<Asking> =
         client.create_with_context(asking).with_context(|| format!("a property in {properties}"))?;
     let deadline = Instant::now() + timeout;
@@ -140,9 +140,21 @@ pub(crate) fn topics(
 }
 
 /// Remembers why a client that only asks is not let in.
-struct Asking {
+pub(crate) struct Asking {
     access: Access,
     properties: String,
+}
+
+impl Asking {
+    /// `properties` names the section that says how to log in.
+    pub fn new(properties: &str) -> Self {
+        Self { access: Access::default(), properties: properties.into() }
+    }
+
+    /// What is known of the last error.
+    pub fn take_told(&self) -> Option<String> {
+        self.access.take_told()
+    }
 }
 
 impl ClientContext for Asking {

@@ -1,9 +1,11 @@
 //! Values that many keys have: one of some words, times, addresses, secrets.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{ConfigError, Result, error, nearest};
+use crate::config::SourceConfig;
 use crate::config::raw::Secret;
 
 /// The value of a key that takes one of some words; the first is the default.
@@ -31,6 +33,28 @@ pub fn duration(key: &str, text: Option<&str>) -> Result<Option<Duration>> {
 pub fn address(key: &str, text: &str) -> Result<SocketAddr> {
     text.parse()
         .map_err(|_| ConfigError(format!("{key} = {text:?} is not an address; write it like \"127.0.0.1:8088\"")))
+}
+
+/// The brokers of a section that are the source's where it names none, and how to log in there.
+pub fn cluster(
+    section: &str,
+    brokers: Option<&String>,
+    properties: &BTreeMap<String, String>,
+    source: &SourceConfig,
+) -> Result<(String, BTreeMap<String, String>)> {
+    match (brokers, source) {
+        (Some(brokers), _) => Ok((brokers.clone(), properties.clone())),
+        // The same cluster, and so the same way to log in.
+        (None, SourceConfig::Kafka(kafka)) => {
+            let is_security =
+                |key: &str| key.starts_with("sasl.") || key.starts_with("ssl.") || key == "security.protocol";
+            let mut all = kafka.properties.clone();
+            all.retain(|key, _| is_security(key));
+            all.extend(properties.clone());
+            Ok((kafka.brokers.clone(), all))
+        }
+        (None, _) => error(format!("{section}.topic needs {section}.brokers where source.kind is not \"kafka\"")),
+    }
 }
 
 pub fn secret(key: &str, given: Option<&Secret>, file: Option<&str>) -> Result<Option<Secret>> {
