@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rowmill_tests::gateway::{Gateway, binary};
 use rowmill_tests::kafka::Kafka;
-use rowmill_tests::{captures, guests, unique, wait};
+use rowmill_tests::{captures, guests, scratch, unique, wait};
 
 /// A gateway that reads an empty file and writes nowhere, with these further sections.
 fn gateway(sections: &str) -> Gateway {
@@ -51,14 +51,14 @@ fn a_file_of_dead_letters_is_tried_and_not_touched() {
     assert_eq!(run.code, Some(2), "{}", run.log);
     assert!(run.log.contains("no-such-folder"), "{}", run.log);
 
-    let folder = rowmill_tests::scratch("check");
+    let folder = scratch("check");
     let text = folder.path().display().to_string();
     verdict(&gateway(&format!("[dead_letter]\npath = {text:?}\n")), 3, "FAIL  dead letters", &["cannot be written"]);
 }
 
 #[test]
 fn a_folder_that_may_not_be_written_to_is_said() {
-    let folder = rowmill_tests::scratch("check");
+    let folder = scratch("check");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).expect("one's own folder");
     // To root no folder is closed.
     if fs::write(folder.path().join("trial"), "").is_err() {
@@ -104,6 +104,16 @@ fn the_address_of_metrics_is_tried() {
     assert_eq!(run.code, Some(1), "{}", run.log);
     assert!(run.log.contains("http.listen"), "{}", run.log);
 
+    // One that others reach, with plugins and without.
+    let others = "[http]\nlisten = \"0.0.0.0:0\"\n";
+    let plugins = scratch("check-plugins");
+    let with = format!("[plugins]\ndir = {:?}\n{others}", plugins.path().display().to_string());
+    verdict(&gateway(&with), 0, "note  http", &["no token is set", "set http.token_file"]);
+    let (_, said) = gateway(&format!("{with}token = \"one-word\"\n")).check();
+    assert!(!said.contains("token"), "{said}");
+    let (_, said) = gateway(others).check();
+    assert!(!said.contains("token"), "{said}");
+
     // No address of this machine: one for documentation.
     verdict(&gateway("[http]\nlisten = \"192.0.2.1:8088\"\n"), 3, "FAIL  http", &["192.0.2.1:8088"]);
 }
@@ -138,7 +148,7 @@ fn bad_plugins_and_settings_are_a_wrong_configuration() {
     refused(&format!("{plugins}[plugins.settings.shaper]\nkeeep = 1\n"), &["shaper.wasm", "keeep"]);
     refused(&format!("{plugins}[plugins.settings.shapr]\n"), &["plugins.settings names \"shapr\"", "shaper"]);
     refused("[plugins]\ndir = \"no-such-folder\"\n", &["no-such-folder", "set plugins.dir"]);
-    let folder = rowmill_tests::scratch("check");
+    let folder = scratch("check");
     fs::write(folder.path().join("x.wasm"), "no plugin").expect("a file");
     let text = folder.path().display().to_string();
     refused(&format!("[plugins]\ndir = {text:?}\n"), &["x.wasm", "not a WebAssembly file"]);

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rowmill::config::{Rollout, RolloutMode};
-use rowmill::http::address::AddressFile;
+use rowmill::http::address::{self, AddressFile};
 use rowmill::plugins::status::Order;
-use rowmill_tests::gateway::binary;
-use rowmill_tests::scratch;
+use rowmill_tests::elasticsearch::Elasticsearch;
+use rowmill_tests::gateway::{Gateway, binary};
+use rowmill_tests::{scratch, wait};
 use serde_json::{Value, json};
 
 use crate::fake::{Fake, status};
@@ -222,4 +224,31 @@ fn a_gateway_is_found_by_its_configuration() {
     refused(&rowmill(folder, &["--token-file", "nothing"]), 2, &["cannot read nothing"]);
     configure(&format!("{listen}token_file = \"token\"\n"));
     assert!(rowmill(folder, &[]).out.contains("row-filter"));
+}
+
+/// Without a word of configuration on HTTP: the gateway writes its address down, and takes it away when it ends.
+#[test]
+fn a_gateway_with_plugins_writes_down_where_it_is() {
+    let plugins = scratch("plugins-address");
+    let records = plugins.path().join("records.ndjson");
+    std::fs::write(&records, "").expect("a file without records");
+    let configuration = |source: &str| {
+        format!(
+            "[source]\n{source}\n[sink]\nkind = \"null\"\n[plugins]\ndir = {:?}\n",
+            plugins.path().display().to_string()
+        )
+    };
+    let gateway = Gateway::new("plugins-address", &configuration("kind = \"demo\""));
+    let state = gateway.folder.path().join("state");
+    let running = gateway.start(&[]);
+    let found = wait::value("it writes its address", Duration::from_secs(60), || address::read(&state).ok().flatten());
+    assert!(running.log().contains(&format!("address={found}")), "{}", running.log());
+    assert_eq!(Elasticsearch::at(&format!("http://{found}")).send("GET", "/healthz", None).0, 200);
+    running.kill();
+    assert_eq!(address::read(&state).ok().flatten(), Some(found), "one that is killed leaves it");
+
+    gateway.configure(&configuration(&format!("kind = \"file\"\npath = {:?}", records.display().to_string())));
+    let run = gateway.run();
+    assert_eq!(run.code, Some(0), "{}", run.log);
+    assert_eq!(address::read(&state).ok(), Some(None), "one that ends does not");
 }

@@ -37,6 +37,12 @@ pub(super) fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     check_dead_letters(&config.dead_letter, &mut report);
     if let Some(address) = config.http.listen {
         check_http(address, &mut report);
+        if config.plugins.dir.is_some() && config.http.token.is_none() && !address.ip().is_loopback() {
+            report.note(
+                "http",
+                &format!("{address} is for others too and no token is set, so /plugins stays closed; set http.token_file to open it, for `rowmill plugins` as well"),
+            );
+        }
     }
     Ok(if report.failed { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }

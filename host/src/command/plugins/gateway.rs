@@ -147,7 +147,10 @@ fn address(config: &Config, place: &Place, start: &str) -> anyhow::Result<Socket
             place.config.display()
         );
     };
-    address::read(state)?.with_context(|| {
+    let found = address::read(state).context(
+        "the gateway's address cannot be read; run this as the user that the gateway runs as, or name the address by --url",
+    )?;
+    found.with_context(|| {
         format!(
             "no gateway runs with {}: none has written its address into {}; {start}, or name the address that another one's log tells, by --url",
             place.config.display(),
