@@ -33,6 +33,8 @@ const SWAPS: u64 = 1_000;
 /// The two sides of a comparison, in turn, so often.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(4);
+/// How long a worker may take to turn to a chain.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> anyhow::Result<()> {
     let bytes = std::fs::read(PLUGIN).with_context(|| format!("{PLUGIN}: run `make plugins` first"))?;
@@ -123,9 +125,7 @@ fn chain_of(code: &Arc<Plugin>, number: u64, before: Option<&Chain>) -> anyhow::
 }
 
 fn swaps(load: &Load, code: &[Arc<Plugin>; 2]) -> anyhow::Result<()> {
-    while load.rows.load(Ordering::Relaxed) < 100 * ROWS as u64 {
-        std::thread::yield_now();
-    }
+    anyhow::ensure!(load.rate(Duration::from_secs(1)) > 0.0, "the workers ended");
     while load.pauses.try_recv().is_ok() {}
     let before = (memory_mib(), load.rate(Duration::from_secs(2)));
     let begin = (Instant::now(), load.rows.load(Ordering::Relaxed));
@@ -137,7 +137,7 @@ fn swaps(load: &Load, code: &[Arc<Plugin>; 2]) -> anyhow::Result<()> {
         load.chain.store(Arc::new(next));
         // The next one when all workers have taken this one up.
         for _ in 0..WORKERS {
-            pauses.push(load.pauses.recv()? as f64 / 1e3);
+            pauses.push(load.pauses.recv_timeout(PATIENCE).context("a worker ended")? as f64 / 1e3);
         }
         if swap % (SWAPS / 10) == 0 {
             at.push(format!("{:.0}", memory_mib()));
@@ -237,7 +237,8 @@ fn records(partition: i32) -> anyhow::Result<RecordBatch> {
     for number in 0..ROWS {
         let value = template.replacen("\"id\":3,", &format!("\"id\":{},", 1_000_000 + number), 1);
         let value = value.replacen("\"op\":\"r\"", "\"op\":\"c\"", 1);
-        records.push(number as i64, 0, None, Some(value.as_bytes()), []);
+        let key = format!("{{\"id\":{}}}", 1_000_000 + number);
+        records.push(number as i64, 0, Some(key.as_bytes()), Some(value.as_bytes()), []);
     }
     Ok(records)
 }
