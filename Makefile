@@ -66,6 +66,11 @@ test-quick: plugins ## the tests that need no servers
 bench: plugins ## rows a second through the whole pipeline
 	@cargo bench --workspace --bench pipeline $(if $(ARGS),-- $(ARGS))
 
+.PHONY: bench-swap
+bench-swap: plugins ## what replacing plugins costs the rows, and what hostile files cost while they are refused
+	@cargo build --workspace --bins --profile release
+	@cargo bench --workspace --bench swap
+
 .PHONY: check
 check: ## format, lints, documentation, licences and advisories
 	@cargo fmt --all --check

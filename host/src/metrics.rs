@@ -81,6 +81,8 @@ pub struct Metrics {
     pub plugin_swaps: Counter,
     /// Changes of the configuration while it runs, by what became of them: `applied`, `refused`.
     pub config_changes: Family<Kind, Counter>,
+    /// Seconds that a batch waited for a newly published chain.
+    pub plugin_swap_seconds: Histogram,
     /// Generations that were taken back on their own.
     pub plugin_rollbacks: Counter,
     /// Bytes of records on their way.
@@ -117,6 +119,7 @@ impl Metrics {
             plugins_refused: Counter::default(),
             plugin_swaps: Counter::default(),
             config_changes: Family::default(),
+            plugin_swap_seconds: Histogram::new(exponential_buckets(5e-6, 2.0, 16)),
             plugin_rollbacks: Counter::default(),
             bytes_in_flight: Gauge::default(),
             lag: Family::default(),
@@ -156,6 +159,12 @@ impl Metrics {
         registry.register("plugins_refused", "Files that were refused as plugins", self.plugins_refused.clone());
         registry.register("plugin_swaps", "Publications of the plugin chain", self.plugin_swaps.clone());
         registry.register("config_changes", "Changes of the configuration", self.config_changes.clone());
+        registry.register_with_unit(
+            "plugin_swap",
+            "Time that a batch waited for a newly published chain",
+            Unit::Seconds,
+            self.plugin_swap_seconds.clone(),
+        );
         registry.register("plugin_rollbacks", "Generations that were taken back", self.plugin_rollbacks.clone());
         registry.register_with_unit("in_flight", "Records on their way", Unit::Bytes, self.bytes_in_flight.clone());
         registry.register("lag", "Records between the watermark and the partition's end", self.lag.clone());

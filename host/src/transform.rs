@@ -21,6 +21,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rowmill_decode::{Decoder, Operation as RowOperation, Row, RowBatch, Span, TableVersion};
@@ -33,7 +34,7 @@ use crate::metrics::{Kind, Metrics};
 use crate::operation::{Action, IndexNumber, OperationBatch, SourceBatch};
 use crate::version::{PartitionClock, version};
 
-use chain::Chain;
+use chain::{Chain, Running};
 use emit::{Emission, EmittedRow, document_failure};
 use lane::Lane;
 use plan::TablePlan;
@@ -85,6 +86,7 @@ pub struct Transformer {
     told: usize,
     warned: std::collections::HashSet<(Arc<str>, &'static str)>,
     sampling: Sampling,
+    pause: Option<Duration>,
 }
 
 /// A lane's name.
@@ -133,6 +135,7 @@ impl Transformer {
             told: 0,
             warned: Default::default(),
             sampling: Sampling::default(),
+            pause: None,
             shared,
         }
     }
@@ -140,7 +143,7 @@ impl Transformer {
     /// Turns the records of a batch into operations. What is settled here (rows that are filtered, records without a
     /// row) needs no further work; every operation and dead letter has its piece of the batch's ticket.
     pub fn process(&mut self, source: Arc<SourceBatch>) -> OperationBatch {
-        self.renew_chain();
+        let turning = self.renew_chain();
         self.decoder.decode(&source.records, &mut self.rows);
         let mut out = OperationBatch::new(source.clone());
         let metrics = self.shared.metrics.clone();
@@ -160,18 +163,34 @@ impl Transformer {
         }
         self.tell_of_tables();
         self.transform(&source.records.bytes);
+        self.pause = turning.map(|turning| turning + self.take_telling());
+        if let Some(pause) = self.pause {
+            self.shared.metrics.plugin_swap_seconds.observe(pause.as_secs_f64());
+        }
         self.emit(&source, &mut out);
         self.sampling.offer(&self.shared.recent, &source.records, &self.rows, self.decoder.tables());
         source.ticket.add(out.operations.len() as u64);
         out
     }
 
-    /// Reads the published chain; a new one gets instances, and all decisions are made anew.
-    fn renew_chain(&mut self) {
+    /// What the last batch paid for a chain that was published before it: turning to it, and telling its instances of
+    /// the batch's tables. `None` if there was none.
+    pub fn last_pause(&self) -> Option<Duration> {
+        self.pause
+    }
+
+    fn take_telling(&mut self) -> Duration {
+        let lanes = [&mut self.main, &mut self.fallback, &mut self.trial];
+        lanes.into_iter().flat_map(|lane| &mut lane.running).map(Running::take_telling).sum()
+    }
+
+    /// Reads the published chain; a new one gets instances, and all decisions are made anew. Tells what that took.
+    fn renew_chain(&mut self) -> Option<Duration> {
         let published = self.shared.chain.load();
         if published.number == self.main.chain.number {
-            return;
+            return None;
         }
+        let begin = Instant::now();
         let chain = published.clone();
         self.marks = chain.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply);
         // A generation that goes from one lane to another takes its instances along: it costs no batch any time.
@@ -186,6 +205,8 @@ impl Transformer {
         self.main.turn_to(chain, &mut spare);
         self.fallback.turn_to(fallback, &mut spare);
         self.trial.turn_to(trial, &mut spare);
+        drop(spare);
+        Some(begin.elapsed())
     }
 
     fn tell_of_tables(&mut self) {

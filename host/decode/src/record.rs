@@ -65,7 +65,7 @@ pub type Header = (Span, Option<Span>);
 ///
 /// One allocation holds keys, values and headers back to back, so that a batch travels between threads as a whole and
 /// a cell is a range instead of a string.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RecordBatch {
     /// Where the records come from.
     pub partition: TopicPartition,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rowmill_decode::TableVersion;
 use rowmill_runtime::{CallError, Description, Guest, Mode, Pattern, Plugin, Table};
@@ -264,11 +264,13 @@ pub(super) struct Running {
     guest: Result<Box<dyn Guest>, String>,
     /// For each table version that the instance knows: the columns that it reads, or why it refuses the table.
     tables: HashMap<u32, Result<Arc<[u32]>, String>>,
+    /// Time that telling it of tables took, and was not asked for yet.
+    telling: Duration,
 }
 
 impl Running {
     pub fn start(plugin: Arc<ChainPlugin>) -> Self {
-        Self { guest: plugin.instantiate(), plugin, tables: HashMap::new() }
+        Self { guest: plugin.instantiate(), plugin, tables: HashMap::new(), telling: Duration::ZERO }
     }
 
     /// The columns that the plugin reads of a table version, which it is told of if it does not know it.
@@ -276,6 +278,7 @@ impl Running {
         if let Some(known) = self.tables.get(&number) {
             return known.clone();
         }
+        let begin = Instant::now();
         let columns = match &mut self.guest {
             Ok(guest) => match guest.define_table(&contract_table(number, table)) {
                 Ok(columns) => Ok(columns.into()),
@@ -290,7 +293,13 @@ impl Running {
             Err(reason) => Err(reason.clone()),
         };
         self.tables.insert(number, columns.clone());
+        self.telling += begin.elapsed();
         columns
+    }
+
+    /// What telling the plugin of tables took since this was asked before.
+    pub fn take_telling(&mut self) -> Duration {
+        std::mem::take(&mut self.telling)
     }
 
     /// The instance; `None` while none could be made.
