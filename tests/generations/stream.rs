@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,16 +25,17 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Place {
     pub folder: TempDir,
     settings: String,
+    sink: &'static str,
 }
 
 /// A running gateway.
 pub struct Stream {
     pipe: File,
     run: JoinHandle<anyhow::Result<(Summary, Ended)>>,
-    pub store: StoreHandle,
+    store: Option<StoreHandle>,
     pub control: Control,
     pub metrics: Arc<Metrics>,
-    plugins: PathBuf,
+    pub plugins: PathBuf,
     /// Rows that were written into the pipe.
     pub written: u64,
 }
@@ -49,12 +50,17 @@ pub struct Made {
 impl Place {
     /// A folder with one plugin in it, and further lines of the configuration.
     pub fn new(name: &str, deeds: &str, settings: &str) -> Self {
-        let place = Self { folder: rowmill_tests::scratch(name), settings: settings.to_string() };
+        let place = Self { folder: rowmill_tests::scratch(name), settings: settings.to_string(), sink: "embedded" };
         fs::create_dir(place.plugins()).expect("a folder is made");
         place.put(&guests::variant(deeds));
         let made = Command::new("mkfifo").arg(place.pipe()).status().expect("mkfifo runs");
         assert!(made.success(), "a pipe is made");
         place
+    }
+
+    /// The same with documents that are counted and forgotten.
+    pub fn without_store(self) -> Self {
+        Self { sink: "null", ..self }
     }
 
     fn plugins(&self) -> PathBuf {
@@ -79,9 +85,10 @@ impl Place {
     pub fn try_start(&self) -> anyhow::Result<Stream> {
         let shown = |path: PathBuf| path.display().to_string();
         let text = format!(
-            "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nkind = \"embedded\"\nlinger = \"1ms\"\n[pipeline]\nworkers = 2\n\
+            "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nkind = {:?}\nlinger = \"1ms\"\n[pipeline]\nworkers = 2\n\
              [dead_letter]\npath = {:?}\n[plugins]\ndir = {:?}\nstate = {:?}\n{}",
             shown(self.pipe()),
+            self.sink,
             shown(self.folder.path().join("dead-letter.ndjson")),
             shown(self.plugins()),
             shown(self.folder.path().join("state")),
@@ -89,7 +96,7 @@ impl Place {
         );
         let config = read_text(&text, "test", &Overrides::default())?;
         let mut pipeline = Pipeline::new(config)?;
-        let store = pipeline.take_store().expect("the embedded store");
+        let store = pipeline.take_store();
         let (control, metrics) = (pipeline.control(), pipeline.metrics());
         // Open for both, so that it waits for no reader.
         let pipe = OpenOptions::new().read(true).write(true).open(self.pipe())?;
@@ -110,7 +117,8 @@ impl Place {
     }
 }
 
-fn put(plugins: &std::path::Path, bytes: &[u8]) {
+/// Puts the plugin's file into a folder in one step.
+pub fn put(plugins: &Path, bytes: &[u8]) {
     let part = plugins.join(".variant.wasm.part");
     fs::write(&part, bytes).expect("the plugin is written");
     fs::rename(&part, plugins.join("variant.wasm")).expect("and put in its place");
@@ -194,7 +202,7 @@ impl Stream {
 
     /// The documents by id.
     pub fn documents(&self) -> BTreeMap<u64, Made> {
-        let documents = self.store.documents("thing").into_iter();
+        let documents = self.store.as_ref().expect("a store").documents("thing").into_iter();
         let made = documents.map(|document| {
             let source: Value = serde_json::from_str(&document.source).expect("JSON");
             let text = |name: &str| source[name].as_str().unwrap_or_default().to_string();
@@ -205,10 +213,10 @@ impl Stream {
 
     /// Ends the stream, and the gateway with it.
     #[track_caller]
-    pub fn end(self) -> (Summary, StoreHandle) {
+    pub fn end(self) -> Summary {
         drop(self.pipe);
         let (summary, _) = self.run.join().expect("the gateway ends").expect("in order");
-        (summary, self.store)
+        summary
     }
 }
 
