@@ -87,3 +87,60 @@ fn a_plugin_is_replaced_and_removed_while_rows_flow() {
     let warned = run.log.lines().find(|line| line.contains("rows now pass unshaped")).unwrap_or_default();
     assert!(warned.contains("WARN"), "{warned}");
 }
+
+/// A file that comes under another name, as releases with their version in the name do, is the same plugin: no row passes
+/// unshaped while one goes and the other comes.
+#[test]
+fn a_plugin_goes_on_in_a_file_of_another_name() {
+    let store = Store::builder().start().expect("the embedded store starts");
+    let gateway = Gateway::new("hot-swap-names", "");
+    let folder = gateway.folder.path();
+    let (pipe, plugins) = (folder.join("records"), folder.join("plugins"));
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+    assert!(made.success(), "a pipe is made");
+    fs::create_dir(&plugins).expect("a folder is made");
+    let built = fs::read(guests::shaper().join("shaper.wasm")).expect("the shaper is built");
+    fs::write(plugins.join("shaper-1.wasm"), &built).expect("the plugin is put there");
+    gateway.configure(&format!(
+        "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nurls = [{:?}]\nlinger = \"1ms\"\n[plugins]\ndir = {:?}\nstate = {:?}\n\
+         [plugins.settings.shaper]\nedit = [\"name\", \"edited \"]\n",
+        pipe.display().to_string(),
+        store.url(),
+        plugins.display().to_string(),
+        folder.join("state").display().to_string(),
+    ));
+    let running = gateway.start(&["--until-caught-up"]);
+    let mut pipe = OpenOptions::new().read(true).write(true).open(&pipe).expect("the pipe opens");
+    let name = |id: u64| {
+        wait::value("the row's document", PATIENCE, || {
+            let document = store.documents("thing").into_iter().find(|document| document.id == id.to_string())?;
+            let source: Value = serde_json::from_str(&document.source).expect("JSON");
+            Some(source["name"].as_str().expect("a name").to_string())
+        })
+    };
+    write(&mut pipe, 1);
+    assert_eq!(name(1), "edited x");
+
+    // Another version, in the place of the old one and beside it.
+    fs::remove_file(plugins.join("shaper-1.wasm")).expect("the old file is removed");
+    fs::write(plugins.join("shaper-2.wasm"), guests::rebuilt(&built)).expect("the new file is written");
+    says(&running, "plugin goes on in another file");
+    says(&running, "shaper#2");
+    write(&mut pipe, 2);
+    assert_eq!(name(2), "edited x");
+    fs::write(plugins.join("shaper-3.wasm"), &built).expect("the new file is written");
+    says(&running, "is taken by");
+    fs::remove_file(plugins.join("shaper-2.wasm")).expect("the old file is removed");
+    says(&running, "shaper#3");
+    // The same file renamed.
+    fs::rename(plugins.join("shaper-3.wasm"), plugins.join("shaper-4.wasm")).expect("the file is renamed");
+    let times = || running.log().matches("plugin goes on in another file").count();
+    wait::until("the renamed file", PATIENCE, || times() == 3);
+    write(&mut pipe, 3);
+    assert_eq!(name(3), "edited x");
+
+    drop(pipe);
+    let run = running.wait().ended_well();
+    assert!(!run.log.contains("rows now pass unshaped"), "{}", run.log);
+    assert_eq!((run.number("documents.index"), run.number("dead_letters")), (3, 0), "{}", run.log);
+}

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
 
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
 use rowmill_store::{Store, StoreHandle};
 use rowmill_tests::captures::Record;
-use rowmill_tests::gateway::{Gateway, Running};
+use rowmill_tests::gateway::{Gateway, Running, binary};
 use rowmill_tests::{guests, wait};
 use serde_json::{Value, json};
 
@@ -48,14 +50,36 @@ impl Bench {
         Self { gateway, store, running, pipe, head }
     }
 
-    /// Changes the configuration and waits until the log tells once more what became of it; returns that line.
+    /// Does something and waits until the log tells once more what became of it; returns that line.
     #[track_caller]
-    fn change(&self, rest: &str, told: &str) -> String {
+    fn told(&self, told: &str, action: impl FnOnce()) -> String {
         let lines =
             || self.running.log().lines().filter(|line| line.contains(told)).map(String::from).collect::<Vec<_>>();
         let before = lines().len();
-        self.gateway.configure(&format!("{}{rest}", self.head));
+        action();
         wait::value(told, PATIENCE, || lines().get(before).cloned())
+    }
+
+    /// Changes the configuration; returns the line that tells what became of it.
+    #[track_caller]
+    fn change(&self, rest: &str, told: &str) -> String {
+        self.told(told, || self.gateway.configure(&format!("{}{rest}", self.head)))
+    }
+
+    /// Runs `rowmill config` with these arguments; returns its exit code and what it says.
+    fn config(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(binary());
+        command.arg("config").args(arguments).arg("-c").arg(self.gateway.folder.path().join("rowmill.toml"));
+        let output = command.env_remove("ROWMILL_LOG").output().expect("the command runs");
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.code(), said)
+    }
+
+    /// Writes a file for `rowmill config push`.
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.gateway.folder.path().join(name);
+        fs::write(&path, text).expect("a file is written");
+        path.display().to_string()
     }
 
     fn send(&mut self, format: &str, offset: u64, value: &Value) {
@@ -162,4 +186,55 @@ fn a_route_begins_to_apply_truncates() {
     drop(pipe);
     let run = running.wait().ended_well();
     assert_eq!((run.number("documents.truncate"), run.number("dead_letters")), (1, 0), "{}", run.log);
+}
+
+/// What is pushed to the topic stands over the file, in the gateways that run and in those that start later.
+#[test]
+fn a_fleet_follows_a_topic() {
+    let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).expect("a broker in this process");
+    cluster.create_topic("settings", 1, 1).expect("a topic");
+    let topic = format!("[config_topic]\ntopic = \"settings\"\nbrokers = {:?}\n", cluster.bootstrap_servers());
+    let rest = format!("linger = \"1ms\"\n[plugins.settings.shaper]\nedit = [\"name\", \"file \"]\n{topic}");
+    let mut first = Bench::start("reload-topic", &rest);
+    first.row(1);
+    assert_eq!(first.name("thing", 1), "file x");
+
+    let pushed = first.file("push.toml", "[plugins.settings.shaper]\nedit = [\"name\", \"topic \"]\n");
+    let told = first.told(CHANGED, || assert_eq!(first.config(&["push", &pushed]).0, Some(0)));
+    assert!(told.contains("plugins.settings.shaper"), "{told}");
+    first.row(2);
+    assert_eq!(first.name("thing", 2), "topic x");
+    let mut second = Bench::start("reload-topic-later", &rest);
+    second.row(1);
+    assert_eq!(second.name("thing", 1), "topic x");
+
+    // The file's other keys are followed as before, and told apart.
+    first.change(&rest.replace("1ms", "2ms"), CHANGED);
+    let (code, shown) = first.config(&["show"]);
+    assert_eq!(code, Some(0), "{shown}");
+    let line = |key: &str| shown.lines().find(|line| line.contains(key)).unwrap_or_default().to_string();
+    assert!(line("plugins.settings.shaper.edit = [\"name\", \"topic \"]").starts_with("topic settings"), "{shown}");
+    assert!(line("sink.linger = \"2ms\"").contains("rowmill.toml"), "{shown}");
+    assert!(!shown.contains("sink.urls"), "it needs a restart: {shown}");
+
+    // What does not fit the file is not even pushed; what a plugin refuses is refused where it runs.
+    let unfit = first.file("unfit.toml", "[pipeline]\nworkers = 3\n");
+    let (code, said) = first.config(&["push", &unfit]);
+    assert!(code == Some(2) && said.contains("pipeline.workers needs a restart"), "{code:?} {said}");
+    let bad = first.file("bad.toml", "[sink]\nbulk_documents = 1\n[plugins.settings.shaper]\nedt = 1\n");
+    for bench in [&first, &second] {
+        let told = bench.told(REFUSED, || assert_eq!(bench.config(&["push", &bad]).0, Some(0)));
+        assert!(told.contains("edt"), "{told}");
+    }
+    first.row(3);
+    assert_eq!(first.name("thing", 3), "topic x");
+
+    let told = first.told(CHANGED, || assert_eq!(first.config(&["push", "--remove"]).0, Some(0)));
+    assert!(told.contains("plugins.settings.shaper"), "{told}");
+    first.row(4);
+    assert_eq!(first.name("thing", 4), "file x");
+    for bench in [first, second] {
+        drop(bench.pipe);
+        assert_eq!(bench.running.wait().ended_well().number("dead_letters"), 0);
+    }
 }

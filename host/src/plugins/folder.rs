@@ -127,7 +127,7 @@ impl Folder {
     pub fn first_look(&mut self) -> anyhow::Result<Vec<Change>> {
         let dir = self.dir.display();
         let paths = list(&self.dir).with_context(|| {
-            format!("cannot read the plugin folder {dir}; make it, or name another one in plugins.dir")
+            format!("cannot read the plugin folder {dir}; create the folder, or set plugins.dir to another one")
         })?;
         let mut changes = Vec::new();
         for path in paths {

@@ -6,7 +6,7 @@ mod orders;
 mod outcome;
 mod trials;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +52,10 @@ struct FileState {
     plugin: Option<String>,
     /// Why it is none.
     refused: Option<String>,
+    /// What it would be if its name were not taken by another file: it takes over when that one goes.
+    heir: Option<Generation>,
+    /// Whether it is being proven, so that it is not known yet which plugin it is.
+    is_proving: bool,
 }
 
 /// Everything that is known of the plugins.
@@ -67,6 +71,8 @@ pub(super) struct Supervisor {
     pub make_road: MakeRoad,
     slots: BTreeMap<String, Slot>,
     files: BTreeMap<PathBuf, FileState>,
+    /// Files that are gone while others are being proven: one of these may be the same plugin under another name.
+    gone: BTreeSet<PathBuf>,
     trial: Option<ActiveTrial>,
     jobs: Option<Sender<Job>>,
     /// How the next generations of some plugins come in, as people asked.
@@ -100,6 +106,7 @@ impl Supervisor {
             make_road,
             slots: BTreeMap::new(),
             files: BTreeMap::new(),
+            gone: BTreeSet::new(),
             trial: None,
             jobs: None,
             asked_rollouts: BTreeMap::new(),
@@ -186,7 +193,10 @@ impl Supervisor {
             let look = self.trial.is_some() || self.slots.values().any(|slot| slot.probation.is_some());
             crossbeam_channel::select! {
                 recv(ears.stopped) -> _ => return,
-                recv(ears.changes) -> change => if let Ok(change) = change { self.heard(change) },
+                recv(ears.changes) -> change => if let Ok(change) = change {
+                    self.heard(change);
+                    self.remove_gone();
+                },
                 recv(ears.proven) -> proven => if let Ok(proven) = proven { self.proven(proven) },
                 recv(ears.requests) -> request => if let Ok(request) = request { self.asked(request) },
                 recv(ears.alarms) -> _ => {}
@@ -199,8 +209,10 @@ impl Supervisor {
     fn heard(&mut self, change: Change) {
         match change {
             Change::Put(seen) => {
+                self.gone.remove(&seen.path);
                 let file = self.files.entry(seen.path.clone()).or_default();
                 file.hash = seen.hash.clone();
+                (file.heir, file.is_proving) = (None, false);
                 if let Some(slot) = file.plugin.as_ref().and_then(|name| self.slots.get_mut(name)) {
                     if slot.running.hash() == seen.hash {
                         // The file is again what runs.
@@ -218,28 +230,71 @@ impl Supervisor {
                     });
                 }
                 self.end_trial_of(&seen.path);
+                if let Some(file) = self.files.get_mut(&seen.path) {
+                    file.is_proving = true;
+                }
                 self.send(Job::File(self.road.clone(), seen));
             }
             Change::Refused { path, reason } => {
-                self.files.entry(path.clone()).or_default().hash.clear();
+                self.gone.remove(&path);
+                let file = self.files.entry(path.clone()).or_default();
+                file.hash.clear();
+                (file.heir, file.is_proving) = (None, false);
                 self.set_refused(&path, "", reason, None);
             }
             Change::Gone(path) => {
-                let Some(file) = self.files.remove(&path) else { return };
-                self.end_trial_of(&path);
-                let gone = file.plugin.filter(|name| self.slots.get(name).is_some_and(|slot| slot.file == path));
-                if let Some(name) = gone {
-                    self.slots.remove(&name);
-                    if let Some(good) = &mut self.good
-                        && let Err(error) = good.forget(&name)
-                    {
-                        tracing::warn!(plugin = name, "it is still kept as good: {error:#}");
-                    }
-                    tracing::info!(plugin = name, file = %path.display(), "plugin removed");
-                    self.publish();
+                if let Some(file) = self.files.get_mut(&path) {
+                    file.is_proving = false;
                 }
+                self.gone.insert(path);
             }
         }
+    }
+
+    /// Removes the plugins whose files are gone, once it is known of every other file which plugin it is.
+    fn remove_gone(&mut self) {
+        let is_known = |(path, file): (&PathBuf, &FileState)| !file.is_proving || self.gone.contains(path);
+        if !self.files.iter().all(is_known) {
+            return;
+        }
+        for path in std::mem::take(&mut self.gone) {
+            let Some(file) = self.files.remove(&path) else { continue };
+            self.end_trial_of(&path);
+            let gone = file.plugin.filter(|name| self.slots.get(name).is_some_and(|slot| slot.file == path));
+            let Some(name) = gone else { continue };
+            if self.hand_over(&name) {
+                continue;
+            }
+            self.slots.remove(&name);
+            if let Some(good) = &mut self.good
+                && let Err(error) = good.forget(&name)
+            {
+                tracing::warn!(plugin = name, "it is still kept as good: {error:#}");
+            }
+            tracing::info!(plugin = name, file = %path.display(), "plugin removed");
+            self.publish();
+        }
+    }
+
+    /// Another file has waited for the name of one that is gone: the plugin goes on in it, without a moment in between.
+    fn hand_over(&mut self, name: &str) -> bool {
+        let waiting = self.files.iter_mut().find_map(|(path, file)| {
+            let heir = file.heir.take_if(|heir| *heir.plugin.name == *name)?;
+            Some((path.clone(), heir))
+        });
+        let (Some((path, heir)), Some(slot)) = (waiting, self.slots.get_mut(name)) else { return false };
+        tracing::info!(plugin = name, from = %slot.file.display(), file = %path.display(), "plugin goes on in another file");
+        slot.file.clone_from(&path);
+        if slot.running.hash() == heir.hash() {
+            if let Some(file) = self.files.get_mut(&path) {
+                (file.plugin, file.refused) = (Some(name.to_string()), None);
+            }
+            self.keep_good(name);
+            self.publish();
+        } else {
+            self.accept(&path, heir);
+        }
+        true
     }
 
     fn send(&self, job: Job) {

@@ -11,13 +11,13 @@ impl Supervisor {
         match proven {
             Proven::File(path, hash, result) => {
                 // The file changed meanwhile, or is gone: what was proven is not what is there.
-                if self.files.get(&path).is_none_or(|file| file.hash != hash) {
-                    return;
-                }
+                let Some(file) = self.files.get_mut(&path).filter(|file| file.hash == hash) else { return };
+                file.is_proving = false;
                 match result {
                     Ok(generation) => self.accept(&path, generation),
                     Err((reason, generation)) => self.set_refused(&path, &hash, reason, generation),
                 }
+                self.remove_gone();
             }
             Proven::Earlier(path, result) => match result {
                 Ok(generation) => {
@@ -37,10 +37,15 @@ impl Supervisor {
         }
     }
 
-    fn accept(&mut self, path: &Path, generation: Generation) {
+    pub(super) fn accept(&mut self, path: &Path, generation: Generation) {
         let name = generation.plugin.name.to_string();
         if let Some(reason) = self.taken_by_another(path, &generation) {
-            return self.set_refused(path, generation.hash(), reason, None);
+            self.set_refused(path, generation.hash(), reason, None);
+            // Of a file that is another plugin so far nothing is kept: it goes on as that.
+            if let Some(file) = self.files.get_mut(path).filter(|file| file.plugin.is_none()) {
+                file.heir = Some(generation);
+            }
+            return;
         }
         // A file that turned into another plugin takes the one that it was along.
         let was = self.files.get(path).and_then(|file| file.plugin.clone()).filter(|was| *was != name);
