@@ -71,7 +71,7 @@ fn assert_none(wrong: &[String]) {
 }
 
 fn ends_at_a_limit(expect: &Expect) -> bool {
-    if matches!(expect, Expect::Survives) {
+    if matches!(expect, Expect::Survives | Expect::KeepsOrIsLate(_)) {
         return true;
     }
     let (Expect::CallsFail(reason) | Expect::Refused(_, reason) | Expect::FailsOnTable(reason)) = expect else {
@@ -93,6 +93,12 @@ fn judge(case: &Case, (outcome, took): (Outcome, Duration)) -> Result<(), String
             if *rows == expected { Ok(()) } else { wrong(&format!("should be {:.400?}", expected[0])) }
         }
         (Expect::Survives, Outcome::Rows { .. }) => Ok(()),
+        (Expect::KeepsOrIsLate(_), Outcome::Rows { rows, faults: 0 }) if rows.iter().all(|row| *row == Row::Keep) => {
+            Ok(())
+        }
+        (Expect::KeepsOrIsLate(step), Outcome::Refused(refusal)) if refusal.step == *step => {
+            judge_reason(guest, &refusal.reason, "ran longer than the limit")
+        }
         (Expect::RowsFail(reason), Outcome::Rows { rows, .. }) => rows.iter().try_for_each(|row| match row {
             Row::Fails(said) => judge_reason(guest, said, reason),
             _ => wrong("each row should fail, and no call"),

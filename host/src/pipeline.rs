@@ -36,7 +36,7 @@ use crate::reload::Live;
 use crate::sink::client::{Client, Refused};
 use crate::sink::{Sink, Writer, WriterSettings, merge};
 use crate::source::{self, Intake, Stop};
-use crate::transform::chain::Chain;
+use crate::transform::chain::{Chain, Retire};
 use crate::transform::plan::own_index;
 use crate::transform::{Shared, Transformer};
 
@@ -294,6 +294,7 @@ impl Pipeline {
                 (sink, Some(thread))
             }
         };
+        let (retire, retired) = Retire::channel();
         let shared = Shared {
             config: config.clone(),
             chain,
@@ -301,8 +302,9 @@ impl Pipeline {
             metrics: metrics.clone(),
             dead_letters,
             recent: Arc::default(),
+            retire,
         };
-        let watching = plugins.start(shared.clone())?;
+        let watching = plugins.start(shared.clone(), retired)?;
         let (mut senders, mut workers) = (Vec::new(), Vec::new());
         for number in 0..config.pipeline.workers {
             let (sender, batches) = crossbeam_channel::bounded::<Arc<_>>(source::WAITING);

@@ -44,7 +44,7 @@ use rowmill_runtime::Sandbox;
 use crate::config::{PluginConfig, Route, WatchConfig};
 use crate::metrics::Metrics;
 use crate::transform::Shared;
-use crate::transform::chain::{Chain, ChainPlugin};
+use crate::transform::chain::{Chain, ChainPlugin, Retired};
 use control::{Control, Request};
 use folder::{Change, Folder};
 use last_good::LastGood;
@@ -145,11 +145,12 @@ impl Plugins {
         self.control.clone()
     }
 
-    /// Watches the folder and publishes what changes, until the returned guard is dropped.
+    /// Watches the folder and publishes what changes, until the returned guard is dropped. `retired` is where
+    /// `shared.retire` ends.
     ///
     /// # Errors
     /// No thread can be made.
-    pub fn start(self, shared: Shared) -> anyhow::Result<Guard> {
+    pub fn start(self, shared: Shared, retired: Receiver<Retired>) -> anyhow::Result<Guard> {
         let Self { supervisor, folder, watch, requests, alarms, control, .. } = self;
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (changed, changes) = crossbeam_channel::unbounded();
@@ -166,7 +167,7 @@ impl Plugins {
         }
         std::thread::Builder::new()
             .name("plugin-prover".into())
-            .spawn(move || prover::run(&to_prove, &proved, &shared))
+            .spawn(move || prover::run(&to_prove, &retired, &proved, &shared))
             .context("cannot prove plugins")?;
         let ears = Ears { changes, requests, proven, alarms, stopped };
         std::thread::Builder::new()

@@ -34,7 +34,7 @@ use crate::metrics::{Kind, Metrics};
 use crate::operation::{Action, IndexNumber, OperationBatch, SourceBatch};
 use crate::version::{PartitionClock, version};
 
-use chain::{Chain, Running};
+use chain::{Chain, Retire, Retired, Running};
 use emit::{Emission, EmittedRow, document_failure};
 use lane::Lane;
 use plan::TablePlan;
@@ -57,6 +57,8 @@ pub struct Shared {
     pub dead_letters: DeadLetters,
     /// The last rows of each table.
     pub recent: Arc<Recent>,
+    /// Where generations go that are not used any more.
+    pub retire: Retire,
 }
 
 /// A worker's way from records to document operations.
@@ -202,10 +204,12 @@ impl Transformer {
         // What a canary fails goes where everything else goes.
         let fallback = chain.last_good.clone().or_else(|| canary.map(|_| chain.clone())).unwrap_or_default();
         let trial = chain.trial.as_ref().map(|beside| beside.chain.clone()).unwrap_or_default();
-        self.main.turn_to(chain, &mut spare);
-        self.fallback.turn_to(fallback, &mut spare);
-        self.trial.turn_to(trial, &mut spare);
-        drop(spare);
+        let chains = vec![
+            self.main.turn_to(chain, &mut spare),
+            self.fallback.turn_to(fallback, &mut spare),
+            self.trial.turn_to(trial, &mut spare),
+        ];
+        self.shared.retire.take(Retired::new(spare, chains));
         Some(begin.elapsed())
     }
 

@@ -19,7 +19,7 @@ use rowmill::dead_letter::DeadLetters;
 use rowmill::metrics::Metrics;
 use rowmill::operation::SourceBatch;
 use rowmill::plugins::compile::Compiler;
-use rowmill::transform::chain::{Chain, ChainPlugin};
+use rowmill::transform::chain::{Chain, ChainPlugin, Retire};
 use rowmill::transform::{Shared, Transformer};
 use rowmill_decode::{RecordBatch, TopicPartition};
 use rowmill_runtime::{Limits, Plugin, Sandbox};
@@ -65,6 +65,12 @@ impl Load {
         let metrics = Metrics::new();
         let dead_letters = DeadLetters::start(&config.dead_letter, metrics.clone(), |error| panic!("{error}"))?;
         let chain = Arc::new(ArcSwap::from_pointee(chain_of(code, 1, None)?));
+        let (retire, retired) = Retire::channel();
+        // As the gateway's own thread does.
+        std::thread::spawn(move || {
+            let _ = rustix::process::nice(19);
+            retired.into_iter().for_each(drop);
+        });
         let shared = Shared {
             config,
             chain: chain.clone(),
@@ -72,6 +78,7 @@ impl Load {
             metrics,
             dead_letters,
             recent: Arc::default(),
+            retire,
         };
         let (rows, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let (paused, pauses) = crossbeam_channel::unbounded();

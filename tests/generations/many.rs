@@ -106,6 +106,7 @@ fn a_batch_is_of_one_generation() {
         metrics,
         dead_letters: letters,
         recent: Arc::default(),
+        retire: Default::default(),
     };
     let (done, batches) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {

@@ -20,12 +20,17 @@ use rowmill_tests::{TempDir, guests, wait};
 use serde_json::{Value, json};
 
 pub const PATIENCE: Duration = Duration::from_secs(120);
+/// The name of the plugin's file.
+pub const FILE: &str = "variant.wasm";
 
 /// What is kept from run to run: the folder of plugins, the state, the dead letters.
 pub struct Place {
     pub folder: TempDir,
-    settings: String,
+    /// Further lines of the configuration, of `[plugins]` at first.
+    pub settings: String,
     sink: &'static str,
+    /// The program that compiles; `None` for this one.
+    pub program: Option<PathBuf>,
 }
 
 /// A running gateway.
@@ -50,7 +55,8 @@ pub struct Made {
 impl Place {
     /// A folder with one plugin in it, and further lines of the configuration.
     pub fn new(name: &str, deeds: &str, settings: &str) -> Self {
-        let place = Self { folder: rowmill_tests::scratch(name), settings: settings.to_string(), sink: "embedded" };
+        let (folder, settings) = (rowmill_tests::scratch(name), settings.to_string());
+        let place = Self { folder, settings, sink: "embedded", program: None };
         fs::create_dir(place.plugins()).expect("a folder is made");
         place.put(&guests::variant(deeds));
         let made = Command::new("mkfifo").arg(place.pipe()).status().expect("mkfifo runs");
@@ -63,8 +69,14 @@ impl Place {
         Self { sink: "null", ..self }
     }
 
-    fn plugins(&self) -> PathBuf {
+    /// The folder of plugins.
+    pub fn plugins(&self) -> PathBuf {
         self.folder.path().join("plugins")
+    }
+
+    /// The plugin's file.
+    pub fn file(&self) -> PathBuf {
+        self.plugins().join(FILE)
     }
 
     fn pipe(&self) -> PathBuf {
@@ -94,7 +106,8 @@ impl Place {
             shown(self.folder.path().join("state")),
             self.settings,
         );
-        let config = read_text(&text, "test", &Overrides::default())?;
+        let mut config = read_text(&text, "test", &Overrides::default())?;
+        config.plugins.compile.program = self.program.clone();
         let mut pipeline = Pipeline::new(config)?;
         let store = pipeline.take_store();
         let (control, metrics) = (pipeline.control(), pipeline.metrics());
@@ -121,7 +134,7 @@ impl Place {
 pub fn put(plugins: &Path, bytes: &[u8]) {
     let part = plugins.join(".variant.wasm.part");
     fs::write(&part, bytes).expect("the plugin is written");
-    fs::rename(&part, plugins.join("variant.wasm")).expect("and put in its place");
+    fs::rename(&part, plugins.join(FILE)).expect("and put in its place");
 }
 
 impl Stream {

@@ -206,7 +206,10 @@ fn what_a_plugin_s_publication_goes_by_is_refused_with_what_to_write() {
     refused(&plugins("poll = \"often\""), "plugins.poll = \"often\" is not a time");
     refused(&plugins("hashes = [\"abc\"]"), "plugins.hashes: \"abc\" is no SHA-256; write the 64 hexadecimal digits");
     refused(&plugins("trusted_keys = [\"/no/such.pem\"]"), "plugins.trusted_keys: cannot read /no/such.pem");
-    refused(&plugins("compile_memory = \"1MiB\""), "plugins.compile_memory must be at least 64MiB");
+    refused(
+        &plugins("compile_memory = \"1MiB\""),
+        "plugins.compile_memory must be at least 64MiB; the default is \"512MiB\"",
+    );
     refused(&plugins("compile_time = \"0s\""), "plugins.compile_time must be more than 0");
     refused(&plugins("[plugins.rollout]\nmode = \"shadwo\""), "line 9: unknown variant `shadwo`, expected one of");
     refused(&plugins("[plugins.rollout]\nrows = 0"), "plugins.rollout.rows = 0 tries nothing");

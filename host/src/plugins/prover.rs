@@ -10,7 +10,7 @@ use super::generation::Generation;
 use super::prove::Road;
 use crate::config::{PluginConfig, Route};
 use crate::transform::Shared;
-use crate::transform::chain::Chain;
+use crate::transform::chain::{Chain, Retired};
 use crate::transform::probe::probe;
 
 /// What is to be proven.
@@ -43,14 +43,24 @@ pub(super) enum Proven {
     Configuration(Box<Change>, Result<Vec<Generation>, String>),
 }
 
-/// Proves until the jobs end.
-pub(super) fn run(jobs: &Receiver<Job>, proven: &Sender<Proven>, shared: &Shared) {
+/// Proves until the jobs end, and drops what the workers have no more use for.
+pub(super) fn run(jobs: &Receiver<Job>, retired: &Receiver<Retired>, proven: &Sender<Proven>, shared: &Shared) {
     // It is in no hurry, and the rows are. On Linux this is of this thread alone.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(19) {
         tracing::debug!(%error, "plugins are proven at the same priority as rows");
     }
-    for job in jobs {
+    loop {
+        let job = crossbeam_channel::select! {
+            recv(jobs) -> job => match job {
+                Ok(job) => job,
+                Err(_) => return,
+            },
+            recv(retired) -> retired => {
+                drop(retired);
+                continue;
+            }
+        };
         let result = match job {
             Job::File(road, seen) => {
                 let (path, hash) = (seen.path.clone(), seen.hash.clone());

@@ -257,6 +257,38 @@ impl Chain {
     }
 }
 
+/// What a worker has no more use for. Dropping it gives memory back to the system, which takes longer than a batch should
+/// wait.
+pub struct Retired {
+    _running: Vec<Running>,
+    _chains: Vec<Arc<Chain>>,
+}
+
+impl Retired {
+    pub(super) fn new(running: Vec<Running>, chains: Vec<Arc<Chain>>) -> Self {
+        Self { _running: running, _chains: chains }
+    }
+}
+
+/// The way to a thread that drops what is retired; the default drops it on the spot.
+#[derive(Clone, Default)]
+pub struct Retire(Option<crossbeam_channel::Sender<Retired>>);
+
+impl Retire {
+    /// The way, and where it ends.
+    pub fn channel() -> (Self, crossbeam_channel::Receiver<Retired>) {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        (Self(Some(sender)), receiver)
+    }
+
+    pub(super) fn take(&self, retired: Retired) {
+        if let Some(sender) = &self.0 {
+            // Nobody drops any more: it is dropped here.
+            let _ = sender.send(retired);
+        }
+    }
+}
+
 /// A worker's own instance of a plugin.
 pub(super) struct Running {
     pub plugin: Arc<ChainPlugin>,

@@ -22,8 +22,8 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Turns to another chain. Instances of generations that stay are taken from `spare`, where all lanes put theirs
-    /// before; all decisions are made anew.
-    pub fn turn_to(&mut self, chain: Arc<Chain>, spare: &mut Vec<Running>) {
+    /// before; all decisions are made anew. Gives back the chain of before.
+    pub fn turn_to(&mut self, chain: Arc<Chain>, spare: &mut Vec<Running>) -> Arc<Chain> {
         self.plans.clear();
         self.running.clear();
         for plugin in &chain.plugins {
@@ -31,7 +31,7 @@ impl Lane {
             let running = kept.map_or_else(|| Running::start(plugin.clone()), |place| spare.swap_remove(place));
             self.running.push(running);
         }
-        self.chain = chain;
+        std::mem::replace(&mut self.chain, chain)
     }
 
     /// The decisions for a table version.

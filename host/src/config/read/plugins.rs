@@ -88,7 +88,10 @@ fn compile(raw: &RawPlugins) -> Result<CompileConfig> {
     let default = CompileConfig::default();
     let memory = raw.compile_memory.map_or(default.memory, |size| size.0);
     if memory < LEAST_COMPILE_MEMORY {
-        return error("plugins.compile_memory must be at least 64MiB; the default is \"1GiB\"");
+        return error(format!(
+            "plugins.compile_memory must be at least 64MiB; the default is \"{}MiB\"",
+            default.memory >> 20
+        ));
     }
     let time = duration("plugins.compile_time", raw.compile_time.as_deref())?.unwrap_or(default.time);
     if time.is_zero() {
