@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use rowmill::config::{Rollout, RolloutMode};
 use rowmill::plugins::status::{CandidateState, Order, OrderError, State};
 use rowmill_tests::guests;
+use serde_json::json;
 use stream::{Place, happened, hash};
 
 /// Ids that the deeds below do nothing to: none is a multiple of 100.
@@ -65,6 +66,28 @@ fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_l
     assert_eq!(plugin.running.hash, hash(&guests::variant("by=first")));
     let reason = plugin.candidate.expect("it is told of").reason.expect("why");
     assert!(reason.contains("rolled back before"), "{reason}");
+    stream.end();
+}
+
+#[test]
+fn documents_tell_which_generation_made_them_where_that_is_wanted() {
+    let place = Place::new("stamp", "by=first", "stamp = true\n");
+    let mut stream = place.start();
+    stream.write([1]);
+    stream.settle();
+    let second = guests::variant("by=second");
+    stream.put(&second);
+    let plugin = stream.until_running(&second);
+    stream.write([2]);
+    stream.settle();
+    let stamp = |id: &str| {
+        let documents = stream.raw_documents();
+        documents.into_iter().find(|(known, _)| known == id).expect("the document").1["_rowmill"].clone()
+    };
+    let of =
+        |generation: u64, bytes: &[u8]| json!({"plugins": [format!("variant#{generation}@{}", &hash(bytes)[..12])]});
+    assert_eq!(stamp("1"), of(1, &guests::variant("by=first")));
+    assert_eq!(stamp("2"), of(plugin.running.generation, &second));
     stream.end();
 }
 

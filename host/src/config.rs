@@ -100,6 +100,8 @@ pub struct PluginConfig {
     pub wasi: Vec<String>,
     /// Settings by name, as JSON objects.
     pub settings: BTreeMap<String, String>,
+    /// Whether documents tell which generations made them.
+    pub stamp: bool,
     /// The private folder of last good files, compiled code and decisions; `None` keeps nothing.
     pub state: Option<PathBuf>,
     /// How the folder is looked at.

@@ -21,7 +21,6 @@ mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rowmill_decode::{Decoder, Operation as RowOperation, Row, RowBatch, Span, TableVersion};
@@ -34,7 +33,7 @@ use crate::metrics::{Kind, Metrics};
 use crate::operation::{Action, IndexNumber, OperationBatch, SourceBatch};
 use crate::version::{PartitionClock, version};
 
-use chain::{Chain, Retire, Retired, Running};
+use chain::{Chain, Pause, Retire, Retired, Running, Stopwatch};
 use emit::{Emission, EmittedRow, document_failure};
 use lane::Lane;
 use plan::TablePlan;
@@ -88,7 +87,7 @@ pub struct Transformer {
     told: usize,
     warned: std::collections::HashSet<(Arc<str>, &'static str)>,
     sampling: Sampling,
-    pause: Option<Duration>,
+    pause: Option<Pause>,
 }
 
 /// A lane's name.
@@ -167,7 +166,7 @@ impl Transformer {
         self.transform(&source.records.bytes);
         self.pause = turning.map(|turning| turning + self.take_telling());
         if let Some(pause) = self.pause {
-            self.shared.metrics.plugin_swap_seconds.observe(pause.as_secs_f64());
+            self.shared.metrics.plugin_swap_seconds.observe(pause.wall.as_secs_f64());
         }
         self.emit(&source, &mut out);
         self.sampling.offer(&self.shared.recent, &source.records, &self.rows, self.decoder.tables());
@@ -177,22 +176,23 @@ impl Transformer {
 
     /// What the last batch paid for a chain that was published before it: turning to it, and telling its instances of
     /// the batch's tables. `None` if there was none.
-    pub fn last_pause(&self) -> Option<Duration> {
+    pub fn last_pause(&self) -> Option<Pause> {
         self.pause
     }
 
-    fn take_telling(&mut self) -> Duration {
+    fn take_telling(&mut self) -> Pause {
         let lanes = [&mut self.main, &mut self.fallback, &mut self.trial];
-        lanes.into_iter().flat_map(|lane| &mut lane.running).map(Running::take_telling).sum()
+        let running = lanes.into_iter().flat_map(|lane| &mut lane.running);
+        running.map(Running::take_telling).fold(Pause::default(), std::ops::Add::add)
     }
 
     /// Reads the published chain; a new one gets instances, and all decisions are made anew. Tells what that took.
-    fn renew_chain(&mut self) -> Option<Duration> {
+    fn renew_chain(&mut self) -> Option<Pause> {
         let published = self.shared.chain.load();
         if published.number == self.main.chain.number {
             return None;
         }
-        let begin = Instant::now();
+        let stopwatch = Stopwatch::start();
         let chain = published.clone();
         self.marks = chain.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply);
         // A generation that goes from one lane to another takes its instances along: it costs no batch any time.
@@ -210,7 +210,7 @@ impl Transformer {
             self.trial.turn_to(trial, &mut spare),
         ];
         self.shared.retire.take(Retired::new(spare, chains));
-        Some(begin.elapsed())
+        Some(stopwatch.stop())
     }
 
     fn tell_of_tables(&mut self) {

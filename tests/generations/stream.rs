@@ -213,15 +213,19 @@ impl Stream {
         })
     }
 
+    /// The documents as they are.
+    pub fn raw_documents(&self) -> Vec<(String, Value)> {
+        let documents = self.store.as_ref().expect("a store").documents("thing").into_iter();
+        documents.map(|document| (document.id, serde_json::from_str(&document.source).expect("JSON"))).collect()
+    }
+
     /// The documents by id.
     pub fn documents(&self) -> BTreeMap<u64, Made> {
-        let documents = self.store.as_ref().expect("a store").documents("thing").into_iter();
-        let made = documents.map(|document| {
-            let source: Value = serde_json::from_str(&document.source).expect("JSON");
+        let made = |(id, source): (String, Value)| {
             let text = |name: &str| source[name].as_str().unwrap_or_default().to_string();
-            (document.id.parse().expect("a number"), Made { by: text("by"), name: text("name") })
-        });
-        made.collect()
+            (id.parse().expect("a number"), Made { by: text("by"), name: text("name") })
+        };
+        self.raw_documents().into_iter().map(made).collect()
     }
 
     /// Ends the stream, and the gateway with it.

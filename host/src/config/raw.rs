@@ -47,6 +47,8 @@ pub struct RawPlugins {
     pub disabled: Vec<String>,
     /// Names of plugins that may import WASI, which then does nothing.
     pub wasi: Vec<String>,
+    /// Whether documents tell which generations made them.
+    pub stamp: bool,
     pub settings: BTreeMap<String, toml::Value>,
     /// The private folder; empty for none.
     pub state: Option<String>,

@@ -419,6 +419,7 @@ impl Supervisor {
             number,
             plugins: self.ordered().into_iter().map(choose).collect(),
             routes: self.routes.clone(),
+            stamp: self.config.stamp,
             ..Chain::default()
         };
         let mut chain = of(&|slot| slot.running.plugin.clone(), self.number);

@@ -136,6 +136,7 @@ impl Difference {
             order: _,
             disabled: _,
             wasi: _,
+            stamp: _,
             settings: _,
             trust: _,
             compile: _,
@@ -153,6 +154,7 @@ impl Difference {
             ("plugins.order", old.order != new.order),
             ("plugins.disabled", old.disabled != new.disabled),
             ("plugins.wasi", old.wasi != new.wasi),
+            ("plugins.stamp", old.stamp != new.stamp),
             ("plugins.rollout", old.rollout != new.rollout),
             ("plugins.probation", old.probation != new.probation),
         ] {
@@ -293,7 +295,7 @@ mod tests {
         );
         let new = format!(
             "{KAFKA}{ELASTICSEARCH}bulk_bytes = \"1MiB\"\nbulk_documents = 5\nlinger = \"1ms\"\nin_flight = 3\ntimeout = \"1s\"\nretry_wait = \"1ms\"\nretry_wait_max = \"1s\"\ncreate_indices = false\n\
-             [plugins]\ndir = \"p\"\norder = [\"b\"]\ndisabled = [\"c\"]\nwasi = [\"a\"]\nhashes = [\"{}\"]\ncompile_memory = \"2GiB\"\ncompile_time = \"1s\"\n\
+             [plugins]\ndir = \"p\"\norder = [\"b\"]\ndisabled = [\"c\"]\nwasi = [\"a\"]\nstamp = true\nhashes = [\"{}\"]\ncompile_memory = \"2GiB\"\ncompile_time = \"1s\"\n\
              [plugins.settings.a]\nx = 2\n[plugins.settings.b]\n[plugins.settings.c]\n[plugins.rollout]\nmode = \"shadow\"\n[plugins.rollouts.a]\nrows = 5\n[plugins.probation]\nfailed_rows = 9\n\
              [[routes]]\ntable = \"t\"\nindex = \"i\"\n",
             "a".repeat(64)
@@ -302,6 +304,7 @@ mod tests {
             "plugins.order",
             "plugins.disabled",
             "plugins.wasi",
+            "plugins.stamp",
             "plugins.rollout",
             "plugins.probation",
             "plugins.settings.a",

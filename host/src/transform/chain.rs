@@ -231,6 +231,8 @@ pub struct Chain {
     pub plugins: Vec<Arc<ChainPlugin>>,
     /// Where tables go; the first route that fits a table holds.
     pub routes: Arc<[Route]>,
+    /// Whether documents tell which generations made them.
+    pub stamp: bool,
     /// The chain of last good generations, while one of this chain is on probation: a batch with rows that only the new
     /// one fails is transformed by that instead.
     pub last_good: Option<Arc<Chain>>,
@@ -254,6 +256,36 @@ impl Chain {
     pub fn shares(&self, place: usize, other: &Self) -> bool {
         let generation = self.plugins[place].generation;
         other.plugins.iter().any(|plugin| plugin.generation == generation)
+    }
+}
+
+/// What a batch waited for a newly published chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pause {
+    /// On the clock, with whatever else the machine did meanwhile.
+    pub wall: Duration,
+    /// What the worker itself spent.
+    pub processor: Duration,
+}
+
+impl std::ops::Add for Pause {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { wall: self.wall + other.wall, processor: self.processor + other.processor }
+    }
+}
+
+/// Measures a pause.
+pub(super) struct Stopwatch(Instant, cpu_time::ThreadTime);
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self(Instant::now(), cpu_time::ThreadTime::now())
+    }
+
+    pub fn stop(self) -> Pause {
+        Pause { wall: self.0.elapsed(), processor: self.1.elapsed() }
     }
 }
 
@@ -297,12 +329,12 @@ pub(super) struct Running {
     /// For each table version that the instance knows: the columns that it reads, or why it refuses the table.
     tables: HashMap<u32, Result<Arc<[u32]>, String>>,
     /// Time that telling it of tables took, and was not asked for yet.
-    telling: Duration,
+    telling: Pause,
 }
 
 impl Running {
     pub fn start(plugin: Arc<ChainPlugin>) -> Self {
-        Self { guest: plugin.instantiate(), plugin, tables: HashMap::new(), telling: Duration::ZERO }
+        Self { guest: plugin.instantiate(), plugin, tables: HashMap::new(), telling: Pause::default() }
     }
 
     /// The columns that the plugin reads of a table version, which it is told of if it does not know it.
@@ -310,7 +342,7 @@ impl Running {
         if let Some(known) = self.tables.get(&number) {
             return known.clone();
         }
-        let begin = Instant::now();
+        let stopwatch = Stopwatch::start();
         let columns = match &mut self.guest {
             Ok(guest) => match guest.define_table(&contract_table(number, table)) {
                 Ok(columns) => Ok(columns.into()),
@@ -325,12 +357,12 @@ impl Running {
             Err(reason) => Err(reason.clone()),
         };
         self.tables.insert(number, columns.clone());
-        self.telling += begin.elapsed();
+        self.telling = self.telling + stopwatch.stop();
         columns
     }
 
     /// What telling the plugin of tables took since this was asked before.
-    pub fn take_telling(&mut self) -> Duration {
+    pub fn take_telling(&mut self) -> Pause {
         std::mem::take(&mut self.telling)
     }
 

@@ -90,6 +90,7 @@ impl Emission<'_> {
             table: emitted.table,
             first_producer: emitted.first_producer,
             marks: self.marks,
+            stamp: &lane.stamp,
             out,
         }
     }

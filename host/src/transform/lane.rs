@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rowmill_decode::{RowBatch, TableVersion};
 
 use super::Shared;
-use super::chain::{Chain, Running};
+use super::chain::{Chain, ChainPlugin, Running};
 use super::images::Images;
 use super::plan::TablePlan;
 use crate::operation::Producer;
@@ -16,6 +16,8 @@ pub(super) struct Lane {
     pub chain: Arc<Chain>,
     pub running: Vec<Running>,
     pub images: Images,
+    /// The chain's generations, as a member of a JSON object; empty where documents do not tell of them.
+    pub stamp: String,
     /// By the decoder's number of the table version.
     plans: Vec<Option<Arc<TablePlan>>>,
 }
@@ -30,6 +32,15 @@ impl Lane {
             let kept = spare.iter().position(|running| running.plugin.generation == plugin.generation);
             let running = kept.map_or_else(|| Running::start(plugin.clone()), |place| spare.swap_remove(place));
             self.running.push(running);
+        }
+        self.stamp.clear();
+        if chain.stamp && !chain.plugins.is_empty() {
+            let of = |plugin: &Arc<ChainPlugin>| {
+                let hash = &plugin.hash[..plugin.hash.len().min(12)];
+                format!("{}#{}@{hash}", plugin.name, plugin.generation)
+            };
+            let generations: Vec<String> = chain.plugins.iter().map(of).collect();
+            self.stamp = format!("\"plugins\":{}", serde_json::Value::from(generations));
         }
         std::mem::replace(&mut self.chain, chain)
     }

@@ -32,6 +32,8 @@ pub(super) struct TablePlan {
     /// Other indices in which the table's rows may have documents under their usual id: where a format tells no image
     /// before an update, a document that no longer comes out of the row is deleted in all of them.
     pub other_indices: Vec<IndexNumber>,
+    /// Whose row a document is, as a member of a JSON object.
+    pub table_mark: String,
     /// The patterns of all other indices that may hold documents of the table's rows, a JSON list: where a truncate
     /// looks. What a plugin of the mode `change` writes into other indices tells of changes, and stays.
     pub other_patterns: String,
@@ -74,6 +76,7 @@ impl TablePlan {
             .collect();
         Self {
             other_patterns: serde_json::Value::from(patterns).to_string(),
+            table_mark: format!("\"table\":{}", serde_json::Value::from(table.full_name())),
             full_name: table.full_name().into(),
             columns: ColumnNames::new(table.columns.iter().map(|column| &*column.name)),
             index,

@@ -71,6 +71,8 @@ pub(super) struct Writer<'a> {
     /// Where the chain's plugins begin among the batch's producers.
     pub first_producer: usize,
     pub marks: bool,
+    /// Which generations made it, as a member of a JSON object; empty where documents do not tell.
+    pub stamp: &'a str,
     pub out: &'a mut OperationBatch,
 }
 
@@ -148,22 +150,28 @@ impl<'a> Writer<'a> {
         Err(Failure { stage: Stage::Document, reason: reason.into(), plugin, index: Some(index) })
     }
 
-    /// Ends a body that was begun at `start`, with the mark of its table where that is needed.
+    /// Ends a body that was begun at `start`, with the mark of its table where that is needed, and
+    /// the generations that made it where the configuration wants them.
     fn end_body(&mut self, start: u32, index: IndexNumber, plugin: Option<usize>, deleted: bool) -> Span {
-        let add = |bytes: &mut Vec<u8>, field: &str| {
+        let add = |bytes: &mut Vec<u8>, field: &[&[u8]]| {
             bytes.pop();
             if bytes.last() != Some(&b'{') {
                 bytes.push(b',');
             }
-            bytes.extend_from_slice(field.as_bytes());
+            field.iter().for_each(|part| bytes.extend_from_slice(part));
             bytes.push(b'}');
         };
         if deleted {
-            add(&mut self.out.bytes, "\"is_deleted\":true");
+            add(&mut self.out.bytes, &[b"\"is_deleted\":true"]);
         }
-        if self.marks && index != self.plan.index && !self.outlives_truncates(index, plugin) {
-            let table = serde_json::Value::from(&*self.plan.full_name);
-            add(&mut self.out.bytes, &format!("\"_rowmill\":{{\"table\":{table}}}"));
+        let is_marked = self.marks && index != self.plan.index && !self.outlives_truncates(index, plugin);
+        match (is_marked.then_some(&self.plan.table_mark), self.stamp) {
+            (None, "") => {}
+            (Some(mark), "") => add(&mut self.out.bytes, &[b"\"_rowmill\":{", mark.as_bytes(), b"}"]),
+            (None, stamp) => add(&mut self.out.bytes, &[b"\"_rowmill\":{", stamp.as_bytes(), b"}"]),
+            (Some(mark), stamp) => {
+                add(&mut self.out.bytes, &[b"\"_rowmill\":{", mark.as_bytes(), b",", stamp.as_bytes(), b"}"]);
+            }
         }
         Span { start, end: self.out.bytes.len() as u32 }
     }

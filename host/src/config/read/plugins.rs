@@ -36,6 +36,7 @@ pub fn plugins(raw: RawPlugins, overrides: &Overrides) -> Result<PluginConfig> {
         order: raw.order,
         disabled: raw.disabled,
         wasi: raw.wasi,
+        stamp: raw.stamp,
         settings: raw.settings.iter().map(settings).collect::<Result<_>>()?,
     })
 }

@@ -158,6 +158,7 @@ impl Supervisor {
                 (self.config.order != config.order, "plugins.order"),
                 (self.config.disabled != config.disabled, "plugins.disabled"),
                 (self.config.wasi != config.wasi, "plugins.wasi"),
+                (self.config.stamp != config.stamp, "plugins.stamp"),
                 (self.config.trust != config.trust, "plugins.hashes, plugins.trusted_keys"),
                 (self.config.rollout != config.rollout || self.config.rollouts != config.rollouts, "plugins.rollout"),
                 (self.config.probation != config.probation, "plugins.probation"),
