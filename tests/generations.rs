@@ -46,8 +46,9 @@ fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_l
     let candidate = plugin.candidate.expect("it is told of");
     assert_eq!(candidate.hash, hash(&second));
     let reason = candidate.reason.expect("why");
-    assert!(reason.contains("rows that the last good generation does not"), "{reason}");
-    assert!(reason.contains("rowmill plugins promote variant"), "{reason}");
+    assert!(reason.contains("rows that the last good generation takes"), "{reason}");
+    assert!(reason.contains("the first is of shop.thing: it panicked"), "{reason}");
+    assert!(candidate.promotable, "a person may publish it again");
     stream.write(20_000..20_500);
     stream.settle();
     let documents = stream.documents();
@@ -207,6 +208,34 @@ fn a_shadow_finds_one_field_in_one_document_of_ten_thousand() {
     stream.write([7_777]);
     stream.settle();
     assert_eq!(stream.documents()[&7_777].name, "odd");
+    stream.end();
+}
+
+#[test]
+fn a_restart_does_not_publish_what_a_person_has_to_decide() {
+    let place = Place::new("held", "by=first", "[plugins.rollout]\nmode = \"shadow\"\nrows = 100\nshare = 1.0\n");
+    let mut stream = place.start();
+    let second = guests::variant("by=second");
+    stream.put(&second);
+    stream.until_candidate(CandidateState::Shadow);
+    stream.write(1..200);
+    stream.until_candidate(CandidateState::Held);
+    stream.settle();
+    stream.end();
+
+    let mut stream = place.start();
+    let plugin = stream.plugin();
+    assert_eq!(plugin.running.hash, hash(&guests::variant("by=first")));
+    let candidate = plugin.candidate.expect("the new file is tried anew");
+    assert_eq!((candidate.state, candidate.hash), (CandidateState::Shadow, hash(&second)));
+    stream.write(1_000..1_200);
+    stream.until_candidate(CandidateState::Held);
+    stream.settle();
+    assert!(stream.documents().values().all(|made| made.by == "first"));
+    stream.control.order("variant", Order::Promote).expect("a person decides");
+    stream.write(2_000..2_010);
+    stream.settle();
+    assert_eq!(stream.documents()[&2_005].by, "second");
     stream.end();
 }
 

@@ -65,7 +65,7 @@ fn a_plugin_is_replaced_and_removed_while_rows_flow() {
     let part = plugins.join(".shaper.wasm");
     fs::write(&part, guests::rebuilt(&built)).expect("the new plugin is written");
     fs::rename(&part, &place).expect("and put in the place of the old");
-    says(&running, "shaper#2");
+    says(&running, "generation=2");
     write(&mut pipe, 2);
     assert_eq!(name(2), "edited x");
 

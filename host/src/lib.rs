@@ -27,7 +27,7 @@
 //! - [`sink`]: what waits, bulk requests, the retry table, merges, truncates.
 //! - [`checkpoint`]: tickets and watermarks. Pure.
 //! - [`dead_letter`]: records that cannot be processed, kept whole with the reason.
-//! - [`plugins`]: the folder: load, prove, publish. [`indices`]: names as numbers.
+//! - [`plugins`]: the folder: watch, prove, try, publish, take back. [`indices`]: names as numbers.
 //! - [`config`], [`command`], [`http`], [`metrics`]: what a person sees. [`reload`]: the configuration changed while it runs.
 //! - [`rowmill_harness`]: rows from files through one plugin, and golden cases; behind `rowmill plugin` and plugins' tests.
 //! - [`rowmill_store`]: the embedded store, an in-process server that answers as Elasticsearch does.
@@ -44,7 +44,9 @@
 //! - A document is in at most one bulk request at a time; an item's outcome is matched by its place among *all* items.
 //! - A bulk request's lines are the host's alone: whatever a plugin computes is checked to be one JSON value on one line.
 //! - The poll thread never waits for work, so a rebalance is never missed: it pauses and polls on.
-//! - A batch is transformed by one published chain.
+//! - A batch is transformed by one published chain, so by one generation of each plugin; in a canary, and there alone,
+//!   a share of its documents by the one on trial.
+//! - A generation that fails is taken back, and what it failed is transformed by the last good one in the same batch.
 //! - The data path makes no tree of a message and allocates nothing per row: cells are ranges of the records' bytes.
 //!
 //! Deliberately absent: the sandbox knows no Kafka, the decoder knows no configuration file, nothing in the data path is

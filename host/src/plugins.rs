@@ -121,6 +121,7 @@ impl Plugins {
             folder = Some((dir.clone(), looked_at));
         }
         supervisor.publish();
+        supervisor.next_trial();
         let (control, requests) = Control::channel();
         Ok(Self { supervisor, folder, watch: config.watch, loaded, control, requests, alarms })
     }

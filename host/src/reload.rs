@@ -198,9 +198,8 @@ fn apply(running: &mut Config, mut new: Config, live: &Live) -> Result<Vec<Strin
     }
     // What can be refused comes first.
     if running.plugins != new.plugins || running.routes != new.routes {
-        for change in live.control.configure(new.plugins.clone(), new.routes.clone())? {
-            tracing::info!("{change}");
-        }
+        let changes = live.control.configure(new.plugins.clone(), new.routes.clone())?;
+        tracing::debug!(changes = changes.join(", "), "the plugins have the changed configuration");
     }
     live.bulk.send_if_modified(|bulk| std::mem::replace(bulk, new.sink.bulk()) != new.sink.bulk());
     *running = new;

@@ -403,10 +403,11 @@ fn fall_back(
         if lane_of(lanes, row) != from {
             continue;
         }
-        let Some((place, _)) = lane.images.failure_of(row) else { continue };
+        let Some((place, reason)) = lane.images.failure_of(row) else { continue };
         if !lane.chain.shares(place, last_good) && fallback.images.failure_of(row).is_none() {
             is_better = true;
-            lane.running[place].plugin.health.add_regressed(1);
+            let table = &tables[rows.rows[row].table as usize];
+            lane.running[place].plugin.health.add_regressed(|| format!("{}: {reason}", table.full_name()));
         }
     }
     if !is_better {

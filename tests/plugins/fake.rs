@@ -125,7 +125,7 @@ fn busy() -> Value {
         "last_good": {"generation": 3, "version": "0.1.9", "hash": "aa".repeat(32), "rows": 9_113_004, "failed": 0,
                       "faults": 0, "us_per_row": 0.98},
         "candidate": {
-            "hash": "cc".repeat(32), "state": "held",
+            "hash": "cc".repeat(32), "state": "held", "promotable": true,
             "reason": "12 of 4,193 documents changed, which is more than max_changed (0.1 %)",
             "trial": {
                 "mode": "shadow", "rows": 4_210, "of_rows": 10_000, "share": 0.1, "equal": 4_180, "changed": 12,

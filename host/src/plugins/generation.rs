@@ -9,7 +9,7 @@ use rowmill_runtime::Plugin;
 
 use super::status::{CandidateState, CandidateStatus, Event, GenerationStatus, PluginStatus, State, TrialStatus};
 use crate::config::{ProbationConfig, Rollout};
-use crate::transform::chain::{ChainPlugin, Figures};
+use crate::transform::chain::{ChainPlugin, Figures, Health};
 
 /// Events of a plugin that are kept.
 const MOST_EVENTS: usize = 50;
@@ -69,6 +69,20 @@ pub(super) struct Candidate {
     pub trial: Option<TrialStatus>,
 }
 
+impl Candidate {
+    /// A generation that is proven and waits for its trial.
+    pub fn waiting(generation: Generation) -> Self {
+        let hash = generation.hash().to_string();
+        Self { hash, state: CandidateState::Proving, reason: None, generation: Some(generation), trial: None }
+    }
+
+    /// Whether it came after the running generation, and may still be published.
+    pub fn is_newer(&self) -> bool {
+        use CandidateState::{Canary, Held, Proving, Shadow};
+        matches!(self.state, Proving | Shadow | Canary | Held)
+    }
+}
+
 /// A plugin.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -100,12 +114,19 @@ impl Slot {
 
     /// Writes an event down, and into the log.
     pub fn note(&mut self, what: &str, hash: &str, generation: Option<u64>, detail: &str) {
-        let level_is_warning = matches!(what, "rolled back" | "refused" | "held");
-        let (plugin, short) = (self.name(), &hash[..hash.len().min(12)]);
-        if level_is_warning {
-            tracing::warn!(plugin, what, generation, hash = short, detail, "plugin");
+        let (plugin, file, hash12) = (self.name(), self.file.display(), &hash[..hash.len().min(12)]);
+        let reason = Some(detail).filter(|detail| !detail.is_empty());
+        if matches!(what, "rolled back" | "refused" | "held" | "kept away") {
+            // What has no generation is no plugin, and nothing can be done but to mend it.
+            let to_do = generation.map(|_| {
+                format!(
+                    "see `rowmill plugins show {plugin}`; `rowmill plugins promote {plugin}` publishes it, `discard` sends it away"
+                )
+            });
+            let runs = (generation != Some(self.running.number())).then(|| self.running.number());
+            tracing::warn!(plugin, generation, hash = hash12, %file, still_running = runs, reason, to_do, "plugin {what}");
         } else {
-            tracing::info!(plugin, what, generation, hash = short, detail, "plugin");
+            tracing::info!(plugin, generation, hash = hash12, reason, "plugin {what}");
         }
         if self.history.len() == MOST_EVENTS {
             self.history.pop_front();
@@ -122,7 +143,7 @@ impl Slot {
 
     /// Why the running generation is taken back, if it is.
     pub fn verdict(&self, limits: &ProbationConfig) -> Option<String> {
-        verdict(self.figures(), limits)
+        verdict(&self.running.plugin.health, self.base, limits)
     }
 
     pub fn status(&self, is_disabled: bool, rollout: Rollout, trial: Option<TrialStatus>) -> PluginStatus {
@@ -135,6 +156,7 @@ impl Slot {
             hash: candidate.hash.clone(),
             state: candidate.state,
             reason: candidate.reason.clone(),
+            promotable: candidate.generation.is_some(),
             trial: trial.or_else(|| candidate.trial.clone()),
         });
         PluginStatus {
@@ -150,17 +172,19 @@ impl Slot {
     }
 }
 
-/// Why a generation with these figures is taken back, if it is.
-pub(super) fn verdict(figures: Figures, limits: &ProbationConfig) -> Option<String> {
+/// Why a generation that did so since `base` is taken back, if it is.
+pub(super) fn verdict(health: &Health, base: Figures, limits: &ProbationConfig) -> Option<String> {
+    let figures = health.figures().since(base);
     let share = figures.regressed as f64 / figures.rows.max(1) as f64;
     if figures.regressed >= limits.failed_rows.max(1) && share >= limits.failed_share {
+        let first = health.first_regressed().map_or(String::new(), |why| format!("; the first is of {why}"));
         return Some(format!(
-            "it failed {} rows that the last good generation does not, of {} ({:.2} %; the limit is {} rows and {:.2} %)",
+            "it failed {} rows that the last good generation takes, of {} ({:.2} %; the limit is {} rows and {:.2} %){first}",
             figures.regressed,
             figures.rows,
             share * 100.0,
             limits.failed_rows,
-            limits.failed_share * 100.0
+            limits.failed_share * 100.0,
         ));
     }
     let per_row = figures.us_per_row().filter(|_| figures.rows >= ENOUGH_TO_TIME)?;

@@ -79,8 +79,10 @@ pub struct CandidateStatus {
     pub hash: String,
     /// How far it came.
     pub state: CandidateState,
-    /// Why it is not published: what is wrong, and what to do.
+    /// Why it is not published: what is wrong, and what to do besides `promote` and `discard`.
     pub reason: Option<String>,
+    /// Whether `promote` and `discard` can be asked: not while it is proven, nor of a file that is no plugin.
+    pub promotable: bool,
     /// Its trial, if there was one.
     pub trial: Option<TrialStatus>,
 }
@@ -99,7 +101,7 @@ pub enum CandidateState {
     Canary,
     /// The trial is over, and a person decides: `promote` or `discard`.
     Held,
-    /// It was published, and taken back.
+    /// It was published, or a share of the documents took it, and it was taken back.
     RolledBack,
     /// A person sent it away.
     Discarded,

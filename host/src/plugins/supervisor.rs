@@ -21,7 +21,7 @@ use super::last_good::{Good, LastGood};
 use super::prove::Road;
 use super::prover::{Job, Proven};
 use super::status::{CandidateState, RefusedFile, Status};
-use crate::config::{PluginConfig, Rollout, Route};
+use crate::config::{PluginConfig, Rollout, RolloutMode, Route};
 use crate::metrics::Metrics;
 use crate::transform::chain::{Alarm, Beside, Chain, ChainPlugin};
 use trials::ActiveTrial;
@@ -130,24 +130,40 @@ impl Supervisor {
         });
         match accepted {
             Ok(generation) => {
-                let plugin = generation.plugin.clone();
-                let earlier = self.earlier_good(&path).filter(|earlier| !earlier.is_like(&generation));
-                self.add(&path, generation);
-                if let (Some(earlier), Some(slot)) = (earlier, self.slots.get_mut(&*plugin.name))
-                    && *earlier.plugin.name == *plugin.name
-                {
-                    // The file was changed while nothing ran: it is watched as one that changes now.
-                    slot.last_good = Some(earlier);
-                    slot.probation = (!self.config.probation.window.is_zero()).then(Instant::now);
+                let name = generation.plugin.name.clone();
+                let earlier = self
+                    .earlier_good(&path)
+                    .filter(|earlier| !earlier.is_like(&generation) && earlier.plugin.name == name);
+                let is_tried = self.rollout(&name).mode != RolloutMode::Direct;
+                // The file was changed while nothing ran, or was not good yet: it comes in as one that changes now.
+                let (running, last_good, waiting) = match earlier {
+                    Some(earlier) if is_tried => (earlier, None, Some(generation)),
+                    earlier => (generation, earlier, None),
+                };
+                let plugin = running.plugin.clone();
+                self.add(&path, running);
+                if let Some(slot) = self.slots.get_mut(&*name) {
+                    let is_watched = last_good.is_some() && !self.config.probation.window.is_zero();
+                    slot.probation = is_watched.then(Instant::now);
+                    slot.last_good = last_good;
+                    slot.candidate = waiting.map(Candidate::waiting);
                 }
-                self.keep_good(&plugin.name);
+                self.keep_good(&name);
                 Ok(plugin)
             }
             Err((reason, generation)) => {
-                let Some(earlier) = self.earlier_good(&path) else { return Err(reason) };
+                let Some(earlier) = self.earlier_good(&path) else {
+                    return Err(match generation {
+                        Some(_) => format!("{reason}; put a mended file in its place, or an earlier one"),
+                        None => reason,
+                    });
+                };
                 let plugin = earlier.plugin.clone();
                 self.add(&path, earlier);
-                self.set_refused(&path, &seen.hash, reason, generation);
+                match generation {
+                    Some(generation) => self.keep_away(generation, reason),
+                    None => self.set_refused(&path, &seen.hash, reason, None),
+                }
                 Ok(plugin)
             }
         }
@@ -335,28 +351,31 @@ impl Supervisor {
             return;
         };
         let (hash, number) = (slot.running.hash().to_string(), slot.running.number());
-        slot.note("rolled back", &hash, Some(number), reason);
         slot.base = good.plugin.health.figures();
         let bad = std::mem::replace(&mut slot.running, good);
         slot.probation = None;
+        slot.note("rolled back", &hash, Some(number), reason);
         if bad.hash() != slot.running.hash()
             && let Some(kept) = &mut self.good
             && let Err(error) = kept.reject(name, &hash, reason)
         {
             tracing::warn!(plugin = name, "a restart may publish this file again: {error:#}");
         }
-        slot.candidate = Some(Candidate {
-            hash,
-            state: CandidateState::RolledBack,
-            reason: Some(format!(
-                "{reason}. Put a mended file into the folder, or publish this one again with `rowmill plugins promote {name}`"
-            )),
-            generation: Some(bad),
-            trial: None,
-        });
+        if !slot.candidate.as_ref().is_some_and(Candidate::is_newer) {
+            let (state, reason) = (CandidateState::RolledBack, Some(reason.to_string()));
+            slot.candidate = Some(Candidate { hash, state, reason, generation: Some(bad), trial: None });
+        }
         self.metrics.plugin_rollbacks.inc();
         self.keep_good(name);
-        self.publish();
+        let tried = self.trial.as_ref().filter(|trial| trial.plugin == name).map(|trial| trial.generation.clone());
+        match tried {
+            // It is measured anew, against what runs now.
+            Some(generation) => {
+                self.end_trial(Some("what it was compared with was rolled back"));
+                self.bring_in(name, generation);
+            }
+            None => self.publish(),
+        }
     }
 
     /// Keeps the running generation on disk, if it is good: or if it is the first, with which a restart can do no worse.
@@ -380,9 +399,13 @@ impl Supervisor {
     fn rejected(&self, generation: &Generation) -> Option<String> {
         let name = &generation.plugin.name;
         let reason = self.good.as_ref()?.rejected(name, generation.hash())?;
-        Some(format!(
-            "it was rolled back before: {reason}. Put a mended file into the folder, or publish it again with `rowmill plugins promote {name}`"
-        ))
+        Some(format!("it was rolled back before: {reason}"))
+    }
+
+    /// A file that was rolled back before is not published.
+    fn keep_away(&mut self, generation: Generation, reason: String) {
+        let (name, hash) = (generation.plugin.name.clone(), generation.hash().to_string());
+        self.set_candidate(&name, hash, CandidateState::RolledBack, Some(reason), Some(generation));
     }
 
     fn taken_by_another(&self, path: &Path, generation: &Generation) -> Option<String> {
@@ -456,7 +479,8 @@ impl Supervisor {
             } else {
                 let names: Vec<String> =
                     chain.plugins.iter().map(|plugin| format!("{}#{}", plugin.name, plugin.generation)).collect();
-                tracing::info!(chain = chain.number, plugins = names.join(" → "), "chain published");
+                // Why it was published is told where it was decided.
+                tracing::debug!(chain = chain.number, plugins = names.join(" → "), "chain published");
             }
         }
         self.chain.store(Arc::new(chain));

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rowmill_decode::TableVersion;
@@ -39,6 +39,7 @@ pub struct Health {
     regressed: AtomicU64,
     faults: AtomicU64,
     nanoseconds: AtomicU64,
+    first_regressed: OnceLock<String>,
 }
 
 /// The figures of a generation at one moment.
@@ -71,9 +72,15 @@ impl Health {
         self.failed.fetch_add(images, Ordering::Relaxed);
     }
 
-    /// Adds rows that it failed and the last good generation did not.
-    pub(super) fn add_regressed(&self, rows: u64) {
-        self.regressed.fetch_add(rows, Ordering::Relaxed);
+    /// Adds a row that it failed and the last good generation did not; `why` is its table and the reason.
+    pub(super) fn add_regressed(&self, why: impl FnOnce() -> String) {
+        self.first_regressed.get_or_init(why);
+        self.regressed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The first row that it failed and the last good generation did not: its table, and why it failed.
+    pub fn first_regressed(&self) -> Option<&str> {
+        self.first_regressed.get().map(String::as_str)
     }
 
     /// The figures now.

@@ -75,13 +75,14 @@ fn remarks(plugin: &PluginStatus, width: usize) -> String {
     if let Some(candidate) = &plugin.candidate {
         out += &wrapped(&candidate_line(candidate), "  ", width);
         if let Some(trial) = &candidate.trial {
-            out += &wrapped(&documents(trial), "    ", width);
-            out += &wrapped(&cost(trial), "    ", width);
+            for (what, text) in found(trial) {
+                out += &wrapped(&format!("{what}: {text}"), "    ", width);
+            }
         }
         if let Some(reason) = &candidate.reason {
             out += &wrapped(reason, "    ", width);
         }
-        for line in advice(&plugin.name, candidate.state) {
+        for line in advice(&plugin.name, candidate) {
             out += &format!("    {line}\n");
         }
     }
@@ -135,31 +136,36 @@ pub(super) fn rows(trial: &TrialStatus) -> String {
     format!("{} of {} rows, {} {whole}", number(trial.rows), number(trial.of_rows), percent(trial.share))
 }
 
-pub(super) fn documents(trial: &TrialStatus) -> String {
-    let TrialStatus { equal, changed, added, missing, .. } = trial;
-    let [equal, changed, added, missing] = [*equal, *changed, *added, *missing].map(number);
-    format!("documents: {equal} equal, {changed} changed, {added} added, {missing} missing")
+/// What a trial found, a name and a text each. A canary's documents are compared with no others: no other generation makes
+/// them.
+pub(super) fn found(trial: &TrialStatus) -> Vec<(&'static str, String)> {
+    let TrialStatus { equal, changed, added, missing, failed_old, failed_new, .. } = trial;
+    let [equal, changed, added, missing, old, new] =
+        [*equal, *changed, *added, *missing, *failed_old, *failed_new].map(number);
+    let time = format!("µs/row {} → {}", micros(trial.us_per_row_old), micros(trial.us_per_row_new));
+    if trial.mode == RolloutMode::Canary {
+        return vec![("failed", format!("{new} rows")), ("old → new", time)];
+    }
+    vec![
+        ("documents", format!("{equal} equal, {changed} changed, {added} added, {missing} missing")),
+        ("old → new", format!("failed rows {old} → {new}, {time}")),
+    ]
 }
 
-pub(super) fn cost(trial: &TrialStatus) -> String {
-    format!(
-        "old → new: failed rows {} → {}, µs/row {} → {}",
-        number(trial.failed_old),
-        number(trial.failed_new),
-        micros(trial.us_per_row_old),
-        micros(trial.us_per_row_new)
-    )
-}
-
-/// What a person can do about a candidate, a line each; nothing while it is proven, or where it is over. The lines are not
-/// broken, so that they can be copied.
-pub(super) fn advice(name: &str, state: CandidateState) -> Vec<String> {
-    let (promote, discard) = match state {
-        CandidateState::Held => ("publishes it", "sends it away"),
-        CandidateState::Shadow | CandidateState::Canary => ("publishes it now", "ends the trial"),
-        CandidateState::RolledBack => ("publishes it again", "forgets it"),
-        CandidateState::Proving | CandidateState::Refused | CandidateState::Discarded => return Vec::new(),
+/// What a person can do about a candidate, a line each; nothing where it is no plugin, or is yet to be proven. The lines
+/// are not broken, so that they can be copied.
+pub(super) fn advice(name: &str, candidate: &CandidateStatus) -> Vec<String> {
+    if !candidate.promotable {
+        return Vec::new();
+    }
+    let (promote, discard) = match candidate.state {
+        CandidateState::Held => ("publishes it", Some("sends it away")),
+        CandidateState::Proving => ("publishes it now", Some("sends it away")),
+        CandidateState::Shadow | CandidateState::Canary => ("publishes it now", Some("ends the trial")),
+        CandidateState::RolledBack => ("publishes it again", None),
+        CandidateState::Refused => ("publishes it all the same", None),
+        CandidateState::Discarded => ("publishes it after all", None),
     };
-    let name = plain(name);
-    vec![format!("rowmill plugins promote {name}   {promote}"), format!("rowmill plugins discard {name}   {discard}")]
+    let line = |order: &str, does: &str| format!("rowmill plugins {order} {}   {does}", plain(name));
+    std::iter::once(line("promote", promote)).chain(discard.map(|does| line("discard", does))).collect()
 }

@@ -1,6 +1,6 @@
 //! All of one plugin.
 
-use super::list::{advice, candidate_state, cost, documents, mode, rows, state};
+use super::list::{advice, candidate_state, found, mode, rows, state};
 use super::text::{around, micros, number, percent, plain, short, table, wrapped};
 use crate::config::{Rollout, RolloutMode};
 use crate::plugins::status::{CandidateStatus, Difference, Event, GenerationStatus, PluginStatus, TrialStatus};
@@ -54,7 +54,7 @@ impl Page {
         if let Some(reason) = &candidate.reason {
             self.fact("reason", reason);
         }
-        for (number, line) in advice(name, candidate.state).iter().enumerate() {
+        for (number, line) in advice(name, candidate).iter().enumerate() {
             let what = if number == 0 { "to do" } else { "" };
             self.out += &format!("  {what:12}{line}\n");
         }
@@ -66,8 +66,9 @@ impl Page {
     fn trial(&mut self, trial: &TrialStatus) {
         self.title(&format!("trial, {}", mode(trial.mode)));
         self.fact("rows", &rows(trial));
-        self.fact("documents", documents(trial).trim_start_matches("documents: "));
-        self.fact("old → new", cost(trial).trim_start_matches("old → new: "));
+        for (what, text) in found(trial) {
+            self.fact(what, &text);
+        }
         if !trial.fields.is_empty() {
             self.title("documents in which a field differs");
             let counts: Vec<[String; 2]> =

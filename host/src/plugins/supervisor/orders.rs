@@ -65,7 +65,7 @@ impl Supervisor {
             self.roll_back_by_hand(name);
             let back = self.slots.get(name).map(|slot| slot.running.hash()[..12].to_string()).unwrap_or_default();
             return Ok(format!(
-                "{name} is back at {back}; what ran is kept away until it is promoted or its file changes"
+                "{name} is back at {back}; the file that ran is not published again unless it is promoted"
             ));
         }
         let nothing = || {
@@ -126,6 +126,7 @@ impl Supervisor {
             tracing::warn!(plugin = name, "a restart may keep this file away: {error:#}");
         }
         self.publish_generation(name, generation, "promoted by a person");
+        self.next_trial();
         Ok(format!("{name} is now at {}", &hash[..12]))
     }
 
@@ -148,6 +149,7 @@ impl Supervisor {
         self.set_candidate(name, hash.clone(), CandidateState::Discarded, Some(reason), generation);
         if is_on_trial {
             self.publish();
+            self.next_trial();
         }
         Ok(format!("{} of {name} is sent away; what runs stays", &hash[..12]))
     }

@@ -61,12 +61,16 @@ impl Supervisor {
             return self.publish();
         }
         if let Some(reason) = self.rejected(&generation) {
-            let hash = generation.hash().to_string();
-            return self.set_candidate(&name, hash, CandidateState::RolledBack, Some(reason), Some(generation));
+            return self.keep_away(generation, reason);
         }
-        match self.rollout(&name).mode {
-            RolloutMode::Direct => self.publish_generation(&name, generation, ""),
-            RolloutMode::Shadow | RolloutMode::Canary => self.try_out(&name, generation),
+        self.bring_in(&name, generation);
+    }
+
+    /// Publishes a proven generation of a plugin that runs, or tries it first.
+    pub(super) fn bring_in(&mut self, name: &str, generation: Generation) {
+        match self.rollout(name).mode {
+            RolloutMode::Direct => self.publish_generation(name, generation, ""),
+            RolloutMode::Shadow | RolloutMode::Canary => self.try_out(name, generation),
         }
     }
 
@@ -92,13 +96,14 @@ impl Supervisor {
         self.metrics.plugins_refused.inc();
         let file = self.files.entry(path.into()).or_default();
         let slot = file.plugin.clone().filter(|name| self.slots.get(name).is_some_and(|slot| slot.file == path));
-        let still_running = slot.as_ref().and_then(|name| self.slots.get(name)).map(|slot| slot.running.number());
-        tracing::error!(file = %path.display(), %reason, still_running, "plugin refused");
         match slot {
             Some(name) => {
                 self.set_candidate(&name, hash.to_string(), CandidateState::Refused, Some(reason), generation)
             }
-            None => file.refused = Some(reason),
+            None => {
+                tracing::warn!(file = %path.display(), reason, "plugin refused");
+                file.refused = Some(reason);
+            }
         }
     }
 

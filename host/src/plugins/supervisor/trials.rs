@@ -1,9 +1,10 @@
 //! Shadow and canary: a generation on trial, and what is decided when it is over.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{CandidateState, Generation, Supervisor};
+use super::{CandidateState, Generation, Slot, Supervisor};
 use crate::config::{Rollout, RolloutMode};
 use crate::plugins::generation::verdict;
 use crate::plugins::status::{FieldCount, TrialStatus};
@@ -92,7 +93,7 @@ impl Supervisor {
         let (name, hash) = (active.plugin.clone(), active.generation.hash().to_string());
         let generation = active.generation.clone();
         if active.trial.is_canary()
-            && let Some(reason) = verdict(active.figures(), &self.config.probation)
+            && let Some(reason) = verdict(&active.generation.plugin.health, active.base, &self.config.probation)
         {
             let reason = format!("in its canary {reason}");
             if let Some(good) = &mut self.good
@@ -103,7 +104,8 @@ impl Supervisor {
             self.metrics.plugin_rollbacks.inc();
             self.end_trial(None);
             self.set_candidate(&name, hash, CandidateState::RolledBack, Some(reason), Some(generation));
-            return self.publish();
+            self.publish();
+            return self.next_trial();
         }
         if !active.trial.is_over() || active.is_held {
             return;
@@ -120,9 +122,7 @@ impl Supervisor {
             return self.next_trial();
         }
         let why = if is_within { "it is published by hand" } else { "more than plugins.rollout.max_changed allows" };
-        let reason = format!(
-            "{what}: {why}. Look at `rowmill plugins show {name}`, then `rowmill plugins promote {name}` or `discard`"
-        );
+        let reason = format!("{what}: {why}");
         if active.trial.is_canary() {
             // Its share stays with it until a person decides: documents do not go to and fro.
             if let Some(active) = &mut self.trial {
@@ -160,14 +160,19 @@ impl Supervisor {
         }
     }
 
-    /// Begins the trial of a generation that waited.
-    fn next_trial(&mut self) {
-        let waiting = self.slots.iter_mut().find_map(|(name, slot)| {
-            let candidate = slot.candidate.as_mut().filter(|candidate| candidate.state == CandidateState::Proving)?;
-            Some((name.clone(), candidate.generation.take()?))
-        });
-        if let Some((name, generation)) = waiting {
-            self.try_out(&name, generation);
+    /// Brings in what waited for a trial to end, up to the next one that is a trial itself.
+    pub(in crate::plugins) fn next_trial(&mut self) {
+        let next = |slots: &mut BTreeMap<String, Slot>| {
+            slots.iter_mut().find_map(|(name, slot)| {
+                let candidate =
+                    slot.candidate.as_mut().filter(|candidate| candidate.state == CandidateState::Proving)?;
+                Some((name.clone(), candidate.generation.take()?))
+            })
+        };
+        while self.trial.is_none()
+            && let Some((name, generation)) = next(&mut self.slots)
+        {
+            self.bring_in(&name, generation);
         }
     }
 }
