@@ -137,6 +137,25 @@ fn a_generation_that_is_too_slow_is_taken_back() {
 }
 
 #[test]
+fn a_generation_that_hangs_on_every_row_is_taken_back_after_some_calls() {
+    let limits = "[limits]\nplugin_batch_time = \"20ms\"\nplugin_image_time = \"40us\"\n";
+    let place = Place::new("hangs", "by=first", limits);
+    let mut stream = place.start();
+    stream.write(1..100);
+    stream.settle();
+    let second = guests::variant("by=second hang=1000");
+    stream.put(&second);
+    stream.until_running(&second);
+    stream.write(1_000..5_000);
+    stream.until_candidate(CandidateState::RolledBack);
+    stream.settle();
+    let documents = stream.documents();
+    assert_eq!(documents.len(), 99 + 4_000);
+    assert!(documents.values().all(|made| made.by == "first"));
+    assert_eq!(stream.end().dead_letters, 0);
+}
+
+#[test]
 fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
     let place = Place::new("good", "by=first", "[plugins.probation]\nwindow = \"200ms\"\n");
     let mut stream = place.start();

@@ -10,6 +10,7 @@ use rdkafka::producer::DefaultProducerContext;
 use rowmill_store::{Store, StoreHandle};
 use rowmill_tests::captures::Record;
 use rowmill_tests::gateway::{Gateway, Running, binary};
+use rowmill_tests::kafka::Kafka;
 use rowmill_tests::{guests, wait};
 use serde_json::{Value, json};
 
@@ -188,12 +189,24 @@ fn a_route_begins_to_apply_truncates() {
     assert_eq!((run.number("documents.truncate"), run.number("dead_letters")), (1, 0), "{}", run.log);
 }
 
-/// What is pushed to the topic stands over the file, in the gateways that run and in those that start later.
 #[test]
 fn a_fleet_follows_a_topic() {
     let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).expect("a broker in this process");
     cluster.create_topic("settings", 1, 1).expect("a topic");
-    let topic = format!("[config_topic]\ntopic = \"settings\"\nbrokers = {:?}\n", cluster.bootstrap_servers());
+    follow(&cluster.bootstrap_servers(), "settings");
+}
+
+#[test]
+fn a_fleet_follows_a_compacted_topic_of_a_real_kafka() {
+    let Some(kafka) = Kafka::real() else { return };
+    let topic = rowmill_tests::unique("settings");
+    kafka.create_compacted(&topic);
+    follow(&kafka.brokers, &topic);
+}
+
+/// What is pushed to the topic stands over the file, in the gateways that run and in those that start later.
+fn follow(brokers: &str, settings: &str) {
+    let topic = format!("[config_topic]\ntopic = {settings:?}\nbrokers = {brokers:?}\n");
     let rest = format!("linger = \"1ms\"\n[plugins.settings.shaper]\nedit = [\"name\", \"file \"]\n{topic}");
     let mut first = Bench::start("reload-topic", &rest);
     first.row(1);
@@ -213,7 +226,10 @@ fn a_fleet_follows_a_topic() {
     let (code, shown) = first.config(&["show"]);
     assert_eq!(code, Some(0), "{shown}");
     let line = |key: &str| shown.lines().find(|line| line.contains(key)).unwrap_or_default().to_string();
-    assert!(line("plugins.settings.shaper.edit = [\"name\", \"topic \"]").starts_with("topic settings"), "{shown}");
+    assert!(
+        line("plugins.settings.shaper.edit = [\"name\", \"topic \"]").starts_with(&format!("topic {settings}")),
+        "{shown}"
+    );
     assert!(line("sink.linger = \"2ms\"").contains("rowmill.toml"), "{shown}");
     assert!(!shown.contains("sink.urls"), "it needs a restart: {shown}");
 

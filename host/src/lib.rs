@@ -78,6 +78,19 @@
 //!   of it (measured: 0.07 µs a row for the shape of 41 columns).
 //! - *Items of arrays keep their versions beside the array*, also those that are gone, and stand in the order of their keys:
 //!   any order of arrival must end in the same array.
+//! - *Rows that a generation on probation fails are not held back until its window ends*: held records keep their whole
+//!   batches in memory and the watermark still. The batch goes through the last good chain at once, which has instances
+//!   in every worker for as long as the window lasts; so a rollback costs the rows nothing either.
+//! - *Only what the last good generation takes counts against a new one.* A row that fails in both is a poison row, a dead
+//!   letter, and no reason to go back.
+//! - *What is only compared has indices and metrics of its own.* With the real ones a shadow's mapping could be the first
+//!   that an index is created with.
+//! - *What proves plugins has a low priority, and what decides over them never waits for it*: one thread compiles, tries and
+//!   probes, another takes generations back.
+//! - *Retired instances are dropped by the proving thread.* Giving their memory back took a batch longer than turning to the
+//!   new chain (measured: a median of 296 µs with it, 128 without).
+//! - *A generation's instances are made before it is published, and go with it from lane to lane*, so that a swap costs a
+//!   batch no instantiation.
 //! - *Components may have several memories.* With that off the engine panics on a component of several parts.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 

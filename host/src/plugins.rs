@@ -53,6 +53,10 @@ use prove::Road;
 use supervisor::{Ears, Supervisor};
 use watch::Watch;
 
+/// How far behind the rows proving stands, as `nice` counts it: in the prover's thread and in the process that compiles. At
+/// 19 half a second's work took a minute beside workers that leave no core idle; at 10 they lose a twentieth meanwhile.
+pub(crate) const PRIORITY: i32 = 15;
+
 /// The plugins of a folder, loaded and not yet watched.
 pub struct Plugins {
     supervisor: Supervisor,

@@ -204,10 +204,13 @@ impl Transformer {
         // What a canary fails goes where everything else goes.
         let fallback = chain.last_good.clone().or_else(|| canary.map(|_| chain.clone())).unwrap_or_default();
         let trial = chain.trial.as_ref().map(|beside| beside.chain.clone()).unwrap_or_default();
+        let is_new = |chain: &Chain, place: usize, old: &Chain| !chain.shares(place, old);
+        let (of_main, of_trial) = (chain.clone(), trial.clone());
+        let in_main = |place: usize| of_main.last_good.as_ref().is_some_and(|good| is_new(&of_main, place, good));
         let chains = vec![
-            self.main.turn_to(chain, &mut spare),
-            self.fallback.turn_to(fallback, &mut spare),
-            self.trial.turn_to(trial, &mut spare),
+            self.main.turn_to(chain, &mut spare, in_main),
+            self.fallback.turn_to(fallback, &mut spare, |_| false),
+            self.trial.turn_to(trial, &mut spare, |place| is_new(&of_trial, place, &of_main)),
         ];
         self.shared.retire.take(Retired::new(spare, chains));
         Some(stopwatch.stop())

@@ -33,6 +33,8 @@ const SWAPS: u64 = 1_000;
 /// The two sides of a comparison, in turn, so often.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(4);
+/// As the gateway's own thread that proves plugins has it.
+const PRIORITY: i32 = 15;
 /// How long a worker may take to turn to a chain.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -67,7 +69,7 @@ impl Load {
         let (retire, retired) = Retire::channel();
         // As the gateway's own thread does.
         std::thread::spawn(move || {
-            let _ = rustix::process::nice(19);
+            let _ = rustix::process::setpriority_process(None, PRIORITY);
             retired.into_iter().for_each(drop);
         });
         let shared = Shared {
@@ -138,7 +140,7 @@ fn swaps(load: &Load, code: &[Arc<Plugin>; 2]) -> anyhow::Result<()> {
     let mut at = Vec::new();
     let mut pauses = Vec::new();
     // The gateway's own thread makes generations at a low priority too.
-    let _ = rustix::process::nice(10);
+    let _ = rustix::process::setpriority_process(None, PRIORITY);
     for swap in 0..SWAPS {
         let present = load.chain.load_full();
         let next = chain_of(&code[swap as usize % 2], swap + 2, Some(&present))?;
@@ -196,7 +198,7 @@ fn proofs(load: &Load, bytes: &[u8], sandbox: &Arc<Sandbox>) -> anyhow::Result<(
             let disturbed = std::thread::scope(|scope| {
                 let prover = scope.spawn(|| {
                     // As the gateway's own thread does.
-                    let _ = rustix::process::nice(19);
+                    let _ = rustix::process::setpriority_process(None, PRIORITY);
                     let mut said = String::new();
                     while !stop.load(Ordering::Relaxed) {
                         if let Err(refusal) = compiler.load(&file, "", |_| false) {

@@ -51,9 +51,23 @@ impl Kafka {
     /// Kafka does not create it.
     #[track_caller]
     pub fn create(&self, topic: &str, partitions: i32) {
+        self.create_as(NewTopic::new(topic, partitions, TopicReplication::Fixed(1)));
+    }
+
+    /// Creates a topic of one partition of which Kafka keeps the last record of each key.
+    ///
+    /// # Panics
+    /// Kafka does not create it.
+    #[track_caller]
+    pub fn create_compacted(&self, topic: &str) {
+        self.create_as(NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact"));
+    }
+
+    #[track_caller]
+    fn create_as(&self, topic: NewTopic<'_>) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("max.message.bytes", LARGEST);
+        let topic = topic.set("max.message.bytes", LARGEST);
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let made = runtime.block_on(admin.create_topics([&topic], &options)).expect("an answer");
         for result in made {

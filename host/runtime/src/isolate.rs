@@ -1,5 +1,7 @@
 //! One bad row costs one row: a batch that a guest cannot answer is halved until only the bad rows are left.
 
+use std::time::{Duration, Instant};
+
 use crate::contract::{Batch, CallError, Guest};
 use crate::output::{Expect, Output};
 
@@ -27,13 +29,28 @@ pub fn transform(
     renew: &mut dyn FnMut() -> Result<Box<dyn Guest>, String>,
     parts: &mut Vec<Part>,
 ) -> u32 {
+    transform_within(Duration::MAX, guest, batch, cells_per_image, expect, renew, parts)
+}
+
+/// As [`transform`], but once looking for the bad images has taken `patience`, all that are left fail. A guest that runs
+/// into its time limit on every image would otherwise do so twice for each.
+pub fn transform_within(
+    patience: Duration,
+    guest: &mut Box<dyn Guest>,
+    batch: &Batch,
+    cells_per_image: usize,
+    expect: Expect<'_>,
+    renew: &mut dyn FnMut() -> Result<Box<dyn Guest>, String>,
+    parts: &mut Vec<Part>,
+) -> u32 {
     match attempt(guest.as_mut(), batch, expect) {
         Ok(output) => {
             parts.push(Part { first: 0, count: batch.count, result: Ok(output) });
             0
         }
         Err(reason) => {
-            let mut isolation = Isolation { guest, batch, cells_per_image, expect, renew, parts, faults: 0 };
+            let end = Instant::now().checked_add(patience);
+            let mut isolation = Isolation { guest, batch, cells_per_image, expect, renew, parts, faults: 0, end };
             isolation.split(0, batch.count, reason);
             isolation.faults
         }
@@ -55,6 +72,8 @@ struct Isolation<'a, 'b> {
     renew: &'a mut (dyn FnMut() -> Result<Box<dyn Guest>, String> + 'b),
     parts: &'a mut Vec<Part>,
     faults: u32,
+    /// When to look no further.
+    end: Option<Instant>,
 }
 
 impl Isolation<'_, '_> {
@@ -69,6 +88,13 @@ impl Isolation<'_, '_> {
         }
         if to - from <= 1 {
             return self.fail(from, to, &reason);
+        }
+        if self.end.is_some_and(|end| Instant::now() >= end) {
+            return self.fail(
+                from,
+                to,
+                &format!("{reason}; which rows beside it are good was not looked for any longer"),
+            );
         }
         let middle = from + (to - from) / 2;
         for (from, to) in [(from, middle), (middle, to)] {

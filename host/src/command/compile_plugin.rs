@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use rowmill_runtime::{Limits, Sandbox};
-use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 
 use crate::plugins::compile::child::answer;
 
@@ -40,9 +40,8 @@ fn limit(args: &CompilePluginArgs) -> std::io::Result<()> {
     at_most(Resource::Core, 0)?;
     // The soft limit ends it with a signal of its own; the hard one would be a plain kill.
     setrlimit(Resource::Cpu, Rlimit { current: Some(args.time + 1), maximum: Some(args.time + 2) })?;
-    // The stream comes first. Not the lowest priority: on a machine whose processors are all busy that made 60 s of half a
-    // second's work.
-    nice(10)?;
+    // Absolute, for it begins with the priority of the thread that started it.
+    setpriority_process(None, crate::plugins::PRIORITY)?;
     // Where the system itself lacks memory it is this process that ends, not the gateway. Elsewhere than on Linux there is
     // no such file.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");

@@ -80,6 +80,14 @@ impl Road {
         Ok(Generation { plugin: Arc::new(plugin), code, bytes, signature, settings })
     }
 
+    /// Makes the instances that the workers will take.
+    ///
+    /// # Errors
+    /// The plugin traps at its start, or refuses its settings.
+    pub fn make_ready(&self, generation: &Generation) -> Result<(), String> {
+        generation.plugin.prepare(self.instances)
+    }
+
     /// The same file with the settings that hold now.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::PRIORITY;
 use super::folder::Seen;
 use super::generation::Generation;
 use super::prove::Road;
@@ -47,7 +48,7 @@ pub(super) enum Proven {
 pub(super) fn run(jobs: &Receiver<Job>, retired: &Receiver<Retired>, proven: &Sender<Proven>, shared: &Shared) {
     // It is in no hurry, and the rows are. On Linux this is of this thread alone.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(19) {
+    if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
         tracing::debug!(%error, "plugins are proven at the same priority as rows");
     }
     loop {
@@ -67,7 +68,7 @@ pub(super) fn run(jobs: &Receiver<Job>, retired: &Receiver<Retired>, proven: &Se
                 let result = road
                     .walk(seen.bytes, &seen.hash, seen.signature)
                     .map_err(|reason| (reason, None))
-                    .and_then(|generation| match on_real_rows(shared, &generation) {
+                    .and_then(|generation| match prove_on_rows(&road, shared, &generation) {
                         Ok(()) => Ok(generation),
                         Err(reason) => Err((reason, Some(generation))),
                     });
@@ -78,7 +79,7 @@ pub(super) fn run(jobs: &Receiver<Job>, retired: &Receiver<Retired>, proven: &Se
                 let configured = change.generations.iter().map(|generation| {
                     let name = &generation.plugin.name;
                     let configured = change.road.configure(generation).map_err(|reason| format!("{name}: {reason}"))?;
-                    on_real_rows(shared, &configured).map_err(|reason| format!("{name}: {reason}"))?;
+                    prove_on_rows(&change.road, shared, &configured).map_err(|reason| format!("{name}: {reason}"))?;
                     Ok(configured)
                 });
                 let configured = configured.collect();
@@ -92,12 +93,13 @@ pub(super) fn run(jobs: &Receiver<Job>, retired: &Receiver<Retired>, proven: &Se
 }
 
 /// The probe: what the running chain takes, the chain with the new generation must take too.
-fn on_real_rows(shared: &Shared, generation: &Generation) -> Result<(), String> {
+fn prove_on_rows(road: &Road, shared: &Shared, generation: &Generation) -> Result<(), String> {
     let running = shared.chain.load_full();
     let candidate = Arc::new(with(&running, generation));
     let found = probe(shared, generation.number(), candidate, running);
     match found.first {
-        None => Ok(()),
+        // The probe took an instance of those that were made for the workers.
+        None => road.make_ready(generation),
         Some((table, reason)) => Err(format!(
             "probe: of the last {} real rows it fails {} that the running plugins take; the first is of {table}: {reason}",
             found.rows, found.regressed

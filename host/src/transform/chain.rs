@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rowmill_decode::TableVersion;
-use rowmill_runtime::{CallError, Description, Guest, Mode, Pattern, Plugin, Table};
+use rowmill_runtime::{CallError, Description, Guest, Limits, Mode, Pattern, Plugin, Table};
 
 use super::trial::Trial;
 use crate::config::Route;
@@ -328,9 +328,15 @@ impl Retire {
     }
 }
 
+/// Calls of the longest time: more than the halvings of a call's images until one is left, of which each takes half as
+/// long.
+const PATIENCE: u32 = 8;
+
 /// A worker's own instance of a plugin.
 pub(super) struct Running {
     pub plugin: Arc<ChainPlugin>,
+    /// Whether other generations answer for what it fails.
+    pub is_tried: bool,
     /// `None` while no instance could be made; its rows fail with the reason.
     guest: Result<Box<dyn Guest>, String>,
     /// For each table version that the instance knows: the columns that it reads, or why it refuses the table.
@@ -341,7 +347,7 @@ pub(super) struct Running {
 
 impl Running {
     pub fn start(plugin: Arc<ChainPlugin>) -> Self {
-        Self { guest: plugin.instantiate(), plugin, tables: HashMap::new(), telling: Pause::default() }
+        Self { guest: plugin.instantiate(), plugin, is_tried: false, tables: HashMap::new(), telling: Pause::default() }
     }
 
     /// The columns that the plugin reads of a table version, which it is told of if it does not know it.
@@ -371,6 +377,16 @@ impl Running {
     /// What telling the plugin of tables took since this was asked before.
     pub fn take_telling(&mut self) -> Pause {
         std::mem::take(&mut self.telling)
+    }
+
+    /// How long the good images beside a bad one are looked for. Where another generation answers for what fails, enough
+    /// to find one image that runs into its time limit, and no more: a generation that does so on all of them would keep
+    /// its rows waiting for minutes before it is taken back.
+    pub fn patience(&self, limits: &Limits, images: usize) -> Duration {
+        match self.is_tried {
+            true => PATIENCE * (limits.batch_time + limits.image_time * images as u32),
+            false => Duration::MAX,
+        }
     }
 
     /// The instance; `None` while none could be made.

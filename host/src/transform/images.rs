@@ -248,9 +248,11 @@ impl Images {
         let cells_per_image = columns.len() * if change { 2 } else { 1 };
         let begin = Instant::now();
         let mut renew = running.renewal(number, &plan.table);
+        let patience = running.patience(&shared.config.limits, IMAGES_PER_CALL);
         let Some(guest) = running.guest() else { return };
         let mut answers = std::mem::take(&mut self.answers);
-        let faults = isolate::transform(guest, &self.batch, cells_per_image, expect, &mut renew, &mut answers);
+        let faults =
+            isolate::transform_within(patience, guest, &self.batch, cells_per_image, expect, &mut renew, &mut answers);
         let time = begin.elapsed();
         plugin.health.add(called.len() as u64, time, faults);
         shared.metrics.plugin(&plugin.name, plugin.generation, called.len() as u64, time, faults);

@@ -24,13 +24,20 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Turns to another chain. Instances of generations that stay are taken from `spare`, where all lanes put theirs
-    /// before; all decisions are made anew. Gives back the chain of before.
-    pub fn turn_to(&mut self, chain: Arc<Chain>, spare: &mut Vec<Running>) -> Arc<Chain> {
+    /// before; all decisions are made anew. `is_tried` tells of a place in the chain whether another lane answers for what
+    /// fails there. Gives back the chain of before.
+    pub fn turn_to(
+        &mut self,
+        chain: Arc<Chain>,
+        spare: &mut Vec<Running>,
+        is_tried: impl Fn(usize) -> bool,
+    ) -> Arc<Chain> {
         self.plans.clear();
         self.running.clear();
-        for plugin in &chain.plugins {
+        for (place, plugin) in chain.plugins.iter().enumerate() {
             let kept = spare.iter().position(|running| running.plugin.generation == plugin.generation);
-            let running = kept.map_or_else(|| Running::start(plugin.clone()), |place| spare.swap_remove(place));
+            let mut running = kept.map_or_else(|| Running::start(plugin.clone()), |place| spare.swap_remove(place));
+            running.is_tried = is_tried(place);
             self.running.push(running);
         }
         self.stamp.clear();

@@ -28,8 +28,8 @@ pub fn probe(shared: &Shared, generation: u64, candidate: Arc<Chain>, running: A
     let mut decoder = Decoder::new(shared.config.decoder.clone());
     let mut rows = RowBatch::default();
     let (mut new, mut old) = (Lane::default(), Lane::default());
-    new.turn_to(candidate, &mut Vec::new());
-    old.turn_to(running, &mut Vec::new());
+    new.turn_to(candidate.clone(), &mut Vec::new(), |place| candidate.plugins[place].generation == generation);
+    old.turn_to(running, &mut Vec::new(), |_| false);
     let is_new = |lane: &Lane, place: usize| lane.running[place].plugin.generation == generation;
     let mut found = Probe::default();
     for records in shared.recent.records() {

@@ -122,6 +122,22 @@ fn without_a_new_instance_all_that_is_left_fails() {
 }
 
 #[test]
+fn when_patience_ends_all_that_is_left_fails() {
+    let mut guest: Box<dyn Guest> = Box::new(Scripted { poisoned: [5].into(), spoils: Spoils::Traps });
+    let (mut parts, mut renewed) = (Vec::new(), 0);
+    let mut renew = || {
+        renewed += 1;
+        Ok(Box::new(Scripted { poisoned: [5].into(), spoils: Spoils::Traps }) as Box<dyn Guest>)
+    };
+    let faults = transform_within(Duration::ZERO, &mut guest, &batch(8), CELLS, EXPECT, &mut renew, &mut parts);
+    assert_eq!((faults, parts.len(), renewed), (1, 8, 1));
+    for part in &parts {
+        let reason = part.result.as_ref().expect_err("it has no verdict");
+        assert!(reason.starts_with("trapped at 5; which rows beside it"), "{reason}");
+    }
+}
+
+#[test]
 fn a_slice_has_the_cells_of_its_images() {
     let mut whole = batch(10);
     whole.operations = (0..10).collect();

@@ -10,6 +10,7 @@ use rowmill_sdk::{Fail, NoSettings, Out, Row, Transform};
 /// - `fail=N`: fails them.
 /// - `drop=N`: filters them.
 /// - `odd=N`: says something else in the field `name` of the row with this `id`.
+/// - `hang=N`: never ends with rows whose `id` is N or more.
 /// - `slow=N`: turns N times N thousand loops for each row.
 pub static DEEDS: [u8; 80] = *b"deeds: by=built                                                                 ";
 
@@ -21,6 +22,7 @@ pub struct Variant {
     fail: Option<u64>,
     drop: Option<u64>,
     odd: Option<u64>,
+    hang: Option<u64>,
     slow: u64,
 }
 
@@ -41,6 +43,7 @@ impl Transform for Variant {
             fail: number("fail")?,
             drop: number("drop")?,
             odd: number("odd")?,
+            hang: number("hang")?,
             slow: number("slow")?.unwrap_or_default(),
         })
     }
@@ -49,6 +52,9 @@ impl Transform for Variant {
         let id = row.u64("id")?.unwrap_or_default();
         let hits = |every: Option<u64>| every.is_some_and(|every| id % every == 0);
         assert!(!hits(self.trap), "told to trap");
+        while self.hang.is_some_and(|from| id >= from) {
+            std::hint::black_box(id);
+        }
         if hits(self.fail) {
             return Err(Fail::new("told to fail"));
         }
