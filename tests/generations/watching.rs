@@ -76,17 +76,21 @@ fn renamed_over(settings: &str) {
 }
 
 fn deleted_and_created(settings: &str) {
-    loop {
+    for _ in 0..20 {
         let (place, mut flow) = start("deleted", settings);
         let begin = Instant::now();
         fs::remove_file(place.file()).expect("the plugin is removed");
-        flow.rows(FIRST);
-        fs::write(place.file(), second()).expect("and made again");
+        // When this is refused the folder has been looked at while the plugin was away.
+        let folder = place.plugins().join("folder.wasm");
+        fs::create_dir(&folder).expect("a folder is made");
+        flow.until_file_refused(FIRST, &folder);
+        fs::write(place.file(), second()).expect("the plugin is made again");
         if begin.elapsed() < GRACE {
             return end_with_second(flow);
         }
         // The machine was too busy for it; once more.
     }
+    panic!("a look at the folder takes longer than {GRACE:?}, over and over");
 }
 
 /// Kubernetes' volume of a config map: a folder a version, and what is seen are links through `..data`.
