@@ -127,7 +127,7 @@ history
     let fake = Fake::start(status());
     assert_eq!(asked(&fake, &["show", "trade-document"]), expected);
     let quiet = asked(&fake, &["show", "row-filter"]);
-    assert!(quiet.contains("last good   none yet"), "{quiet}");
+    assert!(quiet.contains("last good   none in this run"), "{quiet}");
     assert!(quiet.contains("next file   direct: published once it is proven"), "{quiet}");
     assert!(!quiet.contains("candidate") && !quiet.contains("history"), "{quiet}");
 }

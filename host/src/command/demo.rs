@@ -117,24 +117,24 @@ fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, chain: 
     let rowmill = std::env::args().next().unwrap_or_else(|| "rowmill".into());
     print_line(&format!("Write a plugin:   {rowmill} plugin new hello; {rowmill} plugin build hello --into {plugins}"));
     print_line("End:              Ctrl-C\n");
-    let mut known = chain.load().number;
+    // A chain is also published when a generation has passed its probation: what it consists of is then as before.
+    let names = || -> Vec<String> {
+        let now = chain.load();
+        now.plugins.iter().map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation)).collect()
+    };
+    let mut known = names();
     let mut last = String::new();
     loop {
-        wait_until(Duration::from_secs(3), || stop.is_requested() || chain.load().number != known);
+        wait_until(Duration::from_secs(3), || stop.is_requested() || names() != known);
         if stop.is_requested() {
             return;
         }
-        if chain.load().number != known {
-            let now = chain.load();
-            known = now.number;
-            let names: Vec<String> = now
-                .plugins
-                .iter()
-                .map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation))
-                .collect();
+        let now = names();
+        if now != known {
+            known = now;
             print_line(&format!(
                 "  plugins are now: {}",
-                if names.is_empty() { "none".to_string() } else { names.join(" → ") }
+                if known.is_empty() { "none".to_string() } else { known.join(" → ") }
             ));
         }
         let Ok(document) = runtime.block_on(client.document("trade", "4")) else { return };

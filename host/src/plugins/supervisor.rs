@@ -83,6 +83,8 @@ pub(super) struct Supervisor {
     retired: Vec<(Arc<str>, u64)>,
 }
 
+/// What is told of a generation that a start brought back.
+const LAST_GOOD: &str = "the last good file, not the one in the folder";
 /// Generations whose figures are told after they are gone.
 const MOST_RETIRED: usize = 8;
 
@@ -141,7 +143,7 @@ impl Supervisor {
                     earlier => (generation, earlier, None),
                 };
                 let plugin = running.plugin.clone();
-                self.add(&path, running);
+                self.add(&path, running, if waiting.is_some() { LAST_GOOD } else { "" });
                 if let Some(slot) = self.slots.get_mut(&*name) {
                     let is_watched = last_good.is_some() && !self.config.probation.window.is_zero();
                     slot.probation = is_watched.then(Instant::now);
@@ -159,7 +161,7 @@ impl Supervisor {
                     });
                 };
                 let plugin = earlier.plugin.clone();
-                self.add(&path, earlier);
+                self.add(&path, earlier, LAST_GOOD);
                 match generation {
                     Some(generation) => self.keep_away(generation, reason),
                     None => self.set_refused(&path, &seen.hash, reason, None),
@@ -174,7 +176,7 @@ impl Supervisor {
         self.files.insert(path.into(), FileState::default());
         let Some(earlier) = self.earlier_good(path) else { return Err(reason) };
         let plugin = earlier.plugin.clone();
-        self.add(path, earlier);
+        self.add(path, earlier, LAST_GOOD);
         self.set_refused(path, "", reason, None);
         Ok(plugin)
     }
@@ -190,7 +192,7 @@ impl Supervisor {
             .ok()
     }
 
-    fn add(&mut self, path: &Path, generation: Generation) {
+    fn add(&mut self, path: &Path, generation: Generation, detail: &str) {
         let name = generation.plugin.name.to_string();
         if let Some(file) = self.files.get_mut(path) {
             (file.plugin, file.refused) = (Some(name.clone()), None);
@@ -198,7 +200,7 @@ impl Supervisor {
         let mut slot = Slot::new(path.into(), generation);
         slot.is_disabled = self.good.as_ref().is_some_and(|good| good.is_disabled(&name));
         let (hash, number) = (slot.running.hash().to_string(), slot.running.number());
-        slot.note("published", &hash, Some(number), "");
+        slot.note("published", &hash, Some(number), detail);
         self.slots.insert(name, slot);
     }
 
@@ -474,7 +476,7 @@ impl Supervisor {
             if chain.plugins.is_empty() {
                 tracing::warn!(
                     chain = chain.number,
-                    "no plugin is left: rows now pass unshaped, each a document of its own columns; put a plugin into the folder to change that"
+                    "no plugin is left: rows now pass unshaped, each a document of its own columns; put a plugin into the folder, or enable one, to change that"
                 );
             } else {
                 let names: Vec<String> =

@@ -30,6 +30,7 @@ pub fn probe(shared: &Shared, generation: u64, candidate: Arc<Chain>, running: A
     let (mut new, mut old) = (Lane::default(), Lane::default());
     new.turn_to(candidate.clone(), &mut Vec::new(), |place| candidate.plugins[place].generation == generation);
     old.turn_to(running, &mut Vec::new(), |_| false);
+    (new.images.is_probe, old.images.is_probe) = (true, true);
     let is_new = |lane: &Lane, place: usize| lane.running[place].plugin.generation == generation;
     let mut found = Probe::default();
     for records in shared.recent.records() {

@@ -133,7 +133,12 @@ pub(super) fn rows(trial: &TrialStatus) -> String {
         RolloutMode::Canary => "of the document ids",
         RolloutMode::Shadow | RolloutMode::Direct => "of all rows",
     };
-    format!("{} of {} rows, {} {whole}", number(trial.rows), number(trial.of_rows), percent(trial.share))
+    // It takes whole batches, so there are some more in the end.
+    let rows = match trial.rows < trial.of_rows {
+        true => format!("{} of {}", number(trial.rows), number(trial.of_rows)),
+        false => number(trial.rows),
+    };
+    format!("{rows} rows, {} {whole}", percent(trial.share))
 }
 
 /// What a trial found, a name and a text each. A canary's documents are compared with no others: no other generation makes

@@ -13,7 +13,7 @@ pub(super) fn render(plugin: &PluginStatus, width: usize) -> String {
     page.generation("generation", &plugin.running);
     match &plugin.last_good {
         Some(good) => page.generation("last good", good),
-        None => page.fact("last good", "none yet: a rollback has nothing to bring back"),
+        None => page.fact("last good", "none in this run; a rollback brings back an earlier good file, if one is kept"),
     }
     page.fact("next file", &next_file(&plugin.rollout));
     if let Some(candidate) = &plugin.candidate {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{CandidateState, Job, Supervisor};
-use crate::config::{PluginConfig, RolloutMode, Route};
+use super::{Candidate, CandidateState, Job, Supervisor};
+use crate::config::{PluginConfig, Rollout, RolloutMode, Route};
 use crate::plugins::control::Request;
 use crate::plugins::folder::Seen;
 use crate::plugins::prover;
@@ -41,10 +41,14 @@ impl Supervisor {
                 {
                     tracing::warn!(plugin = name, "this is not known after a restart: {error:#}");
                 }
-                let how = match rollout.mode {
-                    RolloutMode::Direct => "comes in at once",
-                    RolloutMode::Shadow => "runs in shadow first",
-                    RolloutMode::Canary => "takes a share of the documents first",
+                let Rollout { mode, rows, share, publish, max_changed } = rollout;
+                let then = if publish { "then published on its own" } else { "then held for a person" };
+                let how = match mode {
+                    RolloutMode::Direct => "comes in once it is proven".into(),
+                    RolloutMode::Shadow => {
+                        format!("runs in shadow first: rows {rows}, share {share}, max_changed {max_changed}, {then}")
+                    }
+                    RolloutMode::Canary => format!("is a canary first: rows {rows}, share {share}, {then}"),
                 };
                 self.note(name, "rollout", &format!("the next generation {how}"));
                 Ok(format!("the next generation of {name} {how}"))
@@ -136,7 +140,9 @@ impl Supervisor {
             self.end_trial(None);
         }
         let candidate = self.slots.get_mut(name).and_then(|slot| slot.candidate.as_mut());
-        let Some(candidate) = candidate.filter(|candidate| candidate.generation.is_some()) else {
+        let waits =
+            |candidate: &&mut Candidate| candidate.generation.is_some() && candidate.state != CandidateState::Discarded;
+        let Some(candidate) = candidate.filter(waits) else {
             return Err(OrderError::Conflict(format!("no generation of {name} waits; see `rowmill plugins`")));
         };
         let (hash, generation) = (candidate.hash.clone(), candidate.generation.take());

@@ -56,7 +56,7 @@ impl Supervisor {
             (file.plugin, file.refused) = (Some(name.clone()), None);
         }
         if !self.slots.contains_key(&name) {
-            self.add(path, generation);
+            self.add(path, generation, "");
             self.keep_good(&name);
             return self.publish();
         }

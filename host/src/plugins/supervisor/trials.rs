@@ -115,13 +115,19 @@ impl Supervisor {
             RolloutMode::Canary => format!("after {} rows of its share", found.rows),
             _ => said(&active.trial.report(), found.rows),
         };
-        let is_within = active.trial.is_canary() || is_within(&active.trial.report(), active.rollout.max_changed);
-        if active.rollout.publish && is_within {
+        let objection = match active.trial.is_canary() {
+            true => None,
+            false => objection(&active.trial.report(), active.rollout.max_changed),
+        };
+        if active.rollout.publish && objection.is_none() {
             self.end_trial(None);
             self.publish_generation(&name, generation, &what);
             return self.next_trial();
         }
-        let why = if is_within { "it is published by hand" } else { "more than plugins.rollout.max_changed allows" };
+        let why = objection.unwrap_or_else(|| match active.trial.is_canary() {
+            true => "it is published by hand (publish = false), and keeps its share until then".into(),
+            false => "it is published by hand (publish = false)".into(),
+        });
         let reason = format!("{what}: {why}");
         if active.trial.is_canary() {
             // Its share stays with it until a person decides: documents do not go to and fro.
@@ -177,10 +183,13 @@ impl Supervisor {
     }
 }
 
-/// Whether a shadow's documents differ in no more than this share, and the new generation fails no more rows.
-fn is_within(report: &Report, max_changed: f64) -> bool {
+/// Why a shadow is not published on its own: it fails more rows, or more than this share of its documents differ.
+fn objection(report: &Report, max_changed: f64) -> Option<String> {
+    if report.failed_new > report.failed_old {
+        return Some("it fails more rows than the running generation".into());
+    }
     let share = report.different() as f64 / report.documents().max(1) as f64;
-    report.failed_new <= report.failed_old && share <= max_changed
+    (share > max_changed).then(|| format!("more than max_changed = {max_changed} allows"))
 }
 
 /// What a shadow found, in a line.
