@@ -179,7 +179,7 @@ pub(super) fn verdict(health: &Health, base: Figures, limits: &ProbationConfig) 
     if figures.regressed >= limits.failed_rows.max(1) && share >= limits.failed_share {
         let first = health.first_regressed().map_or(String::new(), |why| format!("; the first is of {why}"));
         return Some(format!(
-            "it failed {} rows that the last good generation takes, of {} ({:.2} %; the limit is {} rows and {:.2} %){first}",
+            "it failed {} rows that the last good generation takes, of {} ({:.2}%; the limit is {} rows and {:.2}%){first}",
             figures.regressed,
             figures.rows,
             share * 100.0,
