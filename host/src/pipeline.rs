@@ -257,6 +257,16 @@ impl Pipeline {
         } else {
             None
         };
+        let shared = Shared {
+            config: config.clone(),
+            chain,
+            indices,
+            metrics: metrics.clone(),
+            dead_letters,
+            recent: Arc::default(),
+        };
+        // Before Elasticsearch answers: whoever looks at the plugins meanwhile is answered.
+        let watching = plugins.start(shared.clone())?;
         if let Some(client) = &client {
             runtime.block_on(wait_for(client, &handle))?;
         }
@@ -265,15 +275,15 @@ impl Pipeline {
             None => (Sink::Null(metrics.clone()), None),
             Some(client) => {
                 let (sink, batches) = Sink::channel();
-                let routes = chain.clone();
+                let routes = shared.chain.clone();
                 let settings = WriterSettings {
                     client,
                     bulk: bulk.subscribe(),
-                    indices: indices.clone(),
+                    indices: shared.indices.clone(),
                     metrics: metrics.clone(),
-                    dead_letters: dead_letters.clone(),
+                    dead_letters: shared.dead_letters.clone(),
                     applies_truncates: {
-                        let chain = chain.clone();
+                        let chain = shared.chain.clone();
                         Box::new(move || {
                             chain.load().routes.iter().any(|route| route.truncate == TruncatePolicy::Apply)
                         })
@@ -294,15 +304,6 @@ impl Pipeline {
                 (sink, Some(thread))
             }
         };
-        let shared = Shared {
-            config: config.clone(),
-            chain,
-            indices,
-            metrics: metrics.clone(),
-            dead_letters,
-            recent: Arc::default(),
-        };
-        let watching = plugins.start(shared.clone())?;
         let (mut senders, mut workers) = (Vec::new(), Vec::new());
         for number in 0..config.pipeline.workers {
             let (sender, batches) = crossbeam_channel::bounded::<Arc<_>>(source::WAITING);
