@@ -36,8 +36,9 @@ use crate::reload::Live;
 use crate::sink::client::{Client, Refused};
 use crate::sink::{Sink, Writer, WriterSettings, merge};
 use crate::source::{self, Intake, Stop};
-use crate::transform::chain::{Chain, Retire};
+use crate::transform::chain::Chain;
 use crate::transform::plan::own_index;
+use crate::transform::running::Retire;
 use crate::transform::{Shared, Transformer};
 
 /// A pipeline that is set up and not yet running.
@@ -257,6 +258,18 @@ impl Pipeline {
         } else {
             None
         };
+        let (retire, retired) = Retire::channel();
+        let shared = Shared {
+            config: config.clone(),
+            chain,
+            indices,
+            metrics: metrics.clone(),
+            dead_letters,
+            recent: Arc::default(),
+            retire,
+        };
+        // Before Elasticsearch answers: whoever looks at the plugins meanwhile is answered.
+        let watching = plugins.start(shared.clone(), retired)?;
         if let Some(client) = &client {
             runtime.block_on(wait_for(client, &handle))?;
         }
@@ -265,15 +278,15 @@ impl Pipeline {
             None => (Sink::Null(metrics.clone()), None),
             Some(client) => {
                 let (sink, batches) = Sink::channel();
-                let routes = chain.clone();
+                let routes = shared.chain.clone();
                 let settings = WriterSettings {
                     client,
                     bulk: bulk.subscribe(),
-                    indices: indices.clone(),
+                    indices: shared.indices.clone(),
                     metrics: metrics.clone(),
-                    dead_letters: dead_letters.clone(),
+                    dead_letters: shared.dead_letters.clone(),
                     applies_truncates: {
-                        let chain = chain.clone();
+                        let chain = shared.chain.clone();
                         Box::new(move || {
                             chain.load().routes.iter().any(|route| route.truncate == TruncatePolicy::Apply)
                         })
@@ -294,17 +307,6 @@ impl Pipeline {
                 (sink, Some(thread))
             }
         };
-        let (retire, retired) = Retire::channel();
-        let shared = Shared {
-            config: config.clone(),
-            chain,
-            indices,
-            metrics: metrics.clone(),
-            dead_letters,
-            recent: Arc::default(),
-            retire,
-        };
-        let watching = plugins.start(shared.clone(), retired)?;
         let (mut senders, mut workers) = (Vec::new(), Vec::new());
         for number in 0..config.pipeline.workers {
             let (sender, batches) = crossbeam_channel::bounded::<Arc<_>>(source::WAITING);

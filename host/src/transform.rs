@@ -10,12 +10,14 @@
 
 pub mod chain;
 mod emit;
+pub mod health;
 mod images;
 mod lane;
 mod mapping;
 pub(crate) mod plan;
 pub mod probe;
 pub mod recent;
+pub mod running;
 pub mod trial;
 mod write;
 
@@ -33,11 +35,12 @@ use crate::metrics::{Kind, Metrics};
 use crate::operation::{Action, IndexNumber, OperationBatch, SourceBatch};
 use crate::version::{PartitionClock, version};
 
-use chain::{Chain, Pause, Retire, Retired, Running, Stopwatch};
+use chain::Chain;
 use emit::{Emission, EmittedRow, document_failure};
 use lane::Lane;
 use plan::TablePlan;
 use recent::{Recent, Sampling};
+use running::{Pause, Retire, Retired, Running, Stopwatch};
 use trial::{Report, RowOperations, Trial};
 use write::Target;
 

@@ -9,7 +9,8 @@ use rowmill_runtime::Plugin;
 
 use super::status::{CandidateState, CandidateStatus, Event, GenerationStatus, PluginStatus, State, TrialStatus};
 use crate::config::{ProbationConfig, Rollout};
-use crate::transform::chain::{ChainPlugin, Figures, Health};
+use crate::transform::chain::ChainPlugin;
+use crate::transform::health::{Figures, Health};
 
 /// Events of a plugin that are kept.
 const MOST_EVENTS: usize = 50;
@@ -179,7 +180,7 @@ pub(super) fn verdict(health: &Health, base: Figures, limits: &ProbationConfig) 
     if figures.regressed >= limits.failed_rows.max(1) && share >= limits.failed_share {
         let first = health.first_regressed().map_or(String::new(), |why| format!("; the first is of {why}"));
         return Some(format!(
-            "it failed {} rows that the last good generation takes, of {} ({:.2} %; the limit is {} rows and {:.2} %){first}",
+            "it failed {} rows that the last good generation takes, of {} ({:.2}%; the limit is {} rows and {:.2}%){first}",
             figures.regressed,
             figures.rows,
             share * 100.0,

@@ -11,8 +11,9 @@ use super::generation::Generation;
 use super::prove::Road;
 use crate::config::{PluginConfig, Route};
 use crate::transform::Shared;
-use crate::transform::chain::{Chain, Retired};
+use crate::transform::chain::Chain;
 use crate::transform::probe::probe;
+use crate::transform::running::Retired;
 
 /// What is to be proven.
 pub(super) enum Job {

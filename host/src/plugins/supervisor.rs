@@ -2,8 +2,11 @@
 //! what the workers meet, and publishes chains. It reads no file and runs no plugin, so it is always there to take a
 //! generation back.
 
+mod folder;
 mod orders;
 mod outcome;
+mod publication;
+mod start;
 mod trials;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,7 +26,8 @@ use super::prover::{Job, Proven};
 use super::status::{CandidateState, RefusedFile, Status};
 use crate::config::{PluginConfig, Rollout, RolloutMode, Route};
 use crate::metrics::Metrics;
-use crate::transform::chain::{Alarm, Beside, Chain, ChainPlugin};
+use crate::transform::chain::{Beside, Chain, ChainPlugin};
+use crate::transform::health::Alarm;
 use trials::ActiveTrial;
 
 /// How often figures are looked at while something is on probation or on trial.
@@ -83,11 +87,6 @@ pub(super) struct Supervisor {
     retired: Vec<(Arc<str>, u64)>,
 }
 
-/// What is told of a generation that a start brought back.
-const LAST_GOOD: &str = "the last good file, not the one in the folder";
-/// Generations whose figures are told after they are gone.
-const MOST_RETIRED: usize = 8;
-
 impl Supervisor {
     pub fn new(
         config: PluginConfig,
@@ -118,92 +117,6 @@ impl Supervisor {
         Ok((supervisor, alarms))
     }
 
-    /// Takes a file in before rows flow. What it does wrong, and the last good file in its place, if there is one.
-    pub fn start_with(&mut self, seen: Seen) -> Result<Arc<ChainPlugin>, String> {
-        let path = seen.path.clone();
-        self.files.insert(path.clone(), FileState { hash: seen.hash.clone(), ..FileState::default() });
-        let proven = self.road.walk(seen.bytes, &seen.hash, seen.signature).map_err(|reason| (reason, None));
-        let accepted = proven.and_then(|generation| match self.taken_by_another(&path, &generation) {
-            Some(reason) => Err((reason, None)),
-            None => match self.rejected(&generation) {
-                Some(reason) => Err((reason, Some(generation))),
-                None => Ok(generation),
-            },
-        });
-        match accepted {
-            Ok(generation) => {
-                let name = generation.plugin.name.clone();
-                let earlier = self
-                    .earlier_good(&path)
-                    .filter(|earlier| !earlier.is_like(&generation) && earlier.plugin.name == name);
-                let is_tried = self.rollout(&name).mode != RolloutMode::Direct;
-                // The file was changed while nothing ran, or was not good yet: it comes in as one that changes now.
-                let (running, last_good, waiting) = match earlier {
-                    Some(earlier) if is_tried => (earlier, None, Some(generation)),
-                    earlier => (generation, earlier, None),
-                };
-                let plugin = running.plugin.clone();
-                self.add(&path, running, if waiting.is_some() { LAST_GOOD } else { "" });
-                if let Some(slot) = self.slots.get_mut(&*name) {
-                    let is_watched = last_good.is_some() && !self.config.probation.window.is_zero();
-                    slot.probation = is_watched.then(Instant::now);
-                    slot.last_good = last_good;
-                    slot.candidate = waiting.map(Candidate::waiting);
-                }
-                self.keep_good(&name);
-                Ok(plugin)
-            }
-            Err((reason, generation)) => {
-                let Some(earlier) = self.earlier_good(&path) else {
-                    return Err(match generation {
-                        Some(_) => format!("{reason}; put a mended file in its place, or an earlier one"),
-                        None => reason,
-                    });
-                };
-                let plugin = earlier.plugin.clone();
-                self.add(&path, earlier, LAST_GOOD);
-                match generation {
-                    Some(generation) => self.keep_away(generation, reason),
-                    None => self.set_refused(&path, &seen.hash, reason, None),
-                }
-                Ok(plugin)
-            }
-        }
-    }
-
-    /// A file that cannot even be read, before rows flow.
-    pub fn start_refused(&mut self, path: &Path, reason: String) -> Result<Arc<ChainPlugin>, String> {
-        self.files.insert(path.into(), FileState::default());
-        let Some(earlier) = self.earlier_good(path) else { return Err(reason) };
-        let plugin = earlier.plugin.clone();
-        self.add(path, earlier, LAST_GOOD);
-        self.set_refused(path, "", reason, None);
-        Ok(plugin)
-    }
-
-    /// The last good file of a path, out of the private folder.
-    fn earlier_good(&self, path: &Path) -> Option<Generation> {
-        let good = self.good.as_ref()?;
-        let kept = good.all().into_iter().find(|kept| Some(kept.file.as_os_str()) == path.file_name())?;
-        let bytes = good.bytes(&kept.hash).ok()??;
-        self.road
-            .walk(bytes.into(), &kept.hash, kept.signature)
-            .inspect_err(|reason| tracing::warn!(plugin = kept.name, reason, "the last good file is not used"))
-            .ok()
-    }
-
-    fn add(&mut self, path: &Path, generation: Generation, detail: &str) {
-        let name = generation.plugin.name.to_string();
-        if let Some(file) = self.files.get_mut(path) {
-            (file.plugin, file.refused) = (Some(name.clone()), None);
-        }
-        let mut slot = Slot::new(path.into(), generation);
-        slot.is_disabled = self.good.as_ref().is_some_and(|good| good.is_disabled(&name));
-        let (hash, number) = (slot.running.hash().to_string(), slot.running.number());
-        slot.note("published", &hash, Some(number), detail);
-        self.slots.insert(name, slot);
-    }
-
     /// Hears and decides until it is stopped.
     pub fn run(mut self, ears: &Ears, jobs: Sender<Job>) {
         self.jobs = Some(jobs);
@@ -222,97 +135,6 @@ impl Supervisor {
             }
             self.judge();
         }
-    }
-
-    fn heard(&mut self, change: Change) {
-        match change {
-            Change::Put(seen) => {
-                self.gone.remove(&seen.path);
-                let file = self.files.entry(seen.path.clone()).or_default();
-                file.hash = seen.hash.clone();
-                (file.heir, file.is_proving) = (None, false);
-                if let Some(slot) = file.plugin.as_ref().and_then(|name| self.slots.get_mut(name)) {
-                    if slot.running.hash() == seen.hash {
-                        // The file is again what runs.
-                        self.files.entry(seen.path.clone()).or_default().refused = None;
-                        self.end_trial_of(&seen.path);
-                        self.drop_candidate(&seen.path);
-                        return;
-                    }
-                    slot.candidate = Some(Candidate {
-                        hash: seen.hash.clone(),
-                        state: CandidateState::Proving,
-                        reason: None,
-                        generation: None,
-                        trial: None,
-                    });
-                }
-                self.end_trial_of(&seen.path);
-                if let Some(file) = self.files.get_mut(&seen.path) {
-                    file.is_proving = true;
-                }
-                self.send(Job::File(self.road.clone(), seen));
-            }
-            Change::Refused { path, reason } => {
-                self.gone.remove(&path);
-                let file = self.files.entry(path.clone()).or_default();
-                file.hash.clear();
-                (file.heir, file.is_proving) = (None, false);
-                self.set_refused(&path, "", reason, None);
-            }
-            Change::Gone(path) => {
-                if let Some(file) = self.files.get_mut(&path) {
-                    file.is_proving = false;
-                }
-                self.gone.insert(path);
-            }
-        }
-    }
-
-    /// Removes the plugins whose files are gone, once it is known of every other file which plugin it is.
-    fn remove_gone(&mut self) {
-        let is_known = |(path, file): (&PathBuf, &FileState)| !file.is_proving || self.gone.contains(path);
-        if !self.files.iter().all(is_known) {
-            return;
-        }
-        for path in std::mem::take(&mut self.gone) {
-            let Some(file) = self.files.remove(&path) else { continue };
-            self.end_trial_of(&path);
-            let gone = file.plugin.filter(|name| self.slots.get(name).is_some_and(|slot| slot.file == path));
-            let Some(name) = gone else { continue };
-            if self.hand_over(&name) {
-                continue;
-            }
-            self.slots.remove(&name);
-            if let Some(good) = &mut self.good
-                && let Err(error) = good.forget(&name)
-            {
-                tracing::warn!(plugin = name, "it is still kept as good: {error:#}");
-            }
-            tracing::info!(plugin = name, file = %path.display(), "plugin removed");
-            self.publish();
-        }
-    }
-
-    /// Another file has waited for the name of one that is gone: the plugin goes on in it, without a moment in between.
-    fn hand_over(&mut self, name: &str) -> bool {
-        let waiting = self.files.iter_mut().find_map(|(path, file)| {
-            let heir = file.heir.take_if(|heir| *heir.plugin.name == *name)?;
-            Some((path.clone(), heir))
-        });
-        let (Some((path, heir)), Some(slot)) = (waiting, self.slots.get_mut(name)) else { return false };
-        tracing::info!(plugin = name, from = %slot.file.display(), file = %path.display(), "plugin goes on in another file");
-        slot.file.clone_from(&path);
-        if slot.running.hash() == heir.hash() {
-            if let Some(file) = self.files.get_mut(&path) {
-                (file.plugin, file.refused) = (Some(name.to_string()), None);
-            }
-            self.keep_good(name);
-            self.publish();
-        } else {
-            self.accept(&path, heir);
-        }
-        true
     }
 
     fn send(&self, job: Job) {
@@ -425,86 +247,6 @@ impl Supervisor {
 
     fn is_disabled(&self, slot: &Slot) -> bool {
         slot.is_disabled || self.config.disabled.iter().any(|name| name == slot.name())
-    }
-
-    /// The plugins in the order in which rows go through them: those that the configuration names first, then the others
-    /// by their files.
-    fn ordered(&self) -> Vec<&Slot> {
-        let mut slots: Vec<&Slot> = self.slots.values().filter(|slot| !self.is_disabled(slot)).collect();
-        slots.sort_by(|one, other| one.file.cmp(&other.file));
-        let named = |slot: &&Slot| self.config.order.iter().position(|name| name == slot.name()).unwrap_or(usize::MAX);
-        slots.sort_by_key(named);
-        slots
-    }
-
-    /// Publishes the chain of what there is now. Workers take it up with their next batch.
-    pub fn publish(&mut self) {
-        self.number += 1;
-        let of = |choose: &dyn Fn(&Slot) -> Arc<ChainPlugin>, number: u64| Chain {
-            number,
-            plugins: self.ordered().into_iter().map(choose).collect(),
-            routes: self.routes.clone(),
-            stamp: self.config.stamp,
-            ..Chain::default()
-        };
-        let mut chain = of(&|slot| slot.running.plugin.clone(), self.number);
-        if self.ordered().iter().any(|slot| slot.probation.is_some()) {
-            let last_good = of(
-                &|slot| match (&slot.probation, &slot.last_good) {
-                    (Some(_), Some(good)) => good.plugin.clone(),
-                    _ => slot.running.plugin.clone(),
-                },
-                self.number,
-            );
-            chain.last_good = Some(Arc::new(last_good));
-        }
-        if let Some(trial) = &self.trial {
-            let candidate = of(
-                &|slot| match slot.name() == trial.plugin {
-                    true => trial.generation.plugin.clone(),
-                    false => slot.running.plugin.clone(),
-                },
-                self.number,
-            );
-            chain.trial = Some(Beside { chain: Arc::new(candidate), trial: trial.trial.clone() });
-        }
-        chain.alarm = Some(self.alarm.clone());
-        let before = self.chain.load_full();
-        let generations = |chain: &Chain| chain.plugins.iter().map(|plugin| plugin.generation).collect::<Vec<_>>();
-        if self.number > 1 && generations(&before) != generations(&chain) {
-            self.metrics.plugin_swaps.inc();
-            if chain.plugins.is_empty() {
-                tracing::warn!(
-                    chain = chain.number,
-                    "no plugin is left: rows now pass unshaped, each a document of its own columns; put a plugin into the folder, or enable one, to change that"
-                );
-            } else {
-                let names: Vec<String> =
-                    chain.plugins.iter().map(|plugin| format!("{}#{}", plugin.name, plugin.generation)).collect();
-                // Why it was published is told where it was decided.
-                tracing::debug!(chain = chain.number, plugins = names.join(" → "), "chain published");
-            }
-        }
-        self.chain.store(Arc::new(chain));
-        self.retire(&before);
-    }
-
-    /// Forgets the figures of generations that were long gone: each swap would leave some behind.
-    fn retire(&mut self, before: &Chain) {
-        for plugin in &before.plugins {
-            let is_used = self.slots.values().any(|slot| {
-                slot.running.number() == plugin.generation
-                    || slot.last_good.as_ref().is_some_and(|good| good.number() == plugin.generation)
-            });
-            let gone = (plugin.name.clone(), plugin.generation);
-            if !is_used && !self.retired.contains(&gone) {
-                self.retired.push(gone);
-            }
-        }
-        while self.retired.len() > MOST_RETIRED {
-            let (name, generation) = self.retired.remove(0);
-            self.metrics.forget_plugin(&name, generation);
-        }
     }
 
     /// Names in a configuration that no plugin has, with those that there are.

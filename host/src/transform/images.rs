@@ -7,8 +7,8 @@ use rowmill_runtime::isolate::{self, Part};
 use rowmill_runtime::{Batch, Expect, Output, Verdict};
 
 use super::Shared;
-use super::chain::Running;
 use super::plan::TablePlan;
+use super::running::Running;
 use crate::dead_letter::Stage;
 
 /// Images that go into one call of a plugin.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use rowmill_decode::{RowBatch, TableVersion};
 
 use super::Shared;
-use super::chain::{Chain, ChainPlugin, Running};
+use super::chain::{Chain, ChainPlugin};
 use super::images::Images;
 use super::plan::TablePlan;
+use super::running::Running;
 use crate::operation::Producer;
 
 /// A chain at work. A worker has one for the published chain, and further ones while a generation is tried.

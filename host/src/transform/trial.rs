@@ -9,7 +9,7 @@ use rowmill_decode::Span;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::chain::Alarm;
+use super::health::Alarm;
 use crate::config::RolloutMode;
 use crate::indices::Indices;
 use crate::operation::{Action, Operation, OperationBatch};

@@ -3,9 +3,9 @@
 use rowmill_decode::{RowBatch, Span};
 use rowmill_runtime::{Cells, DocumentOperation, Item, Verdict, literal};
 
-use super::chain::Running;
 use super::images::{Fate, Images};
 use super::plan::TablePlan;
+use super::running::Running;
 use super::{Failure, Shared};
 use crate::config::DeletePolicy;
 use crate::dead_letter::Stage;

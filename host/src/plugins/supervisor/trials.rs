@@ -8,7 +8,8 @@ use super::{CandidateState, Generation, Slot, Supervisor};
 use crate::config::{Rollout, RolloutMode};
 use crate::plugins::generation::verdict;
 use crate::plugins::status::{FieldCount, TrialStatus};
-use crate::transform::chain::{ChainPlugin, Figures};
+use crate::transform::chain::ChainPlugin;
+use crate::transform::health::Figures;
 use crate::transform::trial::{Report, Trial};
 
 /// Fields that are told, the most frequent first.
