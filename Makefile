@@ -68,7 +68,7 @@ bench: plugins ## rows a second through the whole pipeline
 
 .PHONY: bench-swap
 bench-swap: plugins ## what replacing plugins costs the rows, and what hostile files cost while they are refused
-	@cargo build --workspace --bins --profile release
+	@cargo bench --workspace --bench pipeline --bench swap --no-run # the first for its program, which compiles plugins
 	@cargo bench --workspace --bench swap
 
 .PHONY: check

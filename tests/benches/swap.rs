@@ -181,7 +181,7 @@ fn proofs(load: &Load, bytes: &[u8], sandbox: &Arc<Sandbox>) -> anyhow::Result<(
     let program = rowmill_program()?;
     let Some(program) = program else {
         println!(
-            "hostile files: left out, since there is no rowmill beside the benchmark; `cargo build --release` first"
+            "hostile files: left out, since there is no rowmill beside the benchmark; `make bench-swap` builds it"
         );
         return Ok(());
     };
