@@ -62,7 +62,10 @@ fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_l
     assert!(place.letters().is_empty());
 
     // A restart does not publish it again, though it still lies in the folder.
-    let stream = place.start();
+    let mut stream = place.start();
+    // It reads from the pipe: one that ends before it is opened would leave it waiting for a writer.
+    stream.write([30_000]);
+    stream.settle();
     let plugin = stream.plugin();
     assert_eq!(plugin.running.hash, hash(&guests::variant("by=first")));
     let reason = plugin.candidate.expect("it is told of").reason.expect("why");
