@@ -140,6 +140,6 @@ fn types_can_be_declared_for_captured_records() {
     assert_eq!(kinds(&reading), ["unsigned-integer", "decimal"]);
     let error = Input::parse(TABLE.as_bytes(), "rows", &reading).unwrap_err().to_string();
     assert!(error.contains("these are rows"), "{error}");
-    let error = reading.declare(&file("[t]\nid = \"bigintt\"\n")).unwrap_err().to_string();
+    let error = format!("{:#}", reading.declare(&file("[t]\nid = \"bigintt\"\n")).unwrap_err());
     assert!(error.contains("types.toml: t: id: column type `bigintt`"), "{error}");
 }

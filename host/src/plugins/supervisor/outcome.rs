@@ -47,6 +47,13 @@ impl Supervisor {
             }
             return;
         }
+        // Kept away from a plugin that does not run, too: its file may have been away for a while.
+        if !self.slots.contains_key(&name)
+            && let Some(reason) = self.rejected(&generation)
+        {
+            let hash = generation.hash().to_string();
+            return self.set_refused(path, &hash, format!("{reason}; put a mended file in its place"), None);
+        }
         // A file that turned into another plugin takes the one that it was along.
         let was = self.files.get(path).and_then(|file| file.plugin.clone()).filter(|was| *was != name);
         if let Some(was) = was {
