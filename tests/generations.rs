@@ -18,9 +18,9 @@ use std::collections::BTreeSet;
 
 use rowmill::config::{Rollout, RolloutMode};
 use rowmill::plugins::status::{CandidateState, Order, OrderError, State};
-use rowmill_tests::guests;
+use rowmill_tests::{guests, wait};
 use serde_json::json;
-use stream::{Place, happened, hash};
+use stream::{PATIENCE, Place, happened, hash};
 
 /// Ids that the deeds below do nothing to: none is a multiple of 100.
 fn harmless(from: u64, n: u64) -> impl Iterator<Item = u64> {
@@ -195,6 +195,29 @@ fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
     stream.write(40..50);
     stream.settle();
     assert_eq!(stream.documents()[&45].by, "second");
+    stream.end();
+}
+
+#[test]
+fn what_was_rolled_back_stays_away_when_its_file_was_away_for_a_while() {
+    let place = Place::new("away", "by=first", "");
+    let mut stream = place.start();
+    stream.write([1]);
+    stream.settle();
+    let second = guests::variant("by=second");
+    stream.put(&second);
+    stream.until_running(&second);
+    stream.control.order("variant", Order::Rollback).expect("it goes back");
+    std::fs::remove_file(place.file()).expect("the file is removed");
+    wait::until("the plugin is removed", PATIENCE, || stream.status().plugins.is_empty());
+    stream.put(&second);
+    let refused = wait::value("it is refused", PATIENCE, || stream.status().refused.pop());
+    assert!(refused.reason.contains("rolled back before"), "{refused:?}");
+    assert!(stream.status().plugins.is_empty());
+    let third = guests::variant("by=third");
+    stream.put(&third);
+    wait::until("another file is taken", PATIENCE, || stream.status().plugins.len() == 1);
+    stream.until_running(&third);
     stream.end();
 }
 
