@@ -28,6 +28,13 @@ fn says(running: &Running, word: &str) {
     wait::until(word, PATIENCE, || running.log().contains(word));
 }
 
+#[track_caller]
+fn published(running: &Running, generation: u64) {
+    let field = format!("generation={generation}");
+    let is_told = |line: &str| line.contains("plugin published") && line.contains(&field);
+    wait::until("it is published", PATIENCE, || running.log().lines().any(is_told));
+}
+
 #[test]
 fn a_plugin_is_replaced_and_removed_while_rows_flow() {
     let store = Store::builder().start().expect("the embedded store starts");
@@ -65,7 +72,7 @@ fn a_plugin_is_replaced_and_removed_while_rows_flow() {
     let part = plugins.join(".shaper.wasm");
     fs::write(&part, guests::rebuilt(&built)).expect("the new plugin is written");
     fs::rename(&part, &place).expect("and put in the place of the old");
-    says(&running, "generation=2");
+    published(&running, 2);
     write(&mut pipe, 2);
     assert_eq!(name(2), "edited x");
 
@@ -125,13 +132,13 @@ fn a_plugin_goes_on_in_a_file_of_another_name() {
     fs::remove_file(plugins.join("shaper-1.wasm")).expect("the old file is removed");
     fs::write(plugins.join("shaper-2.wasm"), guests::rebuilt(&built)).expect("the new file is written");
     says(&running, "plugin goes on in another file");
-    says(&running, "shaper#2");
+    published(&running, 2);
     write(&mut pipe, 2);
     assert_eq!(name(2), "edited x");
     fs::write(plugins.join("shaper-3.wasm"), &built).expect("the new file is written");
     says(&running, "is taken by");
     fs::remove_file(plugins.join("shaper-2.wasm")).expect("the old file is removed");
-    says(&running, "shaper#3");
+    published(&running, 3);
     // The same file renamed.
     fs::rename(plugins.join("shaper-3.wasm"), plugins.join("shaper-4.wasm")).expect("the file is renamed");
     let times = || running.log().matches("plugin goes on in another file").count();

@@ -49,7 +49,7 @@ fn a_corrupt_file_is_refused() {
     // In the middle of its code.
     let middle = bytes.len() / 2;
     bytes[middle..middle + 64].fill(0xff);
-    refused("corrupt", &bytes, &["compile: ", "illegal opcode"]);
+    refused("corrupt", &bytes, &["compile: ", "Invalid input WebAssembly code"]);
 }
 
 #[test]
