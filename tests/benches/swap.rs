@@ -33,7 +33,8 @@ const ROWS: usize = 512;
 const SWAPS: u64 = 1_000;
 /// The two sides of a comparison, in turn, so often.
 const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(4);
+const ROUND: Duration = Duration::from_secs(3);
+const HANGS: &str = "a start function that hangs";
 /// As the gateway's own thread that proves plugins has it.
 const PRIORITY: i32 = 15;
 /// How long a worker may take to turn to a chain.
@@ -44,8 +45,12 @@ fn main() -> anyhow::Result<()> {
     let sandbox = Arc::new(Sandbox::new(Limits::default())?);
     // Two files that do the same: code of their own each, as two builds have.
     let code = [Arc::new(Plugin::load(&sandbox, &bytes)?), Arc::new(Plugin::load(&sandbox, &bytes)?)];
-    let load = Load::start(&code[0])?;
+    let load = Load::start(&code[0], WORKERS)?;
     swaps(&load, &code)?;
+    println!("rows a second while a hostile file is refused, over those without, median of {ROUNDS} rounds in turn:");
+    proofs(&load, &bytes, &sandbox)?;
+    load.stop();
+    let load = Load::start(&code[0], 1)?;
     proofs(&load, &bytes, &sandbox)?;
     load.stop();
     Ok(())
@@ -61,7 +66,7 @@ struct Load {
 }
 
 impl Load {
-    fn start(code: &Arc<Plugin>) -> anyhow::Result<Self> {
+    fn start(code: &Arc<Plugin>, workers: usize) -> anyhow::Result<Self> {
         let text = "[source]\nkind = \"demo\"\n[sink]\nkind = \"null\"\n[dead_letter]\npath = \"/dev/null\"\n";
         let config = Arc::new(read_text(text, "bench", &Overrides::default())?);
         let metrics = Metrics::new();
@@ -84,7 +89,7 @@ impl Load {
         };
         let (rows, stop) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
         let (paused, pauses) = crossbeam_channel::unbounded();
-        let workers = (0..WORKERS as i32)
+        let workers = (0..workers as i32)
             .map(|partition| {
                 let (shared, rows, stop, paused) = (shared.clone(), rows.clone(), stop.clone(), paused.clone());
                 let records = records(partition);
@@ -187,10 +192,13 @@ fn proofs(load: &Load, bytes: &[u8], sandbox: &Arc<Sandbox>) -> anyhow::Result<(
     };
     let compile = CompileConfig { program: Some(program), time: Duration::from_secs(2), ..CompileConfig::default() };
     let compiler = Compiler::new(compile, None, sandbox.clone());
-    let files =
-        [("a compile bomb", bombs::compile_bomb(bytes)), ("a start function that hangs", bombs::hanging_start(bytes))];
-    println!("rows a second while a hostile file is refused, over those without, median of {ROUNDS} rounds in turn:");
+    let files = [("a compile bomb", bombs::compile_bomb(bytes)), (HANGS, bombs::hanging_start(bytes))];
     for (name, file) in files {
+        // The one is refused by the compiler, the other where it is started.
+        let compiled = match name {
+            HANGS => Some(sandbox.compile(&file).map_err(anyhow::Error::new)?),
+            _ => None,
+        };
         let mut ratios = Vec::new();
         let mut refused = String::new();
         for _ in 0..ROUNDS {
@@ -202,7 +210,11 @@ fn proofs(load: &Load, bytes: &[u8], sandbox: &Arc<Sandbox>) -> anyhow::Result<(
                     let _ = rustix::process::setpriority_process(None, PRIORITY);
                     let mut said = String::new();
                     while !stop.load(Ordering::Relaxed) {
-                        if let Err(refusal) = compiler.load(&file, "", |_| false) {
+                        let loaded = match &compiled {
+                            Some(compiled) => Plugin::load_compiled(sandbox, &file, compiled, |_| false),
+                            None => compiler.load(&file, "", |_| false),
+                        };
+                        if let Err(refusal) = loaded {
                             said = refusal.to_string();
                         }
                     }
