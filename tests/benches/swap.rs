@@ -228,7 +228,13 @@ fn proofs(load: &Load, bytes: &[u8], sandbox: &Arc<Sandbox>) -> anyhow::Result<(
             ratios.push(disturbed / calm);
         }
         ratios.sort_by(f64::total_cmp);
-        println!("  {name}: {:.3} ({:.3} to {:.3}); {refused}", ratios[ROUNDS / 2], ratios[0], ratios[ROUNDS - 1]);
+        println!(
+            "  {name}, beside {} busy workers: {:.3} ({:.3} to {:.3}); {refused}",
+            load.workers.len(),
+            ratios[ROUNDS / 2],
+            ratios[0],
+            ratios[ROUNDS - 1]
+        );
     }
     Ok(())
 }
