@@ -285,6 +285,30 @@ fn a_restart_does_not_publish_what_a_person_has_to_decide() {
 }
 
 #[test]
+fn a_trial_of_a_plugin_that_is_disabled_begins_anew_when_it_is_enabled() {
+    let settings = "[plugins.rollout]\nmode = \"shadow\"\nrows = 1_000\nshare = 1.0\n";
+    let place = Place::new("shadow-disabled", "by=same", settings);
+    let mut stream = place.start();
+    stream.write(1..10);
+    stream.settle();
+    let second = guests::variant("by=same odd=999999");
+    stream.put(&second);
+    stream.until_candidate(CandidateState::Shadow);
+    stream.control.order("variant", Order::Disable).expect("it is disabled");
+    let plugin = stream.until_candidate(CandidateState::Proving);
+    let reason = plugin.candidate.and_then(|candidate| candidate.reason).expect("why it waits");
+    assert!(reason.contains("once the plugin is enabled"), "{reason}");
+    stream.write(1_000..3_000);
+    stream.settle();
+    stream.control.order("variant", Order::Enable).expect("it is enabled");
+    stream.until_candidate(CandidateState::Shadow);
+    stream.write(3_000..5_000);
+    stream.until_running(&second);
+    stream.settle();
+    stream.end();
+}
+
+#[test]
 fn a_shadow_that_finds_nothing_is_published_on_its_own() {
     let place = Place::new("shadow-equal", "by=same", "");
     let mut stream = place.start();

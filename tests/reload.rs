@@ -13,6 +13,7 @@ use rowmill_tests::gateway::{Gateway, Running, binary};
 use rowmill_tests::kafka::Kafka;
 use rowmill_tests::{guests, wait};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const CHANGED: &str = "configuration changed";
@@ -157,6 +158,35 @@ fn settings_routes_and_batches_reach_the_next_rows() {
     drop(pipe);
     let run = running.wait().ended_well();
     assert_eq!((run.number("documents.index"), run.number("dead_letters")), (8, 0), "{}", run.log);
+}
+
+/// Whichever of the two is proven first, in the end the new file runs with the new settings.
+#[test]
+fn a_file_and_its_settings_change_together() {
+    let rest = |word: &str| format!("linger = \"1ms\"\n[plugins.settings.shaper]\nedit = [\"name\", \"{word} \"]\n");
+    let mut bench = Bench::start("reload-together", &rest("old"));
+    bench.row(1);
+    assert_eq!(bench.name("thing", 1), "old x");
+    let plugins = bench.gateway.folder.path().join("plugins");
+    let mut file = fs::read(plugins.join("shaper.wasm")).expect("the plugin");
+    for (round, word) in (2..).zip(["new", "newer", "newest"]) {
+        file = guests::rebuilt(&file);
+        let part = plugins.join(".shaper.wasm");
+        fs::write(&part, &file).and_then(|()| fs::rename(&part, plugins.join("shaper.wasm"))).expect("a new file");
+        bench.change(&rest(word), CHANGED);
+        let hash = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let is_told = |line: &str| line.contains("plugin published") && line.contains(&hash[..12]);
+        wait::until("the file is published", PATIENCE, || bench.running.log().lines().any(is_told));
+        // The settings may come in behind the file.
+        let mut id = round * 1_000;
+        wait::until("the new settings", PATIENCE, || {
+            id += 1;
+            bench.row(id);
+            bench.name("thing", id) == format!("{word} x")
+        });
+    }
+    drop(bench.pipe);
+    assert_eq!(bench.running.wait().ended_well().number("dead_letters"), 0);
 }
 
 #[test]

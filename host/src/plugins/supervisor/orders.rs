@@ -106,6 +106,7 @@ impl Supervisor {
         }
         let word = if is_disabled { "disabled" } else { "enabled" };
         self.note(name, word, "");
+        self.pass_over_disabled();
         self.publish();
         Ok(format!("{name} is {word}"))
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Candidate, CandidateState, Generation, Proven, Slot, Supervisor};
+use super::{Candidate, CandidateState, Generation, Job, Proven, Seen, Slot, Supervisor};
 use crate::config::RolloutMode;
 use crate::plugins::prover::Change;
 
@@ -14,6 +14,8 @@ impl Supervisor {
                 let Some(file) = self.files.get_mut(&path).filter(|file| file.hash == hash) else { return };
                 file.is_proving = false;
                 match result {
+                    // The configuration changed while it was proven: with these settings it would run from now on.
+                    Ok(generation) if self.has_old_settings(&generation) => self.prove_again(&path, &generation),
                     Ok(generation) => self.accept(&path, generation),
                     Err((reason, generation)) => self.set_refused(&path, &hash, reason, generation),
                 }
@@ -35,6 +37,20 @@ impl Supervisor {
             },
             Proven::Configuration(change, result) => self.configured(*change, result),
         }
+    }
+
+    fn has_old_settings(&self, generation: &Generation) -> bool {
+        generation.settings != self.road.settings_of(&generation.plugin.name)
+    }
+
+    /// Proves a file's bytes with the settings that hold now.
+    fn prove_again(&mut self, path: &Path, generation: &Generation) {
+        if let Some(file) = self.files.get_mut(path) {
+            file.is_proving = true;
+        }
+        let (bytes, signature) = (generation.bytes.clone(), generation.signature.clone());
+        let seen = Seen { path: path.into(), bytes, hash: generation.hash().to_string(), signature };
+        self.send(Job::File(self.road.clone(), seen));
     }
 
     pub(super) fn accept(&mut self, path: &Path, generation: Generation) {
@@ -148,12 +164,13 @@ impl Supervisor {
     fn configured(&mut self, change: Change, result: Result<Vec<Generation>, String>) {
         let Change { road, config, routes, reply, .. } = change;
         let answer = result.map(|generations| {
-            let mut told = Vec::new();
+            let (mut told, mut replaced) = (Vec::new(), Vec::new());
             for generation in generations {
                 let name = generation.plugin.name.to_string();
-                // A file that was replaced meanwhile was proven with the old settings, and waits in line behind this.
+                // A file that came in meanwhile was proven with the old settings: see below.
                 let Some(slot) = self.slots.get_mut(&name).filter(|slot| slot.running.hash() == generation.hash())
                 else {
+                    replaced.push(name);
                     continue;
                 };
                 told.push(format!("plugins.settings.{name}"));
@@ -182,6 +199,15 @@ impl Supervisor {
                 }
             }
             (self.road, self.config, self.routes) = (road, config, routes);
+            for name in replaced {
+                told.push(format!("plugins.settings.{name}"));
+                if let Some((file, running)) =
+                    self.slots.get(&name).map(|slot| (slot.file.clone(), slot.running.clone()))
+                {
+                    self.prove_again(&file, &running);
+                }
+            }
+            self.pass_over_disabled();
             self.publish();
             told
         });

@@ -69,6 +69,10 @@ impl Supervisor {
         }
         let rollout = self.rollout(name);
         let Some(slot) = self.slots.get(name) else { return };
+        if self.is_disabled(slot) {
+            let reason = "it is tried once the plugin is enabled: no row goes through it now".to_string();
+            return self.set_candidate(name, hash, CandidateState::Proving, Some(reason), Some(generation));
+        }
         let old = slot.running.plugin.clone();
         let trial = Trial::new(generation.number(), rollout.mode, rollout.share, rollout.rows, self.alarm.clone());
         let state = match rollout.mode {
@@ -153,6 +157,18 @@ impl Supervisor {
         }
     }
 
+    /// A trial of a plugin that is disabled now would get no row and never end: it begins anew when the plugin is
+    /// enabled, and others go first. The chain is to be published after it.
+    pub(super) fn pass_over_disabled(&mut self) {
+        let is_disabled = |name: &String| self.slots.get(name).is_some_and(|slot| self.is_disabled(slot));
+        let tried = self.trial.as_ref().filter(|trial| is_disabled(&trial.plugin));
+        if let Some((name, generation)) = tried.map(|trial| (trial.plugin.clone(), trial.generation.clone())) {
+            self.end_trial(Some("the plugin was disabled"));
+            self.try_out(&name, generation);
+        }
+        self.next_trial();
+    }
+
     /// Ends the trial; what it found stays with the candidate. The chain is to be published after it.
     pub(super) fn end_trial(&mut self, why: Option<&str>) {
         let Some(active) = self.trial.take() else { return };
@@ -169,11 +185,13 @@ impl Supervisor {
 
     /// Brings in what waited for a trial to end, up to the next one that is a trial itself.
     pub(in crate::plugins) fn next_trial(&mut self) {
+        let waiting: Vec<String> =
+            self.slots.iter().filter(|(_, slot)| !self.is_disabled(slot)).map(|(name, _)| name.clone()).collect();
         let next = |slots: &mut BTreeMap<String, Slot>| {
-            slots.iter_mut().find_map(|(name, slot)| {
-                let candidate =
-                    slot.candidate.as_mut().filter(|candidate| candidate.state == CandidateState::Proving)?;
-                Some((name.clone(), candidate.generation.take()?))
+            waiting.iter().find_map(|name| {
+                let candidate = slots.get_mut(name)?.candidate.as_mut()?;
+                let generation = candidate.generation.take_if(|_| candidate.state == CandidateState::Proving)?;
+                Some((name.clone(), generation))
             })
         };
         while self.trial.is_none()
