@@ -83,7 +83,7 @@ pub struct Metrics {
     pub config_changes: Family<Kind, Counter>,
     /// Seconds that a batch waited for a newly published chain.
     pub plugin_swap_seconds: Histogram,
-    /// Generations that were taken back on their own.
+    /// Generations that were taken back, on their own or by a person.
     pub plugin_rollbacks: Counter,
     /// Bytes of records on their way.
     pub bytes_in_flight: Gauge,

@@ -179,15 +179,15 @@ impl Supervisor {
         let bad = std::mem::replace(&mut slot.running, good);
         slot.probation = None;
         slot.note("rolled back", &hash, Some(number), reason);
-        if bad.hash() != slot.running.hash()
-            && let Some(kept) = &mut self.good
-            && let Err(error) = kept.reject(name, &hash, reason)
-        {
-            tracing::warn!(plugin = name, "a restart may publish this file again: {error:#}");
-        }
+        // With other settings the same file may do.
+        let is_other_file = bad.hash() != slot.running.hash();
         if !slot.candidate.as_ref().is_some_and(Candidate::is_newer) {
             let (state, reason) = (CandidateState::RolledBack, Some(reason.to_string()));
+            let hash = hash.clone();
             slot.candidate = Some(Candidate { hash, state, reason, generation: Some(bad), trial: None });
+        }
+        if is_other_file {
+            self.reject(name, &hash, reason);
         }
         self.metrics.plugin_rollbacks.inc();
         self.keep_good(name);
@@ -217,6 +217,15 @@ impl Supervisor {
         };
         if let Err(error) = kept.keep(good, &slot.running.bytes) {
             tracing::warn!(plugin = name, "a restart cannot come back to this file: {error:#}");
+        }
+    }
+
+    /// Keeps a file from being published again on its own, also by a restart.
+    fn reject(&mut self, name: &str, hash: &str, reason: &str) {
+        if let Some(good) = &mut self.good
+            && let Err(error) = good.reject(name, hash, reason)
+        {
+            tracing::warn!(plugin = name, "a restart may publish this file again: {error:#}");
         }
     }
 

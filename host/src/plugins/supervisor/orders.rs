@@ -148,11 +148,7 @@ impl Supervisor {
         };
         let (hash, generation) = (candidate.hash.clone(), candidate.generation.take());
         let reason = "a person sent it away".to_string();
-        if let Some(good) = &mut self.good
-            && let Err(error) = good.reject(name, &hash, &reason)
-        {
-            tracing::warn!(plugin = name, "a restart may publish this file: {error:#}");
-        }
+        self.reject(name, &hash, &reason);
         self.set_candidate(name, hash.clone(), CandidateState::Discarded, Some(reason), generation);
         if is_on_trial {
             self.publish();

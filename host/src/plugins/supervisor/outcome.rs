@@ -1,6 +1,7 @@
 //! What is done with what was proven: published, tried, or refused.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{Candidate, CandidateState, Generation, Job, Proven, Seen, Slot, Supervisor};
 use crate::config::RolloutMode;
@@ -102,14 +103,7 @@ impl Supervisor {
         let window = self.config.probation.window;
         let Some(slot) = self.slots.get_mut(name) else { return };
         slot.candidate = None;
-        slot.base = generation.plugin.health.figures();
-        let (hash, number) = (generation.hash().to_string(), generation.number());
-        let before = std::mem::replace(&mut slot.running, generation);
-        if slot.probation.is_none() || slot.last_good.is_none() {
-            slot.last_good = Some(before);
-        }
-        slot.probation = (!window.is_zero()).then(std::time::Instant::now);
-        slot.note("published", &hash, Some(number), detail);
+        slot.succeed(generation, window, detail);
         self.keep_good(name);
         self.publish();
     }
@@ -174,14 +168,7 @@ impl Supervisor {
                     continue;
                 };
                 told.push(format!("plugins.settings.{name}"));
-                let before = std::mem::replace(&mut slot.running, generation);
-                if slot.probation.is_none() || slot.last_good.is_none() {
-                    slot.last_good = Some(before);
-                }
-                slot.base = slot.running.plugin.health.figures();
-                slot.probation = (!config.probation.window.is_zero()).then(std::time::Instant::now);
-                let (hash, number) = (slot.running.hash().to_string(), slot.running.number());
-                slot.note("published", &hash, Some(number), "its settings changed");
+                slot.succeed(generation, config.probation.window, "its settings changed");
             }
             for (is_changed, key) in [
                 (self.config.order != config.order, "plugins.order"),
@@ -222,6 +209,19 @@ impl Supervisor {
 }
 
 impl Slot {
+    /// Puts a generation in the place of the running one, which is the last good one now if it was good, and begins to
+    /// watch it.
+    fn succeed(&mut self, generation: Generation, window: Duration, detail: &str) {
+        self.base = generation.plugin.health.figures();
+        let (hash, number) = (generation.hash().to_string(), generation.number());
+        let before = std::mem::replace(&mut self.running, generation);
+        if self.probation.is_none() || self.last_good.is_none() {
+            self.last_good = Some(before);
+        }
+        self.probation = (!window.is_zero()).then(Instant::now);
+        self.note("published", &hash, Some(number), detail);
+    }
+
     /// Whether a rollback has something to bring back at once.
     pub(super) fn can_go_back(&self) -> bool {
         self.last_good.is_some()

@@ -101,11 +101,7 @@ impl Supervisor {
             && let Some(reason) = verdict(&active.generation.plugin.health, active.base, &self.config.probation)
         {
             let reason = format!("in its canary {reason}");
-            if let Some(good) = &mut self.good
-                && let Err(error) = good.reject(&name, &hash, &reason)
-            {
-                tracing::warn!(plugin = name, "a restart may publish this file: {error:#}");
-            }
+            self.reject(&name, &hash, &reason);
             self.metrics.plugin_rollbacks.inc();
             self.end_trial(None);
             self.set_candidate(&name, hash, CandidateState::RolledBack, Some(reason), Some(generation));
