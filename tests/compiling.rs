@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rowmill::config::CompileConfig;
 use rowmill::plugins::compile::Compiler;
 use rowmill::plugins::private::PrivateFolder;
-use rowmill_runtime::{Limits, Plugin, Refusal, Sandbox};
+use rowmill_sandbox::{Limits, Plugin, Refusal, Sandbox};
 use rowmill_tests::gateway::binary;
 use rowmill_tests::{bombs, guests, scratch};
 

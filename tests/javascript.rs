@@ -17,7 +17,7 @@ use std::time::Duration;
 use harness::{GENEROUS, Row, Running};
 use rowmill::config::{Overrides, read_text};
 use rowmill::pipeline::{Pipeline, Summary};
-use rowmill_runtime::{Batch, CallError, Column, ColumnKind, FileKind, Guest, Limits, Plugin, Sandbox, Table};
+use rowmill_sandbox::{Batch, CallError, Column, ColumnKind, FileKind, Guest, Limits, Plugin, Sandbox, Table};
 use rowmill_store::StoreHandle;
 use rowmill_tests::captures::{self, STREAMS, captured};
 use rowmill_tests::tables::{self, Documents};

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rowmill::plugins::cases;
-use rowmill_runtime::{Limits, Plugin, Sandbox};
+use rowmill_sandbox::{Limits, Plugin, Sandbox};
 use rowmill_tests::gateway::binary;
 use rowmill_tests::{fixture, guests, root, scratch, wait};
 use serde_json::Value;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use cases::{Case, Expect, Says};
 use harness::{Doc, GENEROUS, HURRIED, Outcome, Row, Running};
-use rowmill_runtime::{CallError, Plugin, Sandbox};
+use rowmill_sandbox::{CallError, Plugin, Sandbox};
 use rowmill_tests::guests;
 
 /// Rows of a batch; few, since a guest that fails each of them is asked twice for each.

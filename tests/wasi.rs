@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::{GENEROUS, HURRIED, Outcome, Row};
-use rowmill_runtime::{Plugin, Sandbox};
+use rowmill_sandbox::{Plugin, Sandbox};
 use rowmill_tests::gateway::{Gateway, binary};
 use rowmill_tests::guests;
 

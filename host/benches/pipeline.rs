@@ -19,8 +19,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rowmill::config::{Overrides, SourceConfig, read_text};
 use rowmill::pipeline::Pipeline;
 use rowmill::transform::chain::{Chain, ChainPlugin};
-use rowmill_decode::TopicPartition;
-use rowmill_runtime as contract;
+use rowmill_rows::TopicPartition;
+use rowmill_sandbox as contract;
 use rowmill_sdk::harness::Both;
 use trade_document::TradeDocument;
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rowmill_decode::TopicPartition;
+use rowmill_rows::TopicPartition;
 
 /// Bytes of records that are on their way: what back-pressure goes by.
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rowmill_decode::{DecoderSettings, Format, TopicPartition};
-use rowmill_runtime::{Limits, Pattern};
+use rowmill_rows::{DecoderSettings, Format, TopicPartition};
+use rowmill_sandbox::{Limits, Pattern};
 
 use crate::version::VersionStrategy;
 

@@ -16,7 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
-use rowmill_decode::RecordBatch;
+use rowmill_rows::RecordBatch;
 use serde_json::{Map, Value, json};
 
 use crate::config::{ConfigError, DeadLetterConfig};
@@ -231,7 +231,7 @@ fn line(letter: &DeadLetter) -> Value {
     let records: &RecordBatch = &letter.source.records;
     let record = &records.records[letter.record as usize];
     let bytes =
-        |span: Option<rowmill_decode::Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
+        |span: Option<rowmill_rows::Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
     let headers: Vec<Value> = records
         .headers_of(record)
         .map(|(name, value)| json!([String::from_utf8_lossy(name), value.map_or(Value::Null, text_or_base64)]))

@@ -20,9 +20,9 @@
 //!
 //! - [`pipeline`]: the whole flow on one screen, and how it ends. The only place that knows all the others.
 //! - [`source`]: Kafka, files, the demo's broker. Batches by partition, pauses, commits watermarks.
-//! - [`rowmill_decode`]: records to rows. Knows the three tools' formats and nothing else.
+//! - [`rowmill_rows`]: records to rows. Knows the three tools' formats and nothing else.
 //! - [`transform`]: rows through the chain to document operations, in a worker thread that owns its plugin instances.
-//! - [`rowmill_runtime`]: the sandbox. Knows WebAssembly and the contract in `wit/`; no Kafka, no Elasticsearch.
+//! - [`rowmill_sandbox`]: the sandbox. Knows WebAssembly and the contract in `wit/`; no Kafka, no Elasticsearch.
 //! - [`version`]: a document's version out of a row's position. Pure.
 //! - [`sink`]: what waits, bulk requests, the retry table, merges, truncates.
 //! - [`checkpoint`]: tickets and watermarks. Pure.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use rowmill_decode::{RecordBatch, Span};
+use rowmill_rows::{RecordBatch, Span};
 
 use crate::checkpoint::Ticket;
 

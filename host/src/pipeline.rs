@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use rowmill_runtime::Sandbox;
+use rowmill_sandbox::Sandbox;
 use rowmill_store::StoreHandle;
 use serde::Serialize;
 use tokio::runtime::Runtime;

@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
-use rowmill_runtime::Sandbox;
+use rowmill_sandbox::Sandbox;
 
 use crate::config::{PluginConfig, Route, WatchConfig};
 use crate::metrics::Metrics;

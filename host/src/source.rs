@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{SendTimeoutError, Sender};
-use rowmill_decode::{RecordBatch, TopicPartition};
+use rowmill_rows::{RecordBatch, TopicPartition};
 
 use crate::checkpoint::{BytesInFlight, Progress};
 use crate::config::PipelineConfig;

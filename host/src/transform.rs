@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rowmill_decode::{Decoder, Operation as RowOperation, Row, RowBatch, Span, TableVersion};
+use rowmill_rows::{Decoder, Operation as RowOperation, Row, RowBatch, Span, TableVersion};
 
 use crate::checkpoint::Progress;
 use crate::config::{Config, TruncatePolicy};

@@ -19,7 +19,7 @@
 //! - **offset**: the order of one partition. Right where a key never changes its partition and topics are never rebuilt.
 //! - **column**: a column that every update raises.
 
-use rowmill_decode::{RowInEvent, SourcePosition};
+use rowmill_rows::{RowInEvent, SourcePosition};
 
 /// How versions are made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,8 +22,8 @@ use rowmill::plugins::compile::Compiler;
 use rowmill::transform::chain::{Chain, ChainPlugin};
 use rowmill::transform::running::{Pause, Retire};
 use rowmill::transform::{Shared, Transformer};
-use rowmill_decode::{RecordBatch, TopicPartition};
-use rowmill_runtime::{Limits, Plugin, Sandbox};
+use rowmill_rows::{RecordBatch, TopicPartition};
+use rowmill_sandbox::{Limits, Plugin, Sandbox};
 use rowmill_tests::bombs;
 
 /// The plugin as `make plugins` builds it.

@@ -12,8 +12,8 @@ use rowmill::operation::SourceBatch;
 use rowmill::plugins::status::Order;
 use rowmill::transform::chain::{Chain, ChainPlugin};
 use rowmill::transform::{Shared, Transformer};
-use rowmill_decode::{RecordBatch, TopicPartition};
-use rowmill_runtime::{Limits, Plugin, Sandbox};
+use rowmill_rows::{RecordBatch, TopicPartition};
+use rowmill_sandbox::{Limits, Plugin, Sandbox};
 use rowmill_tests::{guests, wait};
 use serde_json::json;
 

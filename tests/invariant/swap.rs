@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use rowmill::pipeline::Pipeline;
 use rowmill::transform::chain::{Chain, ChainPlugin};
-use rowmill_runtime::{Batch, CallError, Guest, Instance, Limits, Plugin, RawOutput, Sandbox, Table};
+use rowmill_sandbox::{Batch, CallError, Guest, Instance, Limits, Plugin, RawOutput, Sandbox, Table};
 use rowmill_tests::captures::Record;
 use rowmill_tests::guests;
 use serde_json::json;

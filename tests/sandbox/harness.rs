@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use rowmill_runtime::isolate::{self, Part};
-use rowmill_runtime::{
+use rowmill_sandbox::isolate::{self, Part};
+use rowmill_sandbox::{
     Batch, CallError, Column, ColumnKind, ColumnNames, Expect, Guest, Limits, Mode, Plugin, Refusal, Sandbox, Table,
     Verdict,
 };

@@ -1,6 +1,6 @@
 //! From a verdict to what Rowmill does for the row, as if the plugin were alone in the chain.
 
-use rowmill_runtime::{
+use rowmill_sandbox::{
     ColumnNames, DocumentOperation, Item, Output, Table, UsualId, Verdict, index_of_table, readable,
 };
 use serde_json::value::RawValue;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rowmill_runtime::{Batch, Guest};
+use rowmill_sandbox::{Batch, Guest};
 use serde::{Deserialize, Serialize};
 
 /// How long the calls are repeated at least, so that the time a row means something.

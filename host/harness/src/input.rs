@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
-use rowmill_decode::DeclaredTypes;
-use rowmill_runtime::{ColumnKind, Table};
+use rowmill_rows::DeclaredTypes;
+use rowmill_sandbox::{ColumnKind, Table};
 use serde_json::{Map, Value};
 
-pub use rowmill_decode::Operation;
+pub use rowmill_rows::Operation;
 
 /// A row's cells, one JSON value a column; empty for a column that the source did not send.
 pub type Image = Vec<Vec<u8>>;

@@ -6,7 +6,7 @@
 //!             (native code or an instance of the sandbox)            └─▶ compare native with the sandbox, old with new
 //! ```
 //!
-//! A [`Subject`] is anything that makes a [`rowmill_runtime::Guest`]: native code in a plugin's own tests, an instance of
+//! A [`Subject`] is anything that makes a [`rowmill_sandbox::Guest`]: native code in a plugin's own tests, an instance of
 //! the sandbox in `rowmill plugin`. An [`Outcome`] is what Rowmill would do for a row if the plugin were alone in the
 //! chain: documents with index, id, routing and body, deletes, rows that are kept or dropped, failures with their reason.
 //!
@@ -39,5 +39,5 @@ pub use figures::Figures;
 pub use input::{Image, Input, Operation, Reading, Row, Rows};
 pub use outcome::{ItemKey, Outcome, from_ndjson, to_ndjson};
 pub use report::{CaseReport, summary};
-pub use rowmill_runtime as runtime;
+pub use rowmill_sandbox as runtime;
 pub use subject::Subject;

@@ -1,7 +1,7 @@
 //! A plugin under test, native or in the sandbox, and what it makes of rows.
 
-use rowmill_runtime::isolate::{self, Part};
-use rowmill_runtime::{Batch, CallError, Description, Expect, Guest, Limits, Mode, Pattern, Table};
+use rowmill_sandbox::isolate::{self, Part};
+use rowmill_sandbox::{Batch, CallError, Description, Expect, Guest, Limits, Mode, Pattern, Table};
 
 use crate::fate::{Fate, Fates};
 use crate::figures::{self, Figures};

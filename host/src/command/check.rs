@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowmill_runtime::Sandbox;
+use rowmill_sandbox::Sandbox;
 
 use super::ConfigArgs;
 use super::run::print_line;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use rowmill_runtime::{Limits, Sandbox};
+use rowmill_sandbox::{Limits, Sandbox};
 use rustix::process::{Resource, Rlimit, setpriority_process, setrlimit};
 
 use crate::plugins::compile::child::answer;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rowmill_harness::{Case, Sides, Subject, compare, embedded};
-use rowmill_runtime::{Batch, CallError, Guest, Plugin, RawOutput, Refusal, Table};
+use rowmill_sandbox::{Batch, CallError, Guest, Plugin, RawOutput, Refusal, Table};
 
 /// How long all cases may take together: they are the plugin's own, and so is their number.
 const MOST_TIME: Duration = Duration::from_secs(30);
@@ -134,7 +134,7 @@ impl Guest for Bounded {
 
 #[cfg(test)]
 mod tests {
-    use rowmill_runtime::{Limits, Sandbox};
+    use rowmill_sandbox::{Limits, Sandbox};
 
     use super::*;
 

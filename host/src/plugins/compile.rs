@@ -8,7 +8,7 @@ pub(crate) mod child;
 
 use std::sync::Arc;
 
-use rowmill_runtime::{Plugin, Refusal, Sandbox};
+use rowmill_sandbox::{Plugin, Refusal, Sandbox};
 
 use self::cache::Cache;
 use super::private::PrivateFolder;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rowmill_runtime::Plugin;
+use rowmill_sandbox::Plugin;
 
 use super::status::{CandidateState, CandidateStatus, Event, GenerationStatus, PluginStatus, State, TrialStatus};
 use crate::config::{ProbationConfig, Rollout};

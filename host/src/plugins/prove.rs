@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rowmill_runtime::Sandbox;
+use rowmill_sandbox::Sandbox;
 
 use super::cases;
 use super::compile::Compiler;

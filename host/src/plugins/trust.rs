@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::DecodePublicKey;
 use ed25519_dalek::{SIGNATURE_LENGTH, Signature, VerifyingKey};
-use rowmill_runtime::Refusal;
+use rowmill_sandbox::Refusal;
 
 use crate::config::TrustConfig;
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rowmill_decode::DecoderSettings;
-use rowmill_runtime::Limits;
+use rowmill_rows::DecoderSettings;
+use rowmill_sandbox::Limits;
 
 use crate::config::{
     BulkConfig, CompileConfig, Config, DeadLetterConfig, ElasticsearchConfig, HttpConfig, KafkaConfig, PipelineConfig,

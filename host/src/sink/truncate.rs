@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rowmill_runtime::literal;
+use rowmill_sandbox::literal;
 use serde_json::{Value, json};
 
 use super::client::Client;

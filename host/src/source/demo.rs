@@ -6,8 +6,8 @@ use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
-use rowmill_decode::TopicPartition;
-use rowmill_decode::capture::{CapturedRecord, Captures};
+use rowmill_rows::TopicPartition;
+use rowmill_rows::capture::{CapturedRecord, Captures};
 
 use super::{Intake, Stop, kafka};
 use crate::config::{KafkaConfig, Start};

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use rowmill_decode::TopicPartition;
-use rowmill_decode::capture::{CaptureErrorKind, Captures};
+use rowmill_rows::TopicPartition;
+use rowmill_rows::capture::{CaptureErrorKind, Captures};
 
 use super::{Intake, Lanes};
 

@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use rowmill_decode::TopicPartition;
+use rowmill_rows::TopicPartition;
 
 use super::access::{self, Access};
 use super::{Intake, Lanes};

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rowmill_decode::TableVersion;
-use rowmill_runtime::{Description, Guest, Mode, Pattern, Plugin};
+use rowmill_rows::TableVersion;
+use rowmill_sandbox::{Description, Guest, Mode, Pattern, Plugin};
 
 use super::health::{Alarm, Health};
 use super::trial::Trial;

@@ -1,6 +1,6 @@
 //! One row's operations out of its fate in a lane.
 
-use rowmill_decode::{Operation as RowOperation, Row, RowBatch};
+use rowmill_rows::{Operation as RowOperation, Row, RowBatch};
 
 use super::images::Fate;
 use super::lane::Lane;

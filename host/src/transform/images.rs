@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use rowmill_decode::{Cell, Operation, RowBatch};
-use rowmill_runtime::isolate::{self, Part};
-use rowmill_runtime::{Batch, Expect, Output, Verdict};
+use rowmill_rows::{Cell, Operation, RowBatch};
+use rowmill_sandbox::isolate::{self, Part};
+use rowmill_sandbox::{Batch, Expect, Output, Verdict};
 
 use super::Shared;
 use super::plan::TablePlan;
@@ -342,7 +342,7 @@ impl Images {
                         (true, ..) => set(&mut self.images, Fate::Suppressed, fate),
                     }
                 }
-                Verdict::Fail(reason) => self.fail(place, [first, second], rowmill_runtime::readable(reason)),
+                Verdict::Fail(reason) => self.fail(place, [first, second], rowmill_sandbox::readable(reason)),
                 Verdict::Refused(reason) => self.fail(place, [first, second], format!("broke the contract: {reason}")),
             }
         }

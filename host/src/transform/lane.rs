@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rowmill_decode::{RowBatch, TableVersion};
+use rowmill_rows::{RowBatch, TableVersion};
 
 use super::Shared;
 use super::chain::{Chain, ChainPlugin};

@@ -4,7 +4,7 @@
 //! text column whose first value looks like a date, a number beyond 2^63, a zero date. The database is the authority
 //! of what a value is, so Rowmill says it.
 
-use rowmill_decode::{ColumnType, TableVersion};
+use rowmill_rows::{ColumnType, TableVersion};
 use serde_json::{Map, Value, json};
 
 /// The mapping of a table's columns, a JSON object.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rowmill_decode::TableVersion;
-use rowmill_runtime::{ColumnNames, UsualId, index_of_table};
+use rowmill_rows::TableVersion;
+use rowmill_sandbox::{ColumnNames, UsualId, index_of_table};
 
 use super::chain::ChainPlugin;
 use super::mapping;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rowmill_decode::{Decoder, RowBatch};
+use rowmill_rows::{Decoder, RowBatch};
 
 use super::Shared;
 use super::chain::Chain;

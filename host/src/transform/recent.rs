@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rowmill_decode::{RecordBatch, RowBatch, TableVersion};
+use rowmill_rows::{RecordBatch, RowBatch, TableVersion};
 
 /// Records that are kept of a table.
 const RECORDS: usize = 64;
@@ -54,7 +54,7 @@ impl Recent {
             fitting.reverse();
             for number in fitting {
                 let record = &records.records[number as usize];
-                let bytes = |span: Option<rowmill_decode::Span>| span.map(|span| span.of(&records.bytes));
+                let bytes = |span: Option<rowmill_rows::Span>| span.map(|span| span.of(&records.bytes));
                 let headers = records
                     .headers_of(record)
                     .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));

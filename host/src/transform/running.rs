@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowmill_decode::TableVersion;
-use rowmill_runtime::{CallError, Guest, Limits, Table};
+use rowmill_rows::TableVersion;
+use rowmill_sandbox::{CallError, Guest, Limits, Table};
 
 use super::chain::{Chain, ChainPlugin};
 

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rowmill_decode::Span;
+use rowmill_rows::Span;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! A row's fate as document operations: bodies, ids, marks, and deletes of what only the image before gives.
 
-use rowmill_decode::{RowBatch, Span};
-use rowmill_runtime::{Cells, DocumentOperation, Item, Verdict, literal};
+use rowmill_rows::{RowBatch, Span};
+use rowmill_sandbox::{Cells, DocumentOperation, Item, Verdict, literal};
 
 use super::images::{Fate, Images};
 use super::plan::TablePlan;

@@ -1,11 +1,11 @@
 //! Rows from what Canal, Debezium or Maxwell wrote: captured records, or plain events.
 
 use anyhow::bail;
-use rowmill_decode::capture::Captures;
-use rowmill_decode::{
+use rowmill_rows::capture::Captures;
+use rowmill_rows::{
     DeclaredTypes, Decoder, DecoderSettings, Operation, RecordBatch, RowBatch, TableVersion, TopicPartition,
 };
-use rowmill_runtime::Table;
+use rowmill_sandbox::Table;
 
 use super::{Image, Input, Row};
 

@@ -10,8 +10,8 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context, bail, ensure};
-use rowmill_decode::ColumnType;
-use rowmill_runtime::{ColumnKind, Table};
+use rowmill_rows::ColumnType;
+use rowmill_sandbox::{ColumnKind, Table};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;

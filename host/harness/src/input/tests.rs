@@ -1,7 +1,7 @@
 //! Rows as lines come back as they were, and what is no row is refused with its line.
 
-use rowmill_decode::ColumnType;
-use rowmill_runtime::ColumnKind;
+use rowmill_rows::ColumnType;
+use rowmill_sandbox::ColumnKind;
 use serde_json::json;
 
 use super::*;

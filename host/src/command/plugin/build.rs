@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use rowmill_harness::embedded;
-use rowmill_runtime::Anatomy;
+use rowmill_sandbox::Anatomy;
 
 use super::BuildArgs;
 use super::load::{load_bytes, read};

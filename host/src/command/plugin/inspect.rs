@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use rowmill_harness::{Case, Input, Subject, embedded};
-use rowmill_runtime::{Anatomy, Description, FileKind, Mode, Plugin, Table};
+use rowmill_sandbox::{Anatomy, Description, FileKind, Mode, Plugin, Table};
 use serde::Serialize;
 use serde_json::Value;
 

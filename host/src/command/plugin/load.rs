@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use rowmill_harness::{Reading, Settings};
-use rowmill_runtime::{Limits, Plugin, Sandbox};
+use rowmill_sandbox::{Limits, Plugin, Sandbox};
 
 pub(super) use crate::plugins::cases::subject;
 

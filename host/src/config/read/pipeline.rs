@@ -1,6 +1,6 @@
 //! `[pipeline]` and `[limits]`.
 
-use rowmill_runtime::Limits;
+use rowmill_sandbox::Limits;
 
 use super::value::duration;
 use super::{Result, error};

@@ -1,6 +1,6 @@
 //! `[[routes]]`.
 
-use rowmill_runtime::Pattern;
+use rowmill_sandbox::Pattern;
 
 use super::value::one_of;
 use super::{ConfigError, Result, error};
@@ -14,7 +14,7 @@ pub fn route(raw: &RawRoute) -> Result<Route> {
     }
     let place = |key: &str| format!("route of {:?}, {key}", raw.table);
     if let Some(index) = &raw.index
-        && !rowmill_runtime::is_index_name(index)
+        && !rowmill_sandbox::is_index_name(index)
     {
         return error(format!(
             "{}: {index:?} is no index name that Elasticsearch takes (lower case, no blanks or \\/*?\"<>|,#:)",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rowmill_decode::{DecoderSettings, Format};
+use rowmill_rows::{DecoderSettings, Format};
 
 use super::value::one_of;
 use super::{ConfigError, Result, error};

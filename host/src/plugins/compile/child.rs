@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use rowmill_runtime::{Refusal, readable};
+use rowmill_sandbox::{Refusal, readable};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! What waits: folding, order, and what is in flight.
 
 use proptest::prelude::*;
-use rowmill_decode::{RecordBatch, Span, TopicPartition};
+use rowmill_rows::{RecordBatch, Span, TopicPartition};
 
 use super::*;
 use crate::checkpoint::Progress;

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rowmill_runtime::{Limits, Sandbox};
+use rowmill_sandbox::{Limits, Sandbox};
 
 use super::*;
 use crate::config::CompileConfig;

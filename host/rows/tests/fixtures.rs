@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use rowmill_decode::{Format, Operation};
+use rowmill_rows::{Format, Operation};
 use support::*;
 
 /// What a capture cannot tell: see the fixtures' README.
@@ -215,7 +215,7 @@ fn all_tools_tell_the_same_table_versions() {
 
 #[test]
 fn what_each_capture_holds_besides_rows() {
-    use rowmill_decode::Ignored::{SchemaChange, Statement, Tombstone, Transaction};
+    use rowmill_rows::Ignored::{SchemaChange, Statement, Tombstone, Transaction};
     for (capture, kind, n) in [
         ("debezium/full", Tombstone, count(|c| c.value.is_none(), "debezium/full")),
         ("debezium/plain", Tombstone, count(|c| c.value.is_none(), "debezium/plain")),
@@ -236,11 +236,11 @@ fn what_each_capture_holds_besides_rows() {
     }
 }
 
-fn value_has(record: &rowmill_decode::capture::CapturedRecord, text: &str) -> bool {
+fn value_has(record: &rowmill_rows::capture::CapturedRecord, text: &str) -> bool {
     record.value.as_ref().is_some_and(|v| String::from_utf8_lossy(v).contains(text))
 }
 
-fn count(fits: impl Fn(&rowmill_decode::capture::CapturedRecord) -> bool, capture: &str) -> usize {
+fn count(fits: impl Fn(&rowmill_rows::capture::CapturedRecord) -> bool, capture: &str) -> usize {
     captured(capture).iter().filter(|c| fits(c)).count()
 }
 

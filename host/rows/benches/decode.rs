@@ -1,4 +1,4 @@
-//! Decoding against `serde_json::Value` in the same run: `cargo bench -p rowmill-decode`.
+//! Decoding against `serde_json::Value` in the same run: `cargo bench -p rowmill-rows`.
 //!
 //! Events are the captured rows of a table of 41 columns, about 2.5 KB each. The machine may be noisy: each figure is
 //! the best of several rounds, and the ratio to the value tree is what can be compared between machines.
@@ -7,8 +7,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use rowmill_decode::capture::Captures;
-use rowmill_decode::{DeclaredTypes, Decoder, DecoderSettings, RecordBatch, RowBatch, TopicPartition};
+use rowmill_rows::capture::Captures;
+use rowmill_rows::{DeclaredTypes, Decoder, DecoderSettings, RecordBatch, RowBatch, TopicPartition};
 
 const ROUNDS: usize = 25;
 const EVENTS: usize = 1000;
@@ -30,7 +30,7 @@ fn main() {
         ("Maxwell, insert", "maxwell/records", "\"type\":\"insert\"", false),
         ("Maxwell, insert, declared", "maxwell/records", "\"type\":\"insert\"", true),
     ] {
-        // `cargo bench -p rowmill-decode -- NAME` measures only what has NAME in its name.
+        // `cargo bench -p rowmill-rows -- NAME` measures only what has NAME in its name.
         let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-'));
         if wanted.is_some_and(|w| !name.contains(&w)) {
             continue;

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowmill_runtime::{Batch, Column, ColumnKind, Expect, Guest, Limits, Output, Plugin, Sandbox, Table};
+use rowmill_sandbox::{Batch, Column, ColumnKind, Expect, Guest, Limits, Output, Plugin, Sandbox, Table};
 use rowmill_sdk::native::Native;
 use rowmill_sdk::testing;
 use trade_document::TradeDocument;

@@ -20,7 +20,7 @@ use crate::{canal, debezium, maxwell};
 /// Decodes record batches of any topics. Keeps what it learns of topics and tables from batch to batch.
 ///
 /// ```
-/// use rowmill_decode::{Decoder, DecoderSettings, RecordBatch, RowBatch, TopicPartition};
+/// use rowmill_rows::{Decoder, DecoderSettings, RecordBatch, RowBatch, TopicPartition};
 ///
 /// let mut records = RecordBatch::new(TopicPartition { topic: "maxwell".into(), partition: 0 });
 /// let value = br#"{"database":"shop","table":"t","type":"insert","ts":1,"data":{"id":1}}"#;

@@ -4,8 +4,8 @@
 mod support;
 
 use proptest::prelude::*;
-use rowmill_decode::capture::CapturedRecord;
-use rowmill_decode::{DecodeError, Decoder, DecoderSettings, Format, RowBatch};
+use rowmill_rows::capture::CapturedRecord;
+use rowmill_rows::{DecodeError, Decoder, DecoderSettings, Format, RowBatch};
 use support::*;
 
 const FORMATS: [Format; 4] = [Format::Auto, Format::Canal, Format::Debezium, Format::Maxwell];
@@ -99,7 +99,7 @@ fn no_error_carries_a_value() {
     for (key, column_type) in
         [("int", "int"), ("date", "date"), ("bits", "bit(3)"), ("money", "decimal(9,2)"), ("time", "time")]
     {
-        let mut declared = rowmill_decode::DeclaredTypes::default();
+        let mut declared = rowmill_rows::DeclaredTypes::default();
         declared.declare("t", key, column_type).unwrap();
         let value = format!(r#"{{"database":"d","table":"t","type":"insert","data":{{"{key}":"{secret}"}}}}"#);
         let mut records = batch("maxwell", 0);

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use rowmill_decode::capture::{CapturedRecord, Captures};
-use rowmill_decode::{
+use rowmill_rows::capture::{CapturedRecord, Captures};
+use rowmill_rows::{
     DeclaredTypes, Decoder, DecoderSettings, Format, Ignored, Operation, RecordBatch, RowBatch, SourcePosition,
     TopicPartition,
 };

@@ -3,7 +3,7 @@
 
 mod support;
 
-use rowmill_decode::{DeclaredTypes, Format, RowInEvent, SourcePosition};
+use rowmill_rows::{DeclaredTypes, Format, RowInEvent, SourcePosition};
 use support::*;
 
 type KeyAndValue<'a> = (Option<&'a str>, Option<&'a str>);
@@ -25,7 +25,7 @@ fn decode(format: Format, topic: &str, declared: &[(&str, &str)], records: &[Key
     decode_batch(&mut decoder, &batch, &mut again);
     assert_eq!(again.rows.len(), decoded.rows.len());
     for (row, again) in decoded.rows.iter().zip(&again.rows) {
-        let truncate = row.operation == rowmill_decode::Operation::Truncate;
+        let truncate = row.operation == rowmill_rows::Operation::Truncate;
         assert!(row == again || truncate, "{row:?} {again:?}");
     }
     assert_eq!((&again.ignored, &again.errors), (&decoded.ignored, &decoded.errors));

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowmill_runtime::{Batch, Column, ColumnKind, Guest, Limits, Plugin, Sandbox, Table};
+use rowmill_sandbox::{Batch, Column, ColumnKind, Guest, Limits, Plugin, Sandbox, Table};
 use rowmill_sdk::native::Native;
 use rowmill_sdk::{Columns, Fail, NoSettings, Out, Row, Transform, testing};
 use shapes::by_hand::ByHand;
