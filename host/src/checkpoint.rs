@@ -52,7 +52,7 @@ struct Open {
 pub struct Watermark {
     /// The next offset to read: one past the last settled record.
     pub next_offset: i64,
-    /// The partition's clock there, in seconds since 1970 (see [`crate::version::PartitionClock`]).
+    /// The partition's clock there, in seconds since 1970 (see [`rowmill_engine::version::PartitionClock`]).
     pub clock_seconds: i64,
 }
 

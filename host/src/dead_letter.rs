@@ -16,12 +16,13 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
+use rowmill_engine::Producer;
 use rowmill_rows::RecordBatch;
 use serde_json::{Map, Value, json};
 
 use crate::config::{ConfigError, DeadLetterConfig};
 use crate::metrics::{Kind, Metrics};
-use crate::operation::{Producer, SourceBatch};
+use crate::operation::SourceBatch;
 use crate::source::access::Access;
 
 /// Dead letters that wait to be written. A failing plugin makes them as fast as rows come; a full channel slows the

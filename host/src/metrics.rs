@@ -1,5 +1,6 @@
 //! What is counted, and how Prometheus reads it.
 
+use rowmill_engine::Action;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,8 +11,6 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-
-use crate::operation::Action;
 
 /// A label set of one name.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use rowmill_engine::{Action, Indices, TruncatePolicy, table_index};
 use rowmill_sandbox::Sandbox;
 use rowmill_store::StoreHandle;
 use serde::Serialize;
@@ -23,13 +24,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::checkpoint::BytesInFlight;
-use crate::config::{BulkConfig, Config, ConfigError, ElasticsearchConfig, SinkConfig, SourceConfig, TruncatePolicy};
+use crate::config::{BulkConfig, Config, ConfigError, ElasticsearchConfig, SinkConfig, SourceConfig};
 use crate::dead_letter::DeadLetters;
 use crate::http::address::AddressFile;
 use crate::http::{self, Ready, Served};
-use crate::indices::Indices;
 use crate::metrics::Metrics;
-use crate::operation::Action;
 use crate::plugins::Plugins;
 use crate::plugins::control::Control;
 use crate::reload::Live;
@@ -37,7 +36,6 @@ use crate::sink::client::{Client, Refused};
 use crate::sink::{Sink, Writer, WriterSettings, merge};
 use crate::source::{self, Intake, Stop};
 use crate::transform::chain::Chain;
-use crate::transform::plan::own_index;
 use crate::transform::running::Retire;
 use crate::transform::{Shared, Transformer};
 
@@ -293,7 +291,7 @@ impl Pipeline {
                     },
                     own_index: Box::new(move |table| {
                         let (database, table) = table.split_once('.').unwrap_or(("", table));
-                        own_index(&routes.load().routes, database, table)
+                        table_index(&routes.load().routes, database, table)
                     }),
                 };
                 let writer = Writer::new(settings, handle.abort.subscribe());

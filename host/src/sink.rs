@@ -17,7 +17,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
-use crate::operation::{Action, OperationBatch};
+use crate::operation::OperationBatch;
+use rowmill_engine::Action;
 
 pub use writer::{Writer, WriterSettings};
 
@@ -46,7 +47,7 @@ impl Sink {
         match self {
             Self::Null(metrics) => {
                 let mut counts = [0; Action::COUNT];
-                for operation in &batch.operations {
+                for operation in &batch.operations.list {
                     counts[operation.action as usize] += 1;
                 }
                 for action in Action::OF_DOCUMENTS.into_iter().chain([Action::Truncate]) {
@@ -54,10 +55,10 @@ impl Sink {
                         metrics.written(action, counts[action as usize]);
                     }
                 }
-                batch.source.ticket.settle(batch.operations.len() as u64);
+                batch.source.ticket.settle(batch.operations.list.len() as u64);
             }
             Self::Writer(sender) => {
-                if !batch.operations.is_empty() {
+                if !batch.operations.list.is_empty() {
                     // A writer that is gone has said why; what is not written is not settled.
                     let _ = sender.blocking_send(batch);
                 }

@@ -13,7 +13,7 @@
 //! | no answer (time-out, reset) | again: writes are idempotent | the same |
 //! | anything else | stop: never skip what is not understood | the same |
 
-use crate::operation::Action;
+use rowmill_engine::Action;
 
 /// What becomes of one operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,7 @@ fn shorten(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rowmill_engine::Action;
 
     #[test]
     fn the_table() {

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use hashbrown::HashTable;
 
-use crate::operation::{Operation, OperationBatch};
+use crate::operation::OperationBatch;
+use rowmill_engine::Operation;
 
 /// An operation in its batch.
 #[derive(Clone, Debug)]
@@ -25,7 +26,7 @@ impl OperationRef {
 
     /// To be called once a batch, before any of its operations has an outcome.
     pub fn begin(batch: OperationBatch) -> Arc<OperationBatch> {
-        batch.without_outcome.store(batch.operations.len() as u32, Ordering::Relaxed);
+        batch.without_outcome.store(batch.operations.list.len() as u32, Ordering::Relaxed);
         Arc::new(batch)
     }
 
@@ -35,20 +36,20 @@ impl OperationRef {
     }
 
     pub fn operation(&self) -> &Operation {
-        &self.batch.operations[self.number as usize]
+        &self.batch.operations.list[self.number as usize]
     }
 
     pub fn id(&self) -> &[u8] {
-        self.operation().id.of(&self.batch.bytes)
+        self.operation().id.of(&self.batch.operations.bytes)
     }
 
     pub fn body(&self) -> &[u8] {
-        self.operation().body.of(&self.batch.bytes)
+        self.operation().body.of(&self.batch.operations.bytes)
     }
 
     /// Of an item of a merged document: see [`Operation::item`].
     pub fn item(&self) -> &[u8] {
-        self.operation().item.of(&self.batch.bytes)
+        self.operation().item.of(&self.batch.operations.bytes)
     }
 
     /// Whether both write the same part of one merged document.
@@ -57,7 +58,7 @@ impl OperationRef {
     }
 
     pub fn table(&self) -> &Arc<str> {
-        &self.batch.tables[self.operation().table as usize]
+        &self.batch.operations.tables[self.operation().table as usize]
     }
 
     /// The operation has an outcome. Returns whether all of its batch have one now.

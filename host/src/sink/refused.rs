@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::pending::OperationRef;
 use crate::dead_letter::{DeadLetter, DeadLetters, Stage};
-use crate::indices::Indices;
 use crate::operation::OperationBatch;
+use rowmill_engine::Indices;
 
 /// A letter tells so many reasons; what is more is counted.
 const REASONS: usize = 10;
@@ -38,9 +38,9 @@ impl RefusedOperations {
             let operation = first.operation();
             let mut letter = DeadLetter::new(&batch.source, operation.record, Stage::Sink, reason(of_record, indices));
             letter.table = Some(first.table().clone());
-            letter.producer = batch.producers.get(operation.producer as usize).cloned();
+            letter.producer = batch.operations.producers.get(operation.producer as usize).cloned();
             letter.index = Some(indices.name(operation.index));
-            letter.id = Some(batch.text(operation.id).to_string());
+            letter.id = Some(batch.operations.text(operation.id).to_string());
             letters.send(letter);
             // The letter has a claim of its own.
             batch.source.ticket.settle(of_record.len() as u64);
@@ -56,7 +56,7 @@ fn reason(refused: &[(OperationRef, String)], indices: &Indices) -> String {
     let mut text = format!("{} documents of the record are refused", refused.len());
     for (place, (one, reason)) in refused.iter().take(REASONS).enumerate() {
         let index = indices.name(one.operation().index);
-        let id = one.batch.text(one.operation().id);
+        let id = one.batch.operations.text(one.operation().id);
         // Writing into a String cannot fail.
         let _ = write!(text, "{} {index}/{id}: {reason}", if place == 0 { ":" } else { ";" });
     }

@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rowmill_engine::Action;
 use rowmill_sandbox::literal;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::merge::SCRIPT_ID;
 use super::outcome::{self, Outcome};
-use crate::operation::Action;
 
 /// The index in which the versions of truncates are kept: a document for each table and index of its own, so that
 /// gateways that bring one table into several indices, each with versions of its own, do not cut each other's rows.

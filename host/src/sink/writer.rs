@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rowmill_engine::{Action, IndexNumber, Indices};
 use rowmill_sandbox::literal;
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
@@ -18,9 +19,8 @@ use super::refused::RefusedOperations;
 use super::truncate::{self, Floors};
 use crate::config::BulkConfig;
 use crate::dead_letter::DeadLetters;
-use crate::indices::Indices;
 use crate::metrics::{Kind, Metrics};
-use crate::operation::{Action, IndexNumber, OperationBatch};
+use crate::operation::OperationBatch;
 
 /// Documents that may wait beside those in flight; beyond it the writer takes in no more and the workers wait.
 const MAX_WAITING: usize = 50_000;
@@ -198,7 +198,7 @@ impl Writer {
         let now = Instant::now();
         while self.truncate.is_none() {
             let Some((batch, first)) = self.inbox.pop_front() else { break };
-            for number in first..batch.operations.len() {
+            for number in first..batch.operations.list.len() {
                 let operation = OperationRef::new(&batch, number);
                 if operation.operation().action == Action::Truncate {
                     self.floors.raise(operation.table(), operation.operation().version);
@@ -534,10 +534,10 @@ fn write_item(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
     out.extend_from_slice(verb);
     literal::write_string(out, &indices.name(operation.index));
     out.extend_from_slice(b",\"_id\":");
-    literal::write_string(out, first.batch.text(operation.id));
+    literal::write_string(out, first.batch.operations.text(operation.id));
     if let Some(routing) = operation.routing {
         out.extend_from_slice(b",\"routing\":");
-        literal::write_string(out, first.batch.text(routing));
+        literal::write_string(out, first.batch.operations.text(routing));
     }
     if operation.action.is_merge() {
         out.extend_from_slice(

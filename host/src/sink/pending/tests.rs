@@ -1,11 +1,12 @@
 //! What waits: folding, order, and what is in flight.
 
 use proptest::prelude::*;
+use rowmill_engine::{Action, IndexNumber};
 use rowmill_rows::{RecordBatch, Span, TopicPartition};
 
 use super::*;
 use crate::checkpoint::Progress;
-use crate::operation::{Action, IndexNumber, SourceBatch};
+use crate::operation::SourceBatch;
 
 /// A batch of operations on documents `d0`, `d1`, …: action, document, version, table.
 fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
@@ -13,11 +14,11 @@ fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
     let progress = Progress::new(partition.clone(), 0, Arc::default());
     let source = Arc::new(SourceBatch { records: RecordBatch::new(partition), ticket: progress.ticket(1, 0) });
     let mut batch = OperationBatch::new(source);
-    batch.tables = vec!["a".into(), "b".into()];
+    batch.operations.tables = vec!["a".into(), "b".into()];
     for &(action, document, version, table) in operations {
-        let start = batch.bytes.len() as u32;
-        batch.bytes.extend_from_slice(format!("d{document}").as_bytes());
-        let id = Span { start, end: batch.bytes.len() as u32 };
+        let start = batch.operations.bytes.len() as u32;
+        batch.operations.bytes.extend_from_slice(format!("d{document}").as_bytes());
+        let id = Span { start, end: batch.operations.bytes.len() as u32 };
         let operation = Operation {
             action,
             index: IndexNumber(0),
@@ -31,13 +32,13 @@ fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
             producer: u16::MAX,
             outlives_truncates: false,
         };
-        batch.operations.push(operation);
+        batch.operations.list.push(operation);
     }
     Arc::new(batch)
 }
 
 fn add_all(pending: &mut Pending, batch: &Arc<OperationBatch>) {
-    for number in 0..batch.operations.len() {
+    for number in 0..batch.operations.list.len() {
         pending.add(OperationRef::new(batch, number), Instant::now());
     }
 }
