@@ -35,9 +35,8 @@ use crate::reload::Live;
 use crate::sink::client::{Client, Refused};
 use crate::sink::{Sink, Writer, WriterSettings, merge};
 use crate::source::{self, Intake, Stop};
-use crate::transform::chain::Chain;
-use crate::transform::running::Retire;
-use crate::transform::{Shared, Transformer};
+use crate::transform::retire::Retire;
+use crate::transform::{Published, Shared, Worker};
 
 /// A pipeline that is set up and not yet running.
 pub struct Pipeline {
@@ -45,7 +44,7 @@ pub struct Pipeline {
     /// Runs the writer, the HTTP side and the embedded store.
     runtime: Runtime,
     metrics: Arc<Metrics>,
-    chain: Arc<ArcSwap<Chain>>,
+    chain: Arc<ArcSwap<Published>>,
     /// How documents are written now.
     bulk: watch::Sender<BulkConfig>,
     plugins: Plugins,
@@ -147,7 +146,7 @@ impl Pipeline {
         anyhow::ensure!(refused.is_empty(), ConfigError(format!("refused as a plugin: {}", refused.join("; "))));
         let unknown = plugins.unknown_names();
         anyhow::ensure!(unknown.is_empty(), ConfigError(unknown.join("; ")));
-        let chain = plugins.chain();
+        let chain = plugins.published();
 
         let (store, client) = match &config.sink {
             SinkConfig::Null => (None, None),
@@ -195,8 +194,8 @@ impl Pipeline {
         self.metrics.clone()
     }
 
-    /// The chain, to be read or replaced.
-    pub fn chain(&self) -> Arc<ArcSwap<Chain>> {
+    /// The published chain, to be read or replaced.
+    pub fn published(&self) -> Arc<ArcSwap<Published>> {
         self.chain.clone()
     }
 
@@ -259,7 +258,7 @@ impl Pipeline {
         let (retire, retired) = Retire::channel();
         let shared = Shared {
             config: config.clone(),
-            chain,
+            published: chain,
             indices,
             metrics: metrics.clone(),
             dead_letters,
@@ -276,7 +275,7 @@ impl Pipeline {
             None => (Sink::Null(metrics.clone()), None),
             Some(client) => {
                 let (sink, batches) = Sink::channel();
-                let routes = shared.chain.clone();
+                let routes = shared.published.clone();
                 let settings = WriterSettings {
                     client,
                     bulk: bulk.subscribe(),
@@ -284,14 +283,14 @@ impl Pipeline {
                     metrics: metrics.clone(),
                     dead_letters: shared.dead_letters.clone(),
                     applies_truncates: {
-                        let chain = shared.chain.clone();
+                        let chain = shared.published.clone();
                         Box::new(move || {
-                            chain.load().routes.iter().any(|route| route.truncate == TruncatePolicy::Apply)
+                            chain.load().chain.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply)
                         })
                     },
                     own_index: Box::new(move |table| {
                         let (database, table) = table.split_once('.').unwrap_or(("", table));
-                        table_index(&routes.load().routes, database, table)
+                        table_index(&routes.load().chain.routes, database, table)
                     }),
                 };
                 let writer = Writer::new(settings, handle.abort.subscribe());
@@ -311,7 +310,7 @@ impl Pipeline {
             let (shared, sink) = (shared.clone(), sink.clone());
             let worker = std::thread::Builder::new().name(format!("transform-{number}")).stack_size(4 << 20).spawn(
                 move || {
-                    let mut transformer = Transformer::new(shared);
+                    let mut transformer = Worker::new(shared);
                     for batch in batches {
                         let operations = transformer.process(batch);
                         let source = operations.source.clone();

@@ -1,111 +1,113 @@
-//! One row's operations out of its fate in a lane.
+//! One row's operations: its version, what is written, and what is deleted.
 
-use rowmill_engine::Operations;
-use rowmill_rows::{Operation as RowOperation, Row, RowBatch};
+use std::sync::Arc;
 
-use super::images::Fate;
-use super::lane::Lane;
-use super::plan::TablePlan;
-use super::write::{Target, Writer};
-use super::{Failure, Shared};
-use crate::dead_letter::Stage;
+use rowmill_rows::Operation as RowOperation;
 
-/// What the rows of a batch have in common.
-pub(super) struct Emission<'a> {
-    pub shared: &'a Shared,
-    pub rows: &'a RowBatch,
-    pub records: &'a [u8],
-    /// Whether a document outside of its table's own index must say whose it is.
-    pub marks: bool,
-}
+use crate::batch::Batch;
+use crate::chain_instance::ChainInstance;
+use crate::failure::{Failure, Stage};
+use crate::images::Disposition;
+use crate::operation::{Action, Operations};
+use crate::plan::TablePlan;
+use crate::route::TruncatePolicy;
+use crate::version::{PartitionClock, Source, version};
+use crate::write::{Target, Writer};
 
-/// A row, and what was decided for it.
-pub(super) struct EmittedRow<'a> {
-    pub place: usize,
-    pub row: Row,
-    pub plan: &'a TablePlan,
-    /// Its table's place among those of the batch that is made.
-    pub table: u16,
+/// A row whose operations are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct RowToEmit {
+    /// The row's number in the batch.
+    pub row: usize,
+    /// The version of its documents.
     pub version: u64,
-    /// Where the lane's plugins begin among the producers of the batch that is made.
+    /// The number of the chain's first plugin among the producers of the operations; see
+    /// [`ChainInstance::add_producers`].
     pub first_producer: usize,
 }
 
-impl Emission<'_> {
-    /// Appends a row's operations to `out`. A truncate has none here.
+impl ChainInstance {
+    /// The version of a row's documents by the strategy of its route.
     ///
     /// # Errors
-    /// A plugin failed the row, or no document can be made of it. What was appended until then is to be cut off.
-    pub fn row(
+    /// The record does not carry what the strategy needs.
+    pub fn version_of(&mut self, batch: &Batch<'_>, row: usize, clock: &mut PartitionClock) -> Result<u64, Failure> {
+        let number = row;
+        let row = batch.row(number);
+        let plan = self.plan(row.table, batch.table_of(number));
+        let column = plan.version_column.and_then(|column| {
+            let cells = row.after.or(row.before)? as usize;
+            Some(batch.bytes_of(cells + column as usize))
+        });
+        let source = Source {
+            position: row.position,
+            offset: batch.records.records[row.record as usize].offset,
+            column,
+            is_delete: row.after.is_none(),
+        };
+        version(&plan.route.version, plan.route.epoch, source, clock)
+            .map_err(|reason| Failure::of_document(&plan, reason))
+    }
+
+    /// Appends a row's operations to `out`. The row must have been part of the last [`ChainInstance::run`]. A truncate
+    /// has an operation only if its route applies truncates.
+    ///
+    /// # Errors
+    /// A plugin failed on the row, or no document can be made of it. No operation is appended then.
+    pub fn emit_row(&mut self, batch: &Batch<'_>, row: RowToEmit, out: &mut Operations) -> Result<(), Failure> {
+        let table = batch.row(row.row).table;
+        let plan = self.plan(table, batch.table_of(row.row));
+        let n_operations = out.list.len();
+        let mut targets = std::mem::take(&mut self.targets);
+        targets.clear();
+        let result = self.try_emit_row(batch, row, &plan, &mut targets, out);
+        self.targets = targets;
+        if result.is_err() {
+            out.list.truncate(n_operations);
+        }
+        result
+    }
+
+    fn try_emit_row(
         &self,
-        lane: &Lane,
-        emitted: &EmittedRow<'_>,
-        keys: &mut Vec<Target>,
+        batch: &Batch<'_>,
+        emitted: RowToEmit,
+        plan: &Arc<TablePlan>,
+        targets: &mut Vec<Target>,
         out: &mut Operations,
     ) -> Result<(), Failure> {
-        let (before, after) = lane.images.of_row(emitted.place);
-        for fate in [before, after].into_iter().flatten() {
-            if let Fate::Failed(failure) = lane.images.fate(fate) {
-                let (plugin, stage, reason) = lane.images.failure(failure);
-                let plugin = Some(emitted.first_producer + plugin);
-                return Err(Failure { stage, reason: reason.to_string(), plugin, index: None });
+        let row = batch.row(emitted.row);
+        let (before, after) = self.images.of_row(emitted.row);
+        for image in [before, after].into_iter().flatten() {
+            if let Disposition::Failed(failure) = self.images.disposition(image) {
+                return Err(self.plugin_failure(failure, emitted.first_producer));
             }
         }
-        let row = emitted.row;
-        let mut writer = self.writer(lane, emitted, out);
-        keys.clear();
-        let written = (|| {
-            if let Some(image) = after {
-                writer.documents(image, keys)?;
+        let table = out.table_number(&plan.full_name);
+        let mut writer = Writer { instance: self, batch, plan, row: emitted, record: row.record, table, out };
+        if row.operation == RowOperation::Truncate {
+            if plan.route.truncate == TruncatePolicy::Apply {
+                let body = writer.append(plan.other_patterns.as_bytes());
+                writer.push(Action::Truncate, Target::whole(plan.index, Default::default()), None, body, None);
             }
-            match before {
-                Some(image) => writer.deletes(image, keys)?,
-                // No image before the update: what the row was cannot be asked, so all places are cleared where it would
-                // be under its usual id.
-                None if row.operation == RowOperation::Update && !row.before_is_whole => {
-                    if let Some(image) = after {
-                        writer.deletes_without_before(image, keys)?;
-                    }
-                }
-                None => {}
+            return Ok(());
+        }
+        if let Some(image) = after {
+            writer.documents(image, targets)?;
+        }
+        match (before, after) {
+            (Some(image), _) => writer.deletes(image, targets),
+            // The source sends no before image, so it is unknown what the row was: its default ID is deleted in every index
+            // where it may have been.
+            (None, Some(image)) if row.operation == RowOperation::Update && !row.before_is_whole => {
+                writer.deletes_without_before(image, targets)
             }
-            Ok(())
-        })();
-        written.map_err(|failure: Failure| Failure {
-            plugin: failure.plugin.map(|plugin| emitted.first_producer + plugin),
-            ..failure
-        })
-    }
-
-    pub fn writer<'b>(&'b self, lane: &'b Lane, emitted: &EmittedRow<'b>, out: &'b mut Operations) -> Writer<'b> {
-        Writer {
-            shared: self.shared,
-            rows: self.rows,
-            images: &lane.images,
-            running: &lane.running,
-            records: self.records,
-            plan: emitted.plan,
-            version: emitted.version,
-            record: emitted.row.record,
-            table: emitted.table,
-            first_producer: emitted.first_producer,
-            marks: self.marks,
-            stamp: &lane.stamp,
-            out,
+            _ => Ok(()),
         }
     }
 
-    /// The usual id of a row, by which a canary chooses; `None` where it has none.
-    pub fn usual_id(&self, row: Row, plan: &TablePlan, out: &mut Vec<u8>) -> Option<()> {
-        out.clear();
-        // The image before, where it is known: a row whose key changes stays with the generation that wrote it.
-        let cells = row.before.filter(|_| row.before_is_whole).or(row.after)? as usize;
-        let cell = |column: u32| self.rows.cells[cells + column as usize].bytes(self.records, &self.rows.scratch);
-        plan.write_id(out, cell).ok()
+    fn plugin_failure(&self, failure: u32, first_producer: usize) -> Failure {
+        let (place, stage, reason): (usize, Stage, &str) = self.images.failure(failure);
+        Failure { stage, reason: reason.to_string(), producer: Some(first_producer + place), index: None }
     }
-}
-
-/// A failure before any plugin's answer counts.
-pub(super) fn document_failure(plan: &TablePlan, reason: String) -> Failure {
-    Failure { stage: Stage::Document, reason: format!("{}: {reason}", plan.full_name), plugin: None, index: None }
 }

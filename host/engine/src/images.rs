@@ -1,71 +1,81 @@
-//! The images of a batch on their way through the chain, and what became of each.
+//! The images of a batch on their way through the chain, and what becomes of each.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rowmill_rows::{Cell, Operation, RowBatch};
+use rowmill_rows::{Operation, RowBatch};
 use rowmill_sandbox::isolate::{self, Part};
-use rowmill_sandbox::{Batch, Expect, Output, Verdict};
+use rowmill_sandbox::{Batch as GuestBatch, Expect, Limits, Output, Verdict};
 
-use super::Shared;
-use super::plan::TablePlan;
-use super::running::Running;
-use crate::dead_letter::Stage;
+use crate::batch::Batch;
+use crate::chain_instance::Call;
+use crate::failure::Stage;
+use crate::plan::TablePlan;
+use crate::plugin_instance::PluginInstance;
 
-/// Images that go into one call of a plugin.
+/// Images per call of a plugin.
 const IMAGES_PER_CALL: usize = 512;
 
-/// What became of an image.
+/// What becomes of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is on its way; at the end it becomes a document of its own columns.
-    Alive,
-    /// A plugin filtered it: it gives no document.
+pub(crate) enum Disposition {
+    /// It is on its way through the chain; at the end it becomes a document of its own columns.
+    Pending,
+    /// A plugin filtered it: it becomes no document.
     Dropped,
-    /// A plugin of the mode `change` answered for the change: nothing is written or deleted for this image.
+    /// A plugin in change mode answered for the change: nothing is written or deleted for this image.
     Suppressed,
-    /// These documents.
+    /// It becomes these documents.
     Documents {
-        /// Which answer.
+        /// The number of the answer.
         part: u32,
-        /// Which image of it.
+        /// The image's number in the answer.
         image: u32,
-        /// Whether the plugin has the mode `change`.
+        /// Whether the plugin is in change mode.
         change: bool,
     },
-    /// It cannot be processed; a number of a failure.
+    /// It cannot be processed; the number of a failure.
     Failed(u32),
 }
 
 struct Image {
     row: u32,
-    /// Where its cells begin.
+    /// The place of its first cell.
     cells: u32,
-    fate: Fate,
+    disposition: Disposition,
+}
+
+/// A plugin's turn with the images of one table version.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn<'a> {
+    /// The plugin's place in the chain.
+    pub place: usize,
+    /// The decoder's number of the table version.
+    pub table: u32,
+    pub plan: &'a TablePlan,
+    pub limits: &'a Limits,
 }
 
 const NONE: u32 = u32::MAX;
 
-/// The images of one batch. Reused from batch to batch.
+/// The images of one batch. Its memory is reused from batch to batch.
 #[derive(Default)]
-pub(super) struct Images {
+pub(crate) struct Images {
     images: Vec<Image>,
-    /// For each row: its image before and its image after.
+    /// For each row its before image and its after image.
     of_rows: Vec<(u32, u32)>,
     tables: Vec<u32>,
-    /// The images of the table that is at work.
+    /// The images of the current table.
     selected: Vec<u32>,
-    /// The images of the call that is at work; in the mode `change` pairs of them.
+    /// The images of the current plugin's calls; in change mode pairs of them.
     called: Vec<(u32, u32)>,
     parts: Vec<(usize, Part)>,
     answers: Vec<Part>,
-    /// Whether these rows were counted before: a generation's figures are of rows that flow.
-    pub is_probe: bool,
     failures: Vec<(usize, Stage, String)>,
-    batch: Batch,
+    call: GuestBatch,
 }
 
 impl Images {
-    /// Begins with the images of those of the rows that `takes` chooses.
+    /// Starts with the images of the rows that `takes` selects.
     pub fn start(&mut self, rows: &RowBatch, takes: impl Fn(usize) -> bool) {
         self.images.clear();
         self.of_rows.clear();
@@ -79,12 +89,12 @@ impl Images {
             }
             let mut image = |cells: Option<u32>| match cells {
                 Some(cells) => {
-                    self.images.push(Image { row: place as u32, cells, fate: Fate::Alive });
+                    self.images.push(Image { row: place as u32, cells, disposition: Disposition::Pending });
                     self.images.len() as u32 - 1
                 }
                 None => NONE,
             };
-            // An image before of which only the key is known says nothing of what the row was.
+            // A before image that holds only the key does not say what the row was.
             let before = image(row.before.filter(|_| row.before_is_whole));
             let after = image(row.after);
             self.of_rows.push((before, after));
@@ -94,23 +104,23 @@ impl Images {
         }
     }
 
-    /// The table versions of the batch.
+    /// The numbers of the table versions in the batch.
     pub fn tables(&self) -> &[u32] {
         &self.tables
     }
 
-    /// The images before and after of a row.
+    /// The before and after images of a row.
     pub fn of_row(&self, row: usize) -> (Option<u32>, Option<u32>) {
         let (before, after) = self.of_rows[row];
         (Some(before).filter(|image| *image != NONE), Some(after).filter(|image| *image != NONE))
     }
 
-    /// What became of an image.
-    pub fn fate(&self, image: u32) -> Fate {
-        self.images[image as usize].fate
+    /// What becomes of an image.
+    pub fn disposition(&self, image: u32) -> Disposition {
+        self.images[image as usize].disposition
     }
 
-    /// Where an image's cells begin.
+    /// The place of an image's first cell.
     pub fn cells(&self, image: u32) -> u32 {
         self.images[image as usize].cells
     }
@@ -121,16 +131,16 @@ impl Images {
         (*plugin, *stage, reason)
     }
 
-    /// Whether any image failed in a plugin that `at` chooses by its place in the chain.
+    /// Returns true if any image failed in a plugin that `at` selects by its place in the chain.
     pub fn has_failures(&self, at: impl Fn(usize) -> bool) -> bool {
         self.failures.iter().any(|(place, ..)| at(*place))
     }
 
-    /// Where in the chain a row failed, and why, if it did.
+    /// The place in the chain where a row failed, and the reason; `None` if it did not fail.
     pub fn failure_of(&self, row: usize) -> Option<(usize, &str)> {
         let (before, after) = self.of_row(row);
-        [before, after].into_iter().flatten().find_map(|image| match self.fate(image) {
-            Fate::Failed(failure) => {
+        [before, after].into_iter().flatten().find_map(|image| match self.disposition(image) {
+            Disposition::Failed(failure) => {
                 let (place, _, reason) = self.failure(failure);
                 Some((place, reason))
             }
@@ -138,16 +148,16 @@ impl Images {
         })
     }
 
-    /// An answer of a plugin: the plugin's place in the chain, and what it said.
+    /// An answer: the plugin's place in the chain, and its output.
     pub fn output(&self, part: u32) -> (usize, &Output) {
         let (plugin, part) = &self.parts[part as usize];
         match &part.result {
             Ok(output) => (*plugin, output),
-            Err(_) => unreachable!("only answers that can be read become documents"),
+            Err(_) => unreachable!("only valid answers become documents"),
         }
     }
 
-    /// Turns to the images of one table version.
+    /// Selects the images of one table version.
     pub fn select(&mut self, table: u32, rows: &RowBatch) {
         self.selected.clear();
         self.selected.extend(
@@ -156,49 +166,43 @@ impl Images {
         );
     }
 
-    /// Sends the selected images that are alive through one plugin.
-    #[allow(clippy::too_many_arguments, reason = "one step's whole surroundings")]
-    pub fn run(
-        &mut self,
-        place: usize,
-        running: &mut Running,
-        number: u32,
-        plan: &TablePlan,
-        rows: &mut RowBatch,
-        shared: &Shared,
-        records: &[u8],
-    ) {
-        let change = running.is_change_mode();
-        self.gather(change);
+    /// Runs the selected images that are still pending through one plugin.
+    pub fn run(&mut self, turn: Turn<'_>, instance: &mut PluginInstance, batch: &mut Batch<'_>, calls: &mut Vec<Call>) {
+        self.gather(instance.plugin.is_change_mode());
         if self.called.is_empty() {
             return;
         }
         let called = std::mem::take(&mut self.called);
-        let failures = self.failures.len();
-        match running.columns(number, &plan.table) {
+        let (n_failures, n_calls) = (self.failures.len(), calls.len());
+        match instance.columns(turn.table, &turn.plan.table) {
             Err(reason) => {
-                for &(first, second) in &called {
-                    self.fail(place, [first, second], reason.clone());
+                for &images in &called {
+                    self.fail(turn.place, images, reason.clone());
                 }
             }
             Ok(columns) => {
                 for chunk in called.chunks(IMAGES_PER_CALL) {
-                    self.call(place, running, number, plan, &columns, chunk, change, rows, shared, records);
+                    calls.extend(self.call(turn, instance, &columns, chunk, batch));
                 }
             }
         }
-        if self.failures.len() > failures && !self.is_probe {
-            running.plugin.health.add_failed((self.failures.len() - failures) as u64);
+        let failed = (self.failures.len() - n_failures) as u64;
+        if failed > 0 {
+            if calls.len() == n_calls {
+                calls.push(Call::new(turn));
+            }
+            calls[n_calls].failed = failed;
         }
         self.called = called;
     }
 
-    /// Collects what the plugin is shown: single images, or pairs of before and after.
+    /// Collects the images that the plugin is called with: single images, or pairs of before and after.
     fn gather(&mut self, change: bool) {
         self.called.clear();
-        let alive = |image: u32, images: &[Image]| image != NONE && images[image as usize].fate == Fate::Alive;
+        let pending =
+            |image: u32, images: &[Image]| image != NONE && images[image as usize].disposition == Disposition::Pending;
         for &image in &self.selected {
-            if !alive(image, &self.images) {
+            if !pending(image, &self.images) {
                 continue;
             }
             if !change {
@@ -206,8 +210,8 @@ impl Images {
                 continue;
             }
             let (before, after) = self.of_rows[self.images[image as usize].row as usize];
-            let before = if alive(before, &self.images) { before } else { NONE };
-            let after = if alive(after, &self.images) { after } else { NONE };
+            let before = if pending(before, &self.images) { before } else { NONE };
+            let after = if pending(after, &self.images) { after } else { NONE };
             // Both images of a change are selected one after the other: it is taken at its first.
             if image == before || before == NONE {
                 self.called.push((before, after));
@@ -215,77 +219,73 @@ impl Images {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one call's whole surroundings")]
+    /// Calls the plugin with these images and takes over its answers. Returns `None` if it has no instance.
     fn call(
         &mut self,
-        place: usize,
-        running: &mut Running,
-        number: u32,
-        plan: &TablePlan,
+        turn: Turn<'_>,
+        instance: &mut PluginInstance,
         columns: &[u32],
         called: &[(u32, u32)],
-        change: bool,
-        rows: &mut RowBatch,
-        shared: &Shared,
-        records: &[u8],
-    ) {
-        self.batch.clear();
-        self.batch.table = number;
-        self.batch.count = called.len() as u32;
-        for &(first, second) in called {
-            self.add_cells(first, columns, rows, records);
-            if change {
-                self.add_cells(second, columns, rows, records);
-                self.batch.operations.push(self.operation(first, second, rows));
-            }
-        }
-        let plugin = running.plugin.clone();
+        batch: &mut Batch<'_>,
+    ) -> Option<Call> {
+        let plugin = instance.plugin.clone();
+        let change = plugin.is_change_mode();
+        self.fill_call(turn.table, columns, called, change, batch);
         let expect = Expect {
-            count: self.batch.count,
-            columns: plan.table.columns.len() as u32,
+            count: self.call.count,
+            columns: turn.plan.table.columns.len() as u32,
             indices: &plugin.indices,
             change_mode: change,
-            documents_per_image: shared.config.limits.documents_per_image,
+            documents_per_image: turn.limits.documents_per_image,
         };
         let cells_per_image = columns.len() * if change { 2 } else { 1 };
         let begin = Instant::now();
-        let mut renew = running.renewal(number, &plan.table);
-        let patience = running.patience(&shared.config.limits, IMAGES_PER_CALL);
-        let Some(guest) = running.guest() else { return };
+        let mut renew = instance.renewal(turn.table, &turn.plan.table);
+        let time_limit = instance.isolation_time(turn.limits, IMAGES_PER_CALL);
+        let guest = instance.guest()?;
         let mut answers = std::mem::take(&mut self.answers);
         let faults =
-            isolate::transform_within(patience, guest, &self.batch, cells_per_image, expect, &mut renew, &mut answers);
+            isolate::transform_within(time_limit, guest, &self.call, cells_per_image, expect, &mut renew, &mut answers);
         let time = begin.elapsed();
-        if !self.is_probe {
-            plugin.health.add(called.len() as u64, time, faults);
-        }
-        shared.metrics.plugin(&plugin.name, plugin.generation, called.len() as u64, time, faults);
         if faults > 0 {
-            running.forget_other_tables(number);
-            tracing::warn!(plugin = %plugin.name, generation = plugin.generation, table = %plan.full_name, faults, "the plugin failed on rows of this table");
+            instance.keep_only_table(turn.table);
         }
         for part in answers.drain(..) {
-            self.take(place, part, called, change, plan, rows);
+            self.take(turn, part, called, change, batch);
         }
         self.answers = answers;
+        Some(Call { images: called.len() as u64, time, faults, ..Call::new(turn) })
     }
 
-    fn add_cells(&mut self, image: u32, columns: &[u32], rows: &RowBatch, records: &[u8]) {
+    fn fill_call(&mut self, table: u32, columns: &[u32], called: &[(u32, u32)], change: bool, batch: &Batch<'_>) {
+        self.call.clear();
+        self.call.table = table;
+        self.call.count = called.len() as u32;
+        for &(first, second) in called {
+            self.add_cells(first, columns, batch);
+            if change {
+                self.add_cells(second, columns, batch);
+                self.call.operations.push(self.operation(first, second, batch.rows));
+            }
+        }
+    }
+
+    fn add_cells(&mut self, image: u32, columns: &[u32], batch: &Batch<'_>) {
         for &column in columns {
             if image != NONE {
-                let cell = rows.cells[self.images[image as usize].cells as usize + column as usize];
-                self.batch.bytes.extend_from_slice(cell.bytes(records, &rows.scratch));
+                let cell = self.images[image as usize].cells as usize + column as usize;
+                self.call.bytes.extend_from_slice(batch.bytes_of(cell));
             }
-            self.batch.cells.push(self.batch.bytes.len() as u32);
+            self.call.cells.push(self.call.bytes.len() as u32);
         }
     }
 
     fn operation(&self, before: u32, after: u32, rows: &RowBatch) -> u8 {
-        let told = |image: u32| rows.rows[self.images[image as usize].row as usize].operation;
+        let of_row = |image: u32| rows.rows[self.images[image as usize].row as usize].operation;
         let operation = match (before, after) {
-            (NONE, after) if told(after) == Operation::Snapshot => Operation::Snapshot,
-            // Without an image before, an update still is one.
-            (NONE, after) if told(after) == Operation::Update => Operation::Update,
+            (NONE, after) if of_row(after) == Operation::Snapshot => Operation::Snapshot,
+            // An update whose before image the source does not send is still an update.
+            (NONE, after) if of_row(after) == Operation::Update => Operation::Update,
             (NONE, _) => Operation::Insert,
             (_, NONE) => Operation::Delete,
             _ => Operation::Update,
@@ -293,23 +293,14 @@ impl Images {
         operation as u8
     }
 
-    /// Takes over what a plugin said of a part of the call.
-    #[allow(clippy::too_many_arguments, reason = "one answer's whole surroundings")]
-    fn take(
-        &mut self,
-        place: usize,
-        part: Part,
-        called: &[(u32, u32)],
-        change: bool,
-        plan: &TablePlan,
-        rows: &mut RowBatch,
-    ) {
+    /// Takes over the plugin's answer to a part of the call.
+    fn take(&mut self, turn: Turn<'_>, part: Part, called: &[(u32, u32)], change: bool, batch: &mut Batch<'_>) {
         let called = &called[part.first as usize..(part.first + part.count) as usize];
         let output = match &part.result {
             Ok(output) => output,
             Err(reason) => {
-                for &(first, second) in called {
-                    self.fail(place, [first, second], reason.clone());
+                for &images in called {
+                    self.fail(turn.place, images, reason.clone());
                 }
                 return;
             }
@@ -317,60 +308,51 @@ impl Images {
         let number = self.parts.len() as u32;
         for (at, &(first, second)) in called.iter().enumerate() {
             let at = at as u32;
-            let set = |images: &mut [Image], first_fate: Fate, second_fate: Fate| {
-                for (image, fate) in [(first, first_fate), (second, second_fate)] {
-                    if image != NONE {
-                        images[image as usize].fate = fate;
-                    }
-                }
-            };
             match output.verdict(at) {
                 Verdict::Keep => {}
-                Verdict::Drop if change => set(&mut self.images, Fate::Suppressed, Fate::Suppressed),
-                Verdict::Drop => set(&mut self.images, Fate::Dropped, Fate::Dropped),
+                Verdict::Drop if change => self.set(first, second, Disposition::Suppressed, Disposition::Suppressed),
+                Verdict::Drop => self.set(first, second, Disposition::Dropped, Disposition::Dropped),
                 Verdict::Edit(edits) => {
-                    // In the mode `change` the edit is of the image after, or of the image before of a delete.
+                    // In change mode the plugin edits the after image, or the before image of a delete.
                     let image = if second == NONE { first } else { second };
-                    let edited = edit(rows, self.images[image as usize].cells, plan.table.columns.len(), edits);
-                    self.images[image as usize].cells = edited;
+                    let cells = self.images[image as usize].cells;
+                    self.images[image as usize].cells = batch.edit(cells, turn.plan.table.columns.len(), edits);
                 }
                 Verdict::Documents(_) => {
-                    let fate = Fate::Documents { part: number, image: at, change };
+                    let documents = Disposition::Documents { part: number, image: at, change };
                     match (change, first, second) {
-                        // The documents of a change are written once, by the image after where there is one.
-                        (true, _, NONE) | (false, ..) => set(&mut self.images, fate, Fate::Suppressed),
-                        (true, ..) => set(&mut self.images, Fate::Suppressed, fate),
+                        // The documents of a change are written once: by the after image if there is one.
+                        (true, _, NONE) | (false, ..) => self.set(first, second, documents, Disposition::Suppressed),
+                        (true, ..) => self.set(first, second, Disposition::Suppressed, documents),
                     }
                 }
-                Verdict::Fail(reason) => self.fail(place, [first, second], rowmill_sandbox::readable(reason)),
-                Verdict::Refused(reason) => self.fail(place, [first, second], format!("broke the contract: {reason}")),
+                Verdict::Fail(reason) => self.fail(turn.place, (first, second), rowmill_sandbox::readable(reason)),
+                Verdict::Refused(reason) => {
+                    self.fail(turn.place, (first, second), format!("broke the contract: {reason}"));
+                }
             }
         }
-        self.parts.push((place, part));
+        self.parts.push((turn.place, part));
     }
 
-    fn fail(&mut self, place: usize, images: [u32; 2], reason: String) {
+    fn set(&mut self, first: u32, second: u32, of_first: Disposition, of_second: Disposition) {
+        for (image, disposition) in [(first, of_first), (second, of_second)] {
+            if image != NONE {
+                self.images[image as usize].disposition = disposition;
+            }
+        }
+    }
+
+    fn fail(&mut self, place: usize, (first, second): (u32, u32), reason: String) {
         self.failures.push((place, Stage::Plugin, reason));
         let failure = self.failures.len() as u32 - 1;
-        for image in images.into_iter().filter(|image| *image != NONE) {
-            self.images[image as usize].fate = Fate::Failed(failure);
-        }
+        self.set(first, second, Disposition::Failed(failure), Disposition::Failed(failure));
     }
 }
 
-/// Copies an image's cells with some of them replaced; the original stays, since other verdicts may refer to it.
-fn edit<'a>(rows: &mut RowBatch, cells: u32, columns: usize, edits: impl Iterator<Item = (u32, &'a [u8])>) -> u32 {
-    let start = rows.cells.len();
-    rows.cells.extend_from_within(cells as usize..cells as usize + columns);
-    for (column, value) in edits {
-        rows.cells[start + column as usize] = match value {
-            [] => Cell::ABSENT,
-            value => {
-                let at = rows.scratch.len();
-                rows.scratch.extend_from_slice(value);
-                Cell::in_scratch(at, rows.scratch.len())
-            }
-        };
+impl Call {
+    fn new(turn: Turn<'_>) -> Self {
+        let (table, time) = (turn.plan.full_name.clone(), Duration::ZERO);
+        Self { place: turn.place, table, images: 0, failed: 0, faults: 0, time }
     }
-    start as u32
 }

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::sink::client::Client;
 use crate::source::{Stop, demo::captured_trade};
-use crate::transform::chain::Chain;
+use crate::transform::Published;
 
 pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if !args.plugins.is_dir() {
@@ -36,13 +36,13 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     end_on_signals(&pipeline);
     let metrics = pipeline.metrics();
     let client = pipeline.client().context("the embedded store")?;
-    let chain = pipeline.chain();
+    let published = pipeline.published();
     let store = pipeline.take_store().context("the embedded store")?;
     let url = store.url();
 
     print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process.\n");
     print_line("  source    a Kafka-protocol broker with what Canal wrote of a shop's four tables");
-    let names: Vec<String> = chain.load().plugins.iter().map(|plugin| plugin.name.to_string()).collect();
+    let names: Vec<String> = published.load().chain.plugins.iter().map(|plugin| plugin.name.to_string()).collect();
     print_line(&format!(
         "  plugins   {} (from {})",
         if names.is_empty() { "none".to_string() } else { names.join(" → ") },
@@ -63,7 +63,7 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         let stop = stop.clone();
         std::thread::Builder::new()
             .name("narrator".into())
-            .spawn(move || narrate(&client, &metrics, &url, &plugins, &chain, &stop))?
+            .spawn(move || narrate(&client, &metrics, &url, &plugins, &published, &stop))?
     };
     let result = pipeline.run(false);
     stop.request();
@@ -97,7 +97,7 @@ fn show_documents(client: &Client) {
 }
 
 /// Tells what happens: the documents once the captured stream is there, then what changes, until it is stopped.
-fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, chain: &ArcSwap<Chain>, stop: &Stop) {
+fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, published: &ArcSwap<Published>, stop: &Stop) {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     wait_until(Duration::from_secs(20), || {
         stop.is_requested() || metrics.events.get() >= 244 && metrics.written_total() >= 80
@@ -119,7 +119,7 @@ fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, chain: 
     print_line("End:              Ctrl-C\n");
     // A chain is also published when a generation has passed its probation: what it consists of is then as before.
     let names = || -> Vec<String> {
-        let now = chain.load();
+        let now = published.load().chain.clone();
         now.plugins.iter().map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation)).collect()
     };
     let mut known = names();
