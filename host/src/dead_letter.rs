@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use crate::config::{ConfigError, DeadLetterConfig};
 use crate::metrics::{Kind, Metrics};
 use crate::operation::{Producer, SourceBatch};
-use crate::source::access::Access;
+use crate::kafka::Access;
 
 /// Dead letters that wait to be written. A failing plugin makes them as fast as rows come; a full channel slows the
 /// pipeline down instead of growing.

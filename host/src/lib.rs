@@ -103,6 +103,7 @@ pub mod transform;
 pub mod checkpoint;
 pub mod dead_letter;
 pub mod indices;
+pub(crate) mod kafka;
 pub mod operation;
 pub mod plugins;
 pub mod version;

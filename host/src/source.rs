@@ -1,7 +1,6 @@
 //! Where records come from. A source reads, batches by partition, and hands the batches to the workers; it commits what
 //! is settled. It never waits for work to be done: when the workers are busy it pauses.
 
-pub(crate) mod access;
 pub mod demo;
 pub mod file;
 pub mod kafka;

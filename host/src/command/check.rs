@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::plugins::Plugins;
 use crate::reload::topic::Topic;
 use crate::sink::client::{Client, Refused};
-use crate::source::access;
+use crate::kafka;
 
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -241,7 +241,7 @@ fn check_dead_letters(config: &DeadLetterConfig, report: &mut Report) {
         },
         DeadLetterConfig::Kafka { brokers, topic, properties } => {
             let client = dead_letter::client(brokers, properties);
-            match access::topics(&client, dead_letter::PROPERTIES, brokers, PATIENCE) {
+            match kafka::topics(&client, dead_letter::PROPERTIES, brokers, PATIENCE) {
                 Err(error) => report.bad("dead letters", &format!("{error:#}")),
                 Ok(topics) if topics.iter().any(|(name, _)| name == topic) => {
                     report.good("dead letters", &format!("{brokers} answers and has the topic {topic}"));

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::config::{ConfigError, ConfigTopicConfig, Layer};
-use crate::source::access::{self, Asking};
+use crate::kafka::{self, Asking};
 
 /// The section that says how to log in.
 const PROPERTIES: &str = "[config_topic.properties]";
@@ -56,7 +56,7 @@ impl Topic {
 
     fn read(config: &ConfigTopicConfig) -> anyhow::Result<Self> {
         let mut client = client(config);
-        let topics = access::topics(&client, PROPERTIES, &config.brokers, PATIENCE)?;
+        let topics = kafka::topics(&client, PROPERTIES, &config.brokers, PATIENCE)?;
         match topics.iter().find(|(name, _)| *name == config.topic) {
             Some((_, 1)) => {}
             Some((_, n)) => bail!(ConfigError(format!(

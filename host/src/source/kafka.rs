@@ -13,7 +13,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use rowmill_rows::TopicPartition;
 
-use super::access::{self, Access};
+use crate::kafka::{self, Access};
 use super::{Intake, Lanes};
 use crate::checkpoint::{Progress, Watermark};
 use crate::config::{ConfigError, KafkaConfig, Start};
@@ -283,7 +283,7 @@ fn client(config: &KafkaConfig) -> ClientConfig {
 pub fn check(config: &KafkaConfig, timeout: Duration) -> anyhow::Result<Vec<(String, usize)>> {
     let mut client = client(config);
     client.set("statistics.interval.ms", "0");
-    access::topics(&client, PROPERTIES, &config.brokers, timeout)
+    kafka::topics(&client, PROPERTIES, &config.brokers, timeout)
 }
 
 /// Reads from Kafka until it is stopped, or until it has caught up.
