@@ -20,7 +20,7 @@ struct Sink {
 
 impl Sink {
     fn embedded() -> Self {
-        let builder = Store::builder().script(rowmill::sink::merge::SCRIPT_ID, rowmill::sink::merge::merge);
+        let builder = Store::builder().script(rowmill::sink::elasticsearch::merge::SCRIPT_ID, rowmill::sink::elasticsearch::merge::merge);
         let store = builder.start().expect("the embedded store starts");
         Self { elasticsearch: Elasticsearch::at(&store.url()), store: Some(store), prefix: unique("sink") }
     }

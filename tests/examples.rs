@@ -16,7 +16,7 @@ fn check(name: &str, indices: &[&str]) {
     let folder = root().join("examples/plugins").join(name);
     let text = std::fs::read_to_string(folder.join("rowmill.toml")).expect("the example has a configuration");
     let store = Store::builder()
-        .script(rowmill::sink::merge::SCRIPT_ID, rowmill::sink::merge::merge)
+        .script(rowmill::sink::elasticsearch::merge::SCRIPT_ID, rowmill::sink::elasticsearch::merge::merge)
         .start()
         .expect("the embedded store starts");
     let gateway = Gateway::new("example", &configuration(&text, &folder, &store.url(), &guests::example(name)));

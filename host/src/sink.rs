@@ -4,13 +4,8 @@
 //! requests of it, keeps a document out of a second request while it is in one, and gives every operation exactly one
 //! outcome by `outcome`; `client` speaks HTTP.
 
-pub mod client;
-pub mod merge;
-pub mod outcome;
-mod pending;
+pub mod elasticsearch;
 mod refused;
-mod truncate;
-mod writer;
 
 use std::sync::Arc;
 
@@ -18,8 +13,6 @@ use tokio::sync::mpsc;
 
 use crate::metrics::Metrics;
 use crate::operation::{Action, OperationBatch};
-
-pub use writer::{Writer, WriterSettings};
 
 /// Operation batches that wait for the writer. Each is some hundred rows; the bytes on their way are bounded by the
 /// source's budget.

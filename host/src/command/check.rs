@@ -16,7 +16,7 @@ use crate::dead_letter;
 use crate::metrics::Metrics;
 use crate::plugins::Plugins;
 use crate::reload::topic::Topic;
-use crate::sink::client::{Client, Refused};
+use crate::sink::elasticsearch::client::{Client, Refused};
 use crate::kafka;
 
 /// How long a server may take to answer.

@@ -11,7 +11,7 @@ use super::{DemoArgs, Usage, this_program};
 use crate::config::{Config, Overrides, read_text};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::sink::client::Client;
+use crate::sink::elasticsearch::client::Client;
 use crate::source::{Stop, demo::captured_trade};
 use crate::transform::chain::Chain;
 

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::pending::OperationRef;
+use super::elasticsearch::pending::OperationRef;
 use crate::dead_letter::{DeadLetter, DeadLetters, Stage};
 use crate::indices::Indices;
 use crate::operation::OperationBatch;

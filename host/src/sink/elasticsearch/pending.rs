@@ -13,7 +13,7 @@ use crate::operation::{Operation, OperationBatch};
 
 /// An operation in its batch.
 #[derive(Clone, Debug)]
-pub(super) struct OperationRef {
+pub(in crate::sink) struct OperationRef {
     pub batch: Arc<OperationBatch>,
     number: u32,
 }

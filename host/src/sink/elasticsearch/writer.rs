@@ -14,7 +14,7 @@ use super::client::{Answer, Client};
 use super::merge::SCRIPT_ID;
 use super::outcome::{self, Outcome, RequestOutcome};
 use super::pending::{Entry, OperationRef, Pending};
-use super::refused::RefusedOperations;
+use crate::sink::refused::RefusedOperations;
 use super::truncate::{self, Floors};
 use crate::config::BulkConfig;
 use crate::dead_letter::DeadLetters;
