@@ -113,3 +113,5 @@ pub mod config;
 pub mod http;
 pub mod metrics;
 pub mod reload;
+pub mod report;
+pub mod shutdown;
