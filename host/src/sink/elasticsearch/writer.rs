@@ -1,152 +1,107 @@
-//! The writer: bulk requests out of what waits, and for every operation exactly one outcome.
+//! The writer: sends bulk requests of pending operations and gives every operation its outcome.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use rowmill_sandbox::literal;
-use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
+use rowmill_engine::{Action, TruncatePolicy, table_index};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
+use super::bulk;
 use super::client::{Answer, Client};
-use super::merge::SCRIPT_ID;
-use super::outcome::{self, Outcome, RequestOutcome};
-use super::pending::{Entry, OperationRef, Pending};
-use crate::sink::refused::RefusedOperations;
+use super::outcome::{self, ItemResult, RequestResult};
+use super::pace::Pace;
+use super::pending::{Entry, Pending};
+use super::prepare::Preparation;
+use super::retry::{Retry, backoff};
 use super::truncate::{self, Floors};
 use crate::config::BulkConfig;
-use crate::dead_letter::DeadLetters;
-use crate::indices::Indices;
-use crate::metrics::{Kind, Metrics};
-use crate::operation::{Action, IndexNumber, OperationBatch};
+use crate::metrics::Kind;
+use crate::operation::OperationBatch;
+use crate::shutdown::Shutdown;
+use crate::sink::{OperationRef, Outcome, Settlement, SinkContext};
 
-/// Documents that may wait beside those in flight; beyond it the writer takes in no more and the workers wait.
+/// Documents that may wait beside those in flight. With more the writer takes no further batches, so the workers wait.
 const MAX_WAITING: usize = 50_000;
-/// How often truncates that other instances met are looked up.
+/// How often the truncates that other instances have applied are read.
 const FLOOR_INTERVAL: Duration = Duration::from_secs(5);
+/// How long to wait before the truncates are read again after an error.
+const FLOOR_RETRY: Duration = Duration::from_secs(1);
+/// The longest time without looking at timers.
+const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
-/// What a writer needs.
-pub struct WriterSettings {
-    /// The cluster.
-    pub client: Client,
-    /// Batches and retries, as they are now.
-    pub bulk: watch::Receiver<BulkConfig>,
-    /// The indices.
-    pub indices: Arc<Indices>,
-    /// The figures.
-    pub metrics: Arc<Metrics>,
-    /// Where refused operations go.
-    pub dead_letters: DeadLetters,
-    /// Whether any route applies truncates now.
-    pub applies_truncates: Box<dyn Fn() -> bool + Send + Sync>,
-    /// The index of a table's own, by the table's full name.
-    pub own_index: Box<dyn Fn(&str) -> String + Send + Sync>,
-}
+/// A request that was answered, or not: its entries, the answer, and how long it took.
+type Finished = (Vec<Entry>, anyhow::Result<Answer>, Duration);
 
-/// Writes operations to a cluster until its channel is closed and all is settled.
-pub struct Writer {
-    settings: WriterSettings,
-    /// What holds in this turn of the loop.
+/// Writes operations to a cluster until its channel is closed and everything is settled.
+pub(super) struct Writer {
+    client: Client,
+    context: SinkContext,
+    settlement: Settlement,
+    shutdown: Shutdown,
+    /// The settings in effect.
     bulk: BulkConfig,
-    applies_truncates: bool,
+    pace: Pace,
     pending: Pending,
-    /// Batches whose operations are not yet taken in: what stands behind a truncate waits for it.
-    inbox: VecDeque<(Arc<OperationBatch>, usize)>,
+    /// Batches with operations that are not in `pending` yet, and the number of the first of these: operations after a
+    /// truncate wait for it.
+    arrived: VecDeque<(Arc<OperationBatch>, usize)>,
+    /// The truncate that waits until everything before it is written.
     truncate: Option<OperationRef>,
-    refused: RefusedOperations,
     floors: Floors,
-    requests: JoinSet<(Vec<Entry>, anyhow::Result<Answer>, Duration)>,
-    ready_indices: HashSet<IndexNumber>,
-    script_stored: bool,
-    /// The present limits of a request's bytes and of requests at a time: halved by a rejection, raised by success.
-    bytes_now: usize,
-    in_flight_now: f64,
-    closed: bool,
-    abort: watch::Receiver<bool>,
-    /// Set while there is no answer at all, so that it is said once and not at every attempt.
-    unreachable: bool,
-}
-
-#[derive(Deserialize)]
-struct BulkAnswer {
-    #[serde(default)]
-    items: Vec<HashMap<String, Item>>,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    status: u16,
-    error: Option<ItemError>,
-    #[serde(default)]
-    result: String,
-}
-
-#[derive(Deserialize, Default)]
-struct ItemError {
-    #[serde(default, rename = "type")]
-    error_type: String,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    caused_by: Option<Box<ItemError>>,
-}
-
-impl ItemError {
-    fn told(&self) -> String {
-        match &self.caused_by {
-            Some(cause) if !cause.reason.is_empty() => format!("{}: {}", self.reason, cause.told()),
-            _ => self.reason.clone(),
-        }
-    }
+    /// Whether any route applies truncates.
+    applies_truncates: bool,
+    requests: JoinSet<Finished>,
+    preparation: Preparation,
+    /// Whether the channel is closed.
+    is_closed: bool,
+    /// Whether the last request had no answer. It is logged once, not for every attempt.
+    is_unreachable: bool,
 }
 
 impl Writer {
-    /// A writer that has nothing to write yet. `abort` ends it at once: what is not settled then stays so, and is read
-    /// again by the next run.
-    pub fn new(settings: WriterSettings, abort: watch::Receiver<bool>) -> Self {
-        let bulk = *settings.bulk.borrow();
+    /// A writer that has nothing to write yet.
+    pub fn new(client: Client, context: SinkContext, settlement: Settlement, shutdown: Shutdown) -> Self {
+        let bulk = *context.bulk.borrow();
         Self {
+            client,
+            settlement,
+            shutdown,
+            pace: Pace::new(&bulk),
             bulk,
-            applies_truncates: false,
             pending: Pending::new(),
-            inbox: VecDeque::new(),
+            arrived: VecDeque::new(),
             truncate: None,
-            refused: RefusedOperations::default(),
             floors: Floors::default(),
+            applies_truncates: false,
             requests: JoinSet::new(),
-            ready_indices: HashSet::new(),
-            script_stored: false,
-            bytes_now: bulk.bytes,
-            in_flight_now: bulk.in_flight as f64,
-            closed: false,
-            unreachable: false,
-            abort,
-            settings,
+            preparation: Preparation::default(),
+            is_closed: false,
+            is_unreachable: false,
+            context,
         }
     }
 
-    /// Writes what comes until the channel is closed and everything is settled.
+    /// Writes what arrives until the channel is closed and everything is settled, or the run is aborted.
     ///
     /// # Errors
-    /// Elasticsearch gave an answer after which nothing can go on.
+    /// Elasticsearch gave an answer after which nothing can be written.
     pub async fn run(mut self, mut batches: mpsc::Receiver<OperationBatch>) -> anyhow::Result<()> {
+        let shutdown = self.shutdown.clone();
+        let mut aborted = pin!(shutdown.aborted());
+        let mut settings = self.context.bulk.clone();
         let mut floor_timer = tokio::time::interval(FLOOR_INTERVAL);
-        floor_timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut changed = self.settings.bulk.clone();
+        floor_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.take_over(*changed.borrow_and_update());
-            let applies_truncates = (self.settings.applies_truncates)();
-            if applies_truncates && !self.applies_truncates {
-                let mut abort = self.abort.clone();
-                tokio::select! {
-                    _ = abort.changed() => return Ok(()),
-                    () = self.load_floors() => {}
-                }
+            self.configure(*settings.borrow_and_update());
+            tokio::select! {
+                () = &mut aborted => return Ok(()),
+                () = self.follow_routes() => {}
             }
-            self.applies_truncates = applies_truncates;
-            self.take_in();
+            self.take_arrived();
             self.pending.wake(Instant::now());
             while self.should_send() {
                 self.send().await?;
@@ -155,425 +110,246 @@ impl Writer {
                 self.apply_truncate().await?;
                 continue;
             }
-            if self.closed && self.inbox.is_empty() && self.pending.is_empty() {
+            if self.is_closed && self.arrived.is_empty() && self.pending.is_empty() {
                 return Ok(());
             }
-            let takes =
-                !self.closed && self.inbox.is_empty() && self.truncate.is_none() && self.pending.ready() < MAX_WAITING;
-            let wait = self.wait();
+            let (can_take, sleep) = (self.can_take(), self.sleep());
             tokio::select! {
                 biased;
-                _ = self.abort.changed() => return Ok(()),
-                Some(done) = self.requests.join_next() => match done {
-                    Ok((entries, answer, time)) => self.settle(entries, answer, time)?,
+                () = &mut aborted => return Ok(()),
+                Some(finished) = self.requests.join_next() => match finished {
+                    Ok(finished) => self.settle(finished)?,
                     Err(error) => anyhow::bail!("a bulk request ended unexpectedly: {error}"),
                 },
-                batch = batches.recv(), if takes => match batch {
-                    Some(batch) => self.inbox.push_back((OperationRef::begin(batch), 0)),
-                    None => self.closed = true,
+                batch = batches.recv(), if can_take => match batch {
+                    Some(batch) => self.arrived.push_back((Settlement::begin(batch), 0)),
+                    None => self.is_closed = true,
                 },
-                // What waits by the settings of before waits no longer than by those of now.
-                Ok(()) = changed.changed() => {}
-                () = tokio::time::sleep(wait) => {}
+                // Waits that the earlier settings allowed end here.
+                Ok(()) = settings.changed() => {}
+                () = tokio::time::sleep(sleep) => {}
                 _ = floor_timer.tick(), if self.applies_truncates => self.refresh_floors().await,
             }
         }
     }
 
-    /// Goes by other settings from now on. What Elasticsearch made us slow down to stays, up to the new limits.
-    fn take_over(&mut self, bulk: BulkConfig) {
-        if bulk == self.bulk {
-            return;
+    fn configure(&mut self, bulk: BulkConfig) {
+        if bulk != self.bulk {
+            self.pace.reconfigure(&self.bulk, &bulk);
+            self.client.set_timeout(bulk.timeout);
+            self.bulk = bulk;
         }
-        let is_slowed = (self.bytes_now < self.bulk.bytes, self.in_flight_now < self.bulk.in_flight as f64);
-        self.bytes_now = if is_slowed.0 { self.bytes_now.min(bulk.bytes) } else { bulk.bytes };
-        let in_flight = bulk.in_flight as f64;
-        self.in_flight_now = if is_slowed.1 { self.in_flight_now.min(in_flight) } else { in_flight };
-        self.settings.client.set_timeout(bulk.timeout);
-        self.bulk = bulk;
     }
 
-    /// Takes operations in up to the next truncate.
-    fn take_in(&mut self) {
-        let now = Instant::now();
-        while self.truncate.is_none() {
-            let Some((batch, first)) = self.inbox.pop_front() else { break };
-            for number in first..batch.operations.len() {
-                let operation = OperationRef::new(&batch, number);
-                if operation.operation().action == Action::Truncate {
-                    self.floors.raise(operation.table(), operation.operation().version);
-                    self.truncate = Some(operation);
-                    self.inbox.push_front((batch.clone(), number + 1));
-                    break;
-                }
-                if !operation.operation().outlives_truncates
-                    && self.floors.is_below(operation.table(), operation.operation().version)
-                {
-                    // The row is older than a truncate of its table that came first.
-                    self.settings.metrics.stale.inc();
-                    self.settled(&operation);
-                    continue;
-                }
-                self.pending.add(operation, now);
+    /// Reads the earlier truncates once a route begins to apply truncates.
+    async fn follow_routes(&mut self) {
+        let applies_truncates = (self.context.routes)().iter().any(|route| route.truncate == TruncatePolicy::Apply);
+        if applies_truncates && !self.applies_truncates {
+            while let Err(error) = self.load_floors().await {
+                tracing::warn!(%error, "cannot read which truncates were applied before; retrying");
+                tokio::time::sleep(FLOOR_RETRY).await;
             }
         }
-        let folded = std::mem::take(&mut self.pending.n_folded);
-        self.settings.metrics.folded.inc_by(folded);
+        self.applies_truncates = applies_truncates;
+    }
+
+    /// Moves operations to `pending`, up to the next truncate.
+    fn take_arrived(&mut self) {
+        let now = Instant::now();
+        while self.truncate.is_none() {
+            let Some((batch, first)) = self.arrived.pop_front() else { break };
+            for number in first..batch.operations.list.len() {
+                let reference = OperationRef::new(&batch, number);
+                let operation = reference.operation();
+                if operation.action == Action::Truncate {
+                    self.floors.raise(reference.table(), operation.version);
+                    self.truncate = Some(reference);
+                    self.arrived.push_front((batch.clone(), number + 1));
+                    break;
+                }
+                if !operation.outlives_truncates && self.floors.is_below(reference.table(), operation.version) {
+                    // The row is older than a truncate of its table that arrived first.
+                    self.settlement.outcome(&reference, Outcome::Stale);
+                    continue;
+                }
+                self.pending.add(reference, now);
+            }
+        }
     }
 
     fn should_send(&self) -> bool {
         let ready = self.pending.ready();
         ready > 0
-            && self.requests.len() < self.in_flight_now.max(1.0) as usize
-            && (self.pending.ready_bytes() >= self.bytes_now
+            && self.requests.len() < self.pace.in_flight()
+            && (self.pending.ready_bytes() >= self.pace.bytes()
                 || ready >= self.bulk.documents
-                || self.closed
+                || self.is_closed
                 || self.truncate.is_some()
                 || self.pending.oldest().is_some_and(|since| since.elapsed() >= self.bulk.linger))
     }
 
-    /// How long nothing can happen but what comes from outside.
-    fn wait(&self) -> Duration {
+    /// Returns true if another batch may be received.
+    fn can_take(&self) -> bool {
+        !self.is_closed && self.arrived.is_empty() && self.truncate.is_none() && self.pending.ready() < MAX_WAITING
+    }
+
+    /// How long nothing can happen without an event from outside.
+    fn sleep(&self) -> Duration {
         let due = self.pending.next_due().map(|due| due.saturating_duration_since(Instant::now()));
         let linger = self.pending.oldest().map(|since| self.bulk.linger.saturating_sub(since.elapsed()));
-        // A request limit that is reached ends with a request, not with time.
-        let linger = linger.filter(|_| self.requests.len() < self.in_flight_now.max(1.0) as usize);
-        due.into_iter().chain(linger).min().unwrap_or(Duration::from_secs(3600)).max(Duration::from_millis(1))
+        // At the limit of requests the next event is the end of a request.
+        let linger = linger.filter(|_| self.requests.len() < self.pace.in_flight());
+        due.into_iter().chain(linger).min().unwrap_or(MAX_SLEEP).max(Duration::from_millis(1))
     }
 
     async fn send(&mut self) -> anyhow::Result<()> {
-        let entries = self.pending.take(self.bytes_now, self.bulk.documents);
-        for entry in &entries {
-            let operation = entry.operations[0].operation();
-            if !self.ready_indices.contains(&operation.index) {
-                self.prepare_index(operation.index).await?;
-            }
-            if operation.action.is_merge() && !self.script_stored {
-                self.patiently("store the merge script", async |client| client.store_script().await).await?;
-                self.script_stored = true;
-            }
-        }
+        let entries = self.pending.take(self.pace.bytes(), self.bulk.documents);
+        let retry = Retry { client: &self.client, bulk: &self.bulk, shutdown: &self.shutdown };
+        self.preparation.prepare(&entries, &self.context.indices, retry).await?;
         self.request(entries);
         Ok(())
     }
 
     fn request(&mut self, entries: Vec<Entry>) {
-        let mut body = Vec::with_capacity(entries.iter().map(Entry::bytes).sum());
-        for entry in &entries {
-            write_item(&mut body, entry, &self.settings.indices);
-        }
-        let client = self.settings.client.clone();
-        self.settings.metrics.bulk_requests.inc();
+        let body = bulk::body(&entries, &self.context.indices);
+        let client = self.client.clone();
+        self.context.metrics.bulk_requests.inc();
         self.requests.spawn(async move {
             let begin = Instant::now();
-            let answer = client.bulk(Bytes::from(body)).await;
+            let answer = client.bulk(body).await;
             (entries, answer, begin.elapsed())
         });
-        self.settings.metrics.bulk_in_flight.set(self.requests.len() as i64);
+        self.context.metrics.bulk_in_flight.set(self.requests.len() as i64);
     }
 
-    /// Waits until `request` succeeds. There is nothing else to do meanwhile: documents cannot be written before it.
-    async fn patiently<T>(
-        &mut self,
-        what: &str,
-        request: impl AsyncFn(&Client) -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
-        for attempt in 0.. {
-            match request(&self.settings.client).await {
-                Ok(value) => return Ok(value),
-                Err(error) => {
-                    let wait = self.backoff(attempt);
-                    tracing::warn!(%error, again_in_ms = wait.as_millis() as u64, "cannot {what}");
-                    tokio::select! {
-                        _ = self.abort.changed() => anyhow::bail!("ended while trying to {what}: {error}"),
-                        () = tokio::time::sleep(wait) => {}
-                    }
-                }
-            }
-        }
-        anyhow::bail!("cannot {what}")
-    }
-
-    /// Makes sure that an index is there before the first document is written to it.
-    async fn prepare_index(&mut self, index: IndexNumber) -> anyhow::Result<()> {
-        let name = self.settings.indices.name(index);
-        let mapping = self.settings.indices.mapping(index);
-        if self.patiently("look for the index", async |client| client.has_index(&name).await).await? {
-            if !self.patiently("read the index' settings", async |client| client.raise_gc_deletes(&name).await).await? {
-                tracing::warn!(index = %name, "index.gc_deletes is shorter than an hour and cannot be raised: a write that is later than that can bring back what was deleted");
-            }
-        } else if self.bulk.create_indices {
-            let answer = self
-                .patiently("create the index", async |client| client.create_index(&name, mapping.as_deref()).await)
-                .await?;
-            match answer.status {
-                200 => tracing::info!(index = %name, "index created"),
-                400 if answer.body.contains("resource_already_exists_exception") => {}
-                status => anyhow::bail!("cannot create the index {name}: status {status}: {}", answer.body),
-            }
-        } else {
-            anyhow::bail!(
-                "the index {name} does not exist and sink.create_indices is false; create it, or let Rowmill create it"
-            );
-        }
-        self.ready_indices.insert(index);
-        Ok(())
-    }
-
-    /// Gives every operation of a request its outcome.
-    fn settle(&mut self, entries: Vec<Entry>, answer: anyhow::Result<Answer>, time: Duration) -> anyhow::Result<()> {
-        let metrics = self.settings.metrics.clone();
+    fn settle(&mut self, (mut entries, answer, duration): Finished) -> anyhow::Result<()> {
+        let metrics = &self.context.metrics;
         metrics.bulk_in_flight.set(self.requests.len() as i64);
-        metrics.bulk_seconds.observe(time.as_secs_f64());
+        metrics.bulk_seconds.observe(duration.as_secs_f64());
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                if !self.unreachable {
-                    tracing::warn!(%error, "no answer from Elasticsearch; trying again until there is one");
-                    self.unreachable = true;
+                if !self.is_unreachable {
+                    tracing::warn!(%error, "no answer from Elasticsearch; retrying until there is one");
+                    self.is_unreachable = true;
                 }
-                self.slow_down();
-                entries.into_iter().for_each(|entry| self.again(entry, "no answer"));
+                self.retry_all(entries, "no answer");
                 return Ok(());
             }
         };
-        if self.unreachable && answer.status == 200 {
+        if self.is_unreachable && answer.status == 200 {
             tracing::info!("Elasticsearch answers again");
-            self.unreachable = false;
+            self.is_unreachable = false;
         }
         match outcome::of_request(answer.status, &answer.body) {
-            RequestOutcome::Items => self.settle_items(entries, &answer),
-            RequestOutcome::Again(reason) => {
-                self.slow_down();
-                entries.into_iter().for_each(|entry| self.again(entry, reason));
-                Ok(())
+            RequestResult::Items => self.settle_items(entries, &answer.body)?,
+            RequestResult::Retry(reason) => self.retry_all(entries, reason),
+            RequestResult::Split(reason) if entries.len() == 1 => {
+                entries.into_iter().for_each(|entry| self.finish(&entry, &Outcome::Rejected(reason.clone())));
             }
-            RequestOutcome::Split(reason) => {
-                let mut entries = entries;
-                match entries.len() {
-                    0 => {}
-                    1 => entries.into_iter().for_each(|entry| self.refuse(&entry, &reason)),
-                    n => {
-                        metrics.retries.get_or_create(&Kind { kind: "split".into() }).inc_by(n as u64);
-                        let rest = entries.split_off(n / 2);
-                        self.request(entries);
-                        self.request(rest);
-                    }
-                }
-                Ok(())
+            RequestResult::Split(_) => {
+                metrics.retries.get_or_create(&Kind { kind: "split".into() }).inc_by(entries.len() as u64);
+                let rest = entries.split_off(entries.len() / 2);
+                self.request(entries);
+                self.request(rest);
             }
-            RequestOutcome::Stop(reason) => anyhow::bail!(reason),
+            RequestResult::Fatal(reason) => anyhow::bail!(reason),
         }
+        Ok(())
     }
 
-    fn settle_items(&mut self, entries: Vec<Entry>, answer: &Answer) -> anyhow::Result<()> {
-        let items: BulkAnswer = serde_json::from_str(&answer.body)
-            .map_err(|error| anyhow::anyhow!("the answer to a bulk request cannot be read: {error}"))?;
-        anyhow::ensure!(
-            items.items.len() == entries.len(),
-            "the answer to a bulk request of {} operations has {} items",
-            entries.len(),
-            items.items.len()
-        );
-        let metrics = self.settings.metrics.clone();
-        let mut written = [0_u64; Action::COUNT];
-        let mut rejected = false;
-        for (entry, item) in entries.into_iter().zip(items.items) {
-            let item = item.into_values().next().unwrap_or(Item { status: 0, error: None, result: String::new() });
+    fn settle_items(&mut self, entries: Vec<Entry>, body: &str) -> anyhow::Result<()> {
+        let items = bulk::items(body, entries.len())?;
+        let mut was_rejected = false;
+        for (entry, item) in entries.into_iter().zip(items) {
             let operation = entry.operations[0].operation();
-            let error = item.error.unwrap_or_default();
-            match outcome::of_item(operation.action, item.status, &error.error_type, &error.told()) {
-                Outcome::Written if item.result == "noop" => {
-                    metrics.stale.inc_by(entry.operations.len() as u64);
-                    self.done(&entry);
+            let (error_type, reason) = item.error();
+            match outcome::of_item(operation.action, item.status, error_type, &reason) {
+                ItemResult::Settled(Outcome::Written) if item.is_noop() => self.finish(&entry, &Outcome::Stale),
+                ItemResult::Settled(Outcome::Rejected(_)) if entry.operations.len() > 1 => {
+                    self.pending.send_sequentially(entry);
                 }
-                Outcome::Written => {
-                    for operation in &entry.operations {
-                        written[operation.operation().action as usize] += 1;
-                    }
-                    self.done(&entry);
+                ItemResult::Settled(outcome) => self.finish(&entry, &outcome),
+                ItemResult::Retry(reason) => {
+                    was_rejected |= reason == "rejected";
+                    self.retry_later(entry, reason);
                 }
-                Outcome::Stale => {
-                    metrics.stale.inc();
-                    self.done(&entry);
-                }
-                Outcome::Again(reason) => {
-                    rejected |= reason == "rejected";
-                    self.again(entry, reason);
-                }
-                Outcome::DeadLetter(_) if entry.operations.len() > 1 => self.pending.apart(entry),
-                Outcome::DeadLetter(reason) => self.refuse(&entry, &reason),
-                Outcome::Stop(reason) => {
-                    let index = self.settings.indices.name(operation.index);
+                ItemResult::Fatal(reason) => {
+                    let index = self.context.indices.name(operation.index);
                     anyhow::bail!("index {index}: {reason}");
                 }
             }
         }
-        for action in Action::OF_DOCUMENTS {
-            if written[action as usize] > 0 {
-                metrics.written(action, written[action as usize]);
-            }
-        }
-        if rejected {
-            self.slow_down();
+        if was_rejected {
+            self.pace.slow_down(&self.bulk);
         } else {
-            self.speed_up();
+            self.pace.speed_up(&self.bulk);
         }
         Ok(())
     }
 
-    /// The entry and what was folded into it are settled.
-    fn done(&mut self, entry: &Entry) {
-        for operation in entry.operations.iter().chain(&entry.folded) {
-            self.settled(operation);
-        }
-        self.pending.settled(entry);
-    }
-
-    fn settled(&mut self, operation: &OperationRef) {
-        operation.batch.source.ticket.settle(1);
-        self.has_outcome(operation);
-    }
-
-    fn has_outcome(&mut self, operation: &OperationRef) {
-        if operation.has_outcome() {
-            self.refused.send(&operation.batch, &self.settings.indices, &self.settings.dead_letters);
-        }
-    }
-
-    fn again(&mut self, mut entry: Entry, reason: &str) {
-        self.settings
-            .metrics
-            .retries
-            .get_or_create(&Kind { kind: reason.into() })
-            .inc_by(entry.operations.len() as u64);
-        let wait = self.backoff(entry.attempts);
-        entry.attempts += 1;
-        self.pending.again(entry, Instant::now() + wait);
-    }
-
-    /// A random wait below a bound that doubles with every attempt ("full jitter"), and at least a millisecond.
-    fn backoff(&self, attempts: u32) -> Duration {
-        let bound = self.bulk.retry_wait.saturating_mul(1 << attempts.min(16)).min(self.bulk.retry_wait_max);
-        Duration::from_micros(fastrand::u64(1_000..=(bound.as_micros() as u64).max(1_000)))
-    }
-
-    /// Elasticsearch will never take it: its operations are settled with the dead letters of their records.
-    fn refuse(&mut self, entry: &Entry, reason: &str) {
+    /// Gives the entry's operations this outcome; those that they replaced are superseded.
+    fn finish(&mut self, entry: &Entry, outcome: &Outcome) {
         for operation in &entry.operations {
-            self.refused.hold(operation.clone(), reason);
-            self.has_outcome(operation);
+            self.settlement.outcome(operation, outcome.clone());
         }
-        for operation in &entry.folded {
-            self.settled(operation);
+        for operation in &entry.superseded {
+            self.settlement.outcome(operation, Outcome::Superseded);
         }
         self.pending.settled(entry);
     }
 
-    fn slow_down(&mut self) {
-        self.bytes_now = (self.bytes_now / 2).max(64 << 10).min(self.bulk.bytes);
-        self.in_flight_now = (self.in_flight_now / 2.0).max(1.0);
+    fn retry_all(&mut self, entries: Vec<Entry>, reason: &str) {
+        self.pace.slow_down(&self.bulk);
+        entries.into_iter().for_each(|entry| self.retry_later(entry, reason));
     }
 
-    fn speed_up(&mut self) {
-        self.bytes_now = (self.bytes_now + self.bulk.bytes / 20).min(self.bulk.bytes);
-        self.in_flight_now = (self.in_flight_now + 0.1).min(self.bulk.in_flight as f64);
+    fn retry_later(&mut self, mut entry: Entry, reason: &str) {
+        let retries = self.context.metrics.retries.get_or_create(&Kind { kind: reason.into() });
+        retries.inc_by(entry.operations.len() as u64);
+        drop(retries);
+        let due = Instant::now() + backoff(&self.bulk, entry.attempts);
+        entry.attempts += 1;
+        self.pending.retry(entry, due);
     }
 
     async fn apply_truncate(&mut self) -> anyhow::Result<()> {
         let Some(truncate) = self.truncate.take() else { return Ok(()) };
         let table = truncate.table().clone();
         let version = truncate.operation().version;
-        let index = self.settings.indices.name(truncate.operation().index);
-        let others: Vec<String> = serde_json::from_slice(truncate.body()).unwrap_or_default();
-        self.patiently("keep the truncate", async |client| truncate::keep(client, &table, &index, version).await)
+        let index = self.context.indices.name(truncate.operation().index);
+        let other_indices: Vec<String> = serde_json::from_slice(truncate.body()).unwrap_or_default();
+        let retry = Retry { client: &self.client, bulk: &self.bulk, shutdown: &self.shutdown };
+        retry
+            .until_ok("store the truncate", async |client| truncate::store(client, &table, &index, version).await)
             .await?;
-        let gone = self
-            .patiently("apply the truncate", async |client| {
-                truncate::apply(client, &table, &index, &others, version).await
+        let deleted = retry
+            .until_ok("apply the truncate", async |client| {
+                truncate::apply(client, &table, &index, &other_indices, version).await
             })
             .await?;
-        tracing::info!(%table, %index, documents = gone, "truncate applied");
-        self.settings.metrics.written(Action::Truncate, 1);
-        self.settled(&truncate);
+        tracing::info!(%table, %index, documents = deleted, "truncate applied");
+        self.settlement.outcome(&truncate, Outcome::Written);
         Ok(())
     }
 
-    async fn load_floors(&mut self) {
-        loop {
-            match truncate::load(&self.settings.client, &*self.settings.own_index).await {
-                Ok(floors) => {
-                    floors.into_iter().for_each(|(table, version)| self.floors.raise(&table, version));
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read which truncates were applied before");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
+    /// Reads the versions of all truncates that were applied, by this and by other instances.
+    async fn load_floors(&mut self) -> anyhow::Result<()> {
+        let routes = (self.context.routes)();
+        let own_index = |table: &str| {
+            let (database, table) = table.split_once('.').unwrap_or(("", table));
+            table_index(&routes, database, table)
+        };
+        for (table, version) in truncate::load(&self.client, own_index).await? {
+            self.floors.raise(&table, version);
         }
+        Ok(())
     }
 
-    /// Learns of truncates that other instances met. What they left to us is dropped from now on.
+    /// Learns of truncates that other instances have applied. Rows that they left to this instance are dropped from now on.
     async fn refresh_floors(&mut self) {
-        if let Ok(floors) = truncate::load(&self.settings.client, &*self.settings.own_index).await {
-            floors.into_iter().for_each(|(table, version)| self.floors.raise(&table, version));
+        if let Err(error) = self.load_floors().await {
+            tracing::debug!(%error, "cannot read which truncates other instances have applied; retrying");
         }
-    }
-}
-
-/// Appends an entry's lines of a bulk request.
-fn write_item(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
-    let first = &entry.operations[0];
-    let operation = first.operation();
-    let verb: &[u8] = match operation.action {
-        Action::Index => b"{\"index\":{\"_index\":",
-        Action::Delete => b"{\"delete\":{\"_index\":",
-        _ => b"{\"update\":{\"_index\":",
-    };
-    out.extend_from_slice(verb);
-    literal::write_string(out, &indices.name(operation.index));
-    out.extend_from_slice(b",\"_id\":");
-    literal::write_string(out, first.batch.text(operation.id));
-    if let Some(routing) = operation.routing {
-        out.extend_from_slice(b",\"routing\":");
-        literal::write_string(out, first.batch.text(routing));
-    }
-    if operation.action.is_merge() {
-        out.extend_from_slice(
-            b",\"retry_on_conflict\":5}}\n{\"scripted_upsert\":true,\"upsert\":{},\"script\":{\"id\":\"",
-        );
-        out.extend_from_slice(SCRIPT_ID.as_bytes());
-        out.extend_from_slice(b"\",\"params\":{\"parts\":[");
-        for (place, part) in entry.operations.iter().enumerate() {
-            if place > 0 {
-                out.push(b',');
-            }
-            out.extend_from_slice(b"{\"source\":");
-            literal::write_string(out, part.table());
-            out.extend_from_slice(format!(",\"version\":{}", part.operation().version).as_bytes());
-            if !part.item().is_empty() {
-                out.push(b',');
-                out.extend_from_slice(part.item());
-            }
-            let body: &[u8] = match part.operation().action {
-                Action::Merge => b",\"fields\":",
-                Action::PutItem => b",\"item\":",
-                Action::MergeRemove => b",\"fields\":{}",
-                _ => b"",
-            };
-            out.extend_from_slice(body);
-            out.extend_from_slice(part.body());
-            out.push(b'}');
-        }
-        out.extend_from_slice(b"]}}}\n");
-        return;
-    }
-    out.extend_from_slice(b",\"version\":");
-    out.extend_from_slice(operation.version.to_string().as_bytes());
-    out.extend_from_slice(b",\"version_type\":\"external\"}}\n");
-    if operation.action == Action::Index {
-        out.extend_from_slice(first.body());
-        out.push(b'\n');
     }
 }
