@@ -259,7 +259,7 @@ fn an_elasticsearch_that_does_not_let_us_in_is_said() {
         String::new(),
     ] {
         let gateway = writing(&server, &unique("secured"), &format!("ca = {ca:?}\n{keys}"));
-        refused(&gateway, &["does not let us in (status 401", "sink.username", "sink.api_key"]);
+        refused(&gateway, &["access is refused (status 401", "sink.username", "sink.api_key"]);
     }
 }
 
@@ -282,7 +282,7 @@ fn a_missing_right_to_write_stops() {
     let key = api_key(&server, &prefix, json!(["read", "view_index_metadata"]));
     let run = writing(&server, &prefix, &format!("ca = {:?}\napi_key = {key:?}\n", server.ca())).run();
     assert_eq!(run.code, Some(1), "{}", run.log);
-    assert!(run.log.contains("does not let us in") && run.log.contains("indices:data/write"), "{}", run.log);
+    assert!(run.log.contains("refuses") && run.log.contains("indices:data/write"), "{}", run.log);
     assert!(run.log.contains("privileges"), "{}", run.log);
     assert!(!run.log.contains(&key), "{}", run.log);
 }
