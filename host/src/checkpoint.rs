@@ -67,7 +67,7 @@ struct OpenBatch {
 pub struct Watermark {
     /// The next position to read; in Kafka the offset after the last settled record.
     pub position: i64,
-    /// The partition's clock at that position, in seconds since 1970 (see [`crate::version::PartitionClock`]).
+    /// The partition's clock at that position, in seconds since 1970 (see [`rowmill_engine::version::PartitionClock`]).
     pub clock_seconds: i64,
 }
 

@@ -9,10 +9,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rowmill_engine::Route;
 use rowmill_rows::{DecoderSettings, Format, TopicPartition};
-use rowmill_sandbox::{Limits, Pattern};
-
-use crate::version::VersionStrategy;
+use rowmill_sandbox::Limits;
 
 pub use publication::{CompileConfig, ProbationConfig, Rollout, RolloutChange, RolloutMode, TrustConfig, WatchConfig};
 pub use raw::{Secret, parse_size};
@@ -113,60 +112,6 @@ pub struct PluginConfig {
     pub rollouts: BTreeMap<String, Rollout>,
     /// When it is taken back.
     pub probation: ProbationConfig,
-}
-
-/// Where a table's rows go.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// The tables that it holds for.
-    pub table: Pattern,
-    /// The index; `None` for the table's own name.
-    pub index: Option<String>,
-    /// The id, with columns in braces: `{order_id}-{line_no}`; `None` for the primary key.
-    pub id: Option<String>,
-    /// How versions are made.
-    pub version: VersionStrategy,
-    /// What goes before all in a version.
-    pub epoch: u64,
-    /// What a truncate does.
-    pub truncate: TruncatePolicy,
-    /// What a delete does.
-    pub delete: DeletePolicy,
-    /// The mapping of the index, a JSON object.
-    pub mapping: Option<String>,
-}
-
-impl Default for Route {
-    fn default() -> Self {
-        Self {
-            table: Pattern::new("*"),
-            index: None,
-            id: None,
-            version: VersionStrategy::Auto,
-            epoch: 0,
-            truncate: TruncatePolicy::Ignore,
-            delete: DeletePolicy::Hard,
-            mapping: None,
-        }
-    }
-}
-
-/// What a truncate of a table does to its documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TruncatePolicy {
-    /// Nothing: it is counted, and a warning is logged.
-    Ignore,
-    /// Documents of rows older than the truncate go, newer ones stay.
-    Apply,
-}
-
-/// What a delete does to a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeletePolicy {
-    /// The document is removed.
-    Hard,
-    /// The document stays, with `"is_deleted": true`.
-    Soft,
 }
 
 /// Where documents go.
@@ -300,11 +245,6 @@ pub struct PipelineConfig {
 }
 
 impl Config {
-    /// The route of a table: the first that fits, else the default.
-    pub fn route(&self, database: &str, table: &str) -> Route {
-        route_of(&self.routes, database, table)
-    }
-
     /// Where HTTP is served; `None` for nowhere. Without an address in the configuration it is this machine alone and any
     /// free port, if there are plugins, and a private folder in which `rowmill plugins` finds the port.
     pub fn http_listen(&self) -> Option<SocketAddr> {
@@ -316,11 +256,6 @@ impl Config {
     pub fn address_folder(&self) -> Option<&Path> {
         self.plugins.dir.as_ref().and(self.plugins.state.as_deref())
     }
-}
-
-/// The route of a table: the first that fits, else the default.
-pub fn route_of(routes: &[Route], database: &str, table: &str) -> Route {
-    routes.iter().find(|route| route.table.matches_table(database, table)).cloned().unwrap_or_default()
 }
 
 impl Default for PipelineConfig {

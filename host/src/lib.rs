@@ -23,11 +23,11 @@
 //! - [`rowmill_rows`]: records to rows. Knows the three tools' formats and nothing else.
 //! - [`transform`]: rows through the chain to document operations, in a worker thread that owns its plugin instances.
 //! - [`rowmill_sandbox`]: the sandbox. Knows WebAssembly and the contract in `wit/`; no Kafka, no Elasticsearch.
-//! - [`version`]: a document's version out of a row's position. Pure.
+//! - [`rowmill_engine::version`]: a document's version out of a row's position. Pure.
 //! - [`sink`]: what waits, bulk requests, the retry table, merges, truncates.
 //! - [`checkpoint`]: tickets and watermarks. Pure.
 //! - [`dead_letter`]: records that cannot be processed, kept whole with the reason.
-//! - [`plugins`]: the folder: watch, prove, try, publish, take back. [`indices`]: names as numbers.
+//! - [`plugins`]: the folder: watch, prove, try, publish, take back.
 //! - [`config`], [`command`], [`http`], [`metrics`]: what a person sees. [`reload`]: the configuration changed while it runs.
 //! - [`rowmill_harness`]: rows from files through one plugin, and golden cases; behind `rowmill plugin` and plugins' tests.
 //! - [`rowmill_store`]: the embedded store, an in-process server that answers as Elasticsearch does.
@@ -102,11 +102,9 @@ pub mod transform;
 
 pub mod checkpoint;
 pub mod dead_letter;
-pub mod indices;
 pub(crate) mod kafka;
 pub mod operation;
 pub mod plugins;
-pub mod version;
 
 pub mod command;
 pub mod config;

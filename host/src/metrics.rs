@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::operation::Action;
+use rowmill_engine::Action;
 
 /// A label set of one label.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

@@ -39,9 +39,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
+use rowmill_engine::Route;
 use rowmill_sandbox::Sandbox;
 
-use crate::config::{PluginConfig, Route, WatchConfig};
+use crate::config::{PluginConfig, WatchConfig};
 use crate::metrics::Metrics;
 use crate::pipeline::stages;
 use crate::shutdown::Shutdown;

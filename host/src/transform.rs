@@ -25,15 +25,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rowmill_engine::{Action, IndexNumber, Indices, Operations, TruncatePolicy};
 use rowmill_rows::{Decoder, Operation as RowOperation, Row, RowBatch, Span, TableVersion};
 
 use crate::checkpoint::Progress;
-use crate::config::{Config, TruncatePolicy};
+use crate::config::Config;
 use crate::dead_letter::{DeadLetter, DeadLetters, Stage};
-use crate::indices::Indices;
 use crate::metrics::{Kind, Metrics};
-use crate::operation::{Action, IndexNumber, OperationBatch, SourceBatch};
-use crate::version::{PartitionClock, version};
+use crate::operation::{OperationBatch, SourceBatch};
+use rowmill_engine::version::{PartitionClock, version};
 
 use chain::Chain;
 use emit::{Emission, EmittedRow, document_failure};
@@ -113,7 +113,7 @@ struct Failure {
 struct Comparison {
     trial: Arc<Trial>,
     report: Report,
-    scratch: OperationBatch,
+    scratch: Operations,
     rows: u64,
     /// What the published chain numbers its indices by; the trial has numbers of its own.
     old_indices: Arc<Indices>,
@@ -173,7 +173,7 @@ impl Transformer {
         }
         self.emit(&source, &mut out);
         self.sampling.offer(&self.shared.recent, &source.records, &self.rows, self.decoder.tables());
-        source.ticket.add(out.operations.len() as u64);
+        source.ticket.add(out.operations.list.len() as u64);
         out
     }
 
@@ -280,21 +280,21 @@ impl Transformer {
         let Self { trial: lane, decoder, rows, apart, .. } = self;
         lane.run(decoder.tables(), rows, &source.records.bytes, apart, |_| true);
         let old_indices = self.shared.indices.clone();
-        let scratch = OperationBatch::new(source.clone());
+        let scratch = Operations::default();
         Some(Comparison { trial, report: Report::default(), scratch, rows: 0, old_indices })
     }
 
     fn emit(&mut self, source: &Arc<SourceBatch>, out: &mut OperationBatch) {
         let mut comparison = self.comparison(source);
         let mut clock = self.clock(source);
-        out.producers.extend(self.main.producers());
-        let first_of_fallback = out.producers.len();
+        out.operations.producers.extend(self.main.producers());
+        let first_of_fallback = out.operations.producers.len();
         if self.lanes.contains(&Which::Fallback) {
-            out.producers.extend(self.fallback.producers());
+            out.operations.producers.extend(self.fallback.producers());
         }
-        let first_of_trial = out.producers.len();
+        let first_of_trial = out.operations.producers.len();
         if self.lanes.contains(&Which::Trial) {
-            out.producers.extend(self.trial.producers());
+            out.operations.producers.extend(self.trial.producers());
         }
         let mut table_numbers: HashMap<u32, u16> = HashMap::new();
         let mut filtered = 0;
@@ -309,41 +309,50 @@ impl Transformer {
             let table_version = &self.decoder.tables()[row.table as usize];
             let plan = lane.plan(row.table, table_version, &self.shared);
             let table = *table_numbers.entry(row.table).or_insert_with(|| {
-                out.tables.push(plan.full_name.clone());
-                (out.tables.len() - 1) as u16
+                out.operations.tables.push(plan.full_name.clone());
+                (out.operations.tables.len() - 1) as u16
             });
-            let operations = out.operations.len();
+            let operations = out.operations.list.len();
             let emission =
                 Emission { shared: &self.shared, rows: &self.rows, records: &source.records.bytes, marks: self.marks };
             let result = version_of(&emission, row, &plan, source, &mut clock).and_then(|version| {
                 let emitted = EmittedRow { place, row, plan: &plan, table, version, first_producer };
                 if row.operation == RowOperation::Truncate {
-                    truncate(&emission, lane, &emitted, out);
+                    truncate(&emission, lane, &emitted, &mut out.operations);
                     return Ok(());
                 }
-                emission.row(lane, &emitted, &mut self.keys, out)
+                emission.row(lane, &emitted, &mut self.keys, &mut out.operations)
             });
             if let Some(comparison) = &mut comparison
                 && row.operation != RowOperation::Truncate
             {
-                let old = result.is_ok().then_some(operations..out.operations.len());
+                let old = result.is_ok().then_some(operations..out.operations.list.len());
                 let emission = Emission { shared: &self.apart, ..emission };
-                comparison.row(&emission, &mut self.trial, table_version, place, row, out, old, &mut self.keys);
+                comparison.row(
+                    &emission,
+                    &mut self.trial,
+                    table_version,
+                    place,
+                    row,
+                    &out.operations,
+                    old,
+                    &mut self.keys,
+                );
             }
             match result {
                 Ok(()) => {
                     filtered +=
-                        u64::from(out.operations.len() == operations && row.operation != RowOperation::Truncate);
+                        u64::from(out.operations.list.len() == operations && row.operation != RowOperation::Truncate);
                     self.warn_of_missing_image(place, row, &plan);
                 }
                 Err(failure) => {
-                    out.operations.truncate(operations);
+                    out.operations.list.truncate(operations);
                     // One dead letter a record: it holds the record whole, whichever of its rows failed.
                     if failed != Some(row.record) {
                         failed = Some(row.record);
                         let mut letter = DeadLetter::new(source, row.record, failure.stage, failure.reason);
                         letter.table = Some(plan.full_name.clone());
-                        letter.producer = failure.plugin.map(|plugin| out.producers[plugin].clone());
+                        letter.producer = failure.plugin.map(|plugin| out.operations.producers[plugin].clone());
                         letter.index = failure.index.map(|index| self.shared.indices.name(index));
                         self.shared.dead_letters.send(letter);
                     }
@@ -444,7 +453,7 @@ fn version_of(
         .map_err(|reason| document_failure(plan, reason))
 }
 
-fn truncate(emission: &Emission<'_>, lane: &Lane, emitted: &EmittedRow<'_>, out: &mut OperationBatch) {
+fn truncate(emission: &Emission<'_>, lane: &Lane, emitted: &EmittedRow<'_>, out: &mut Operations) {
     let plan = emitted.plan;
     let policy = match plan.route.truncate {
         TruncatePolicy::Apply => {
@@ -471,29 +480,26 @@ impl Comparison {
         table: &Arc<TableVersion>,
         place: usize,
         row: Row,
-        out: &OperationBatch,
+        out: &Operations,
         old: Option<std::ops::Range<usize>>,
         keys: &mut Vec<Target>,
     ) {
         self.rows += 1;
-        self.scratch.operations.clear();
+        self.scratch.list.clear();
         self.scratch.bytes.clear();
         let plan = lane.plan(row.table, table, emission.shared);
         let emitted = EmittedRow { place, row, plan: &plan, table: 0, version: 0, first_producer: 0 };
         if emission.row(lane, &emitted, keys, &mut self.scratch).is_err() {
             self.report.failed_new += 1;
-            self.scratch.operations.clear();
+            self.scratch.list.clear();
         }
         let old_indices = &*self.old_indices;
         if old.is_none() {
             self.report.failed_old += 1;
         }
-        let old = RowOperations { operations: &out.operations[old.unwrap_or(0..0)], batch: out, indices: old_indices };
-        let new = RowOperations {
-            operations: &self.scratch.operations,
-            batch: &self.scratch,
-            indices: &emission.shared.indices,
-        };
+        let old = RowOperations { operations: &out.list[old.unwrap_or(0..0)], batch: out, indices: old_indices };
+        let new =
+            RowOperations { operations: &self.scratch.list, batch: &self.scratch, indices: &emission.shared.indices };
         self.report.compare(&plan.full_name, old, new);
     }
 }

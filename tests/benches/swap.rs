@@ -101,9 +101,9 @@ impl Load {
                     while !stop.load(Ordering::Relaxed) {
                         let source = SourceBatch { records: records.clone(), ticket: progress.ticket(1, 0) };
                         let operations = transformer.process(Arc::new(source));
-                        assert_eq!(operations.operations.len(), ROWS, "every row is a document");
-                        let made_by = operations.operations[0].producer;
-                        assert!(operations.operations.iter().all(|operation| operation.producer == made_by));
+                        assert_eq!(operations.operations.list.len(), ROWS, "every row is a document");
+                        let made_by = operations.operations.list[0].producer;
+                        assert!(operations.operations.list.iter().all(|operation| operation.producer == made_by));
                         rows.fetch_add(ROWS as u64, Ordering::Relaxed);
                         if let Some(pause) = transformer.last_pause() {
                             let _ = paused.send(pause);

@@ -134,11 +134,11 @@ fn a_batch_is_of_one_generation() {
             }
             let source = SourceBatch { records, ticket: progress.ticket(100, 0) };
             let batch = transformer.process(Arc::new(source));
-            assert_eq!((batch.producers.len(), batch.operations.len()), (1, 100));
-            let generation = batch.producers[0].generation;
+            assert_eq!((batch.operations.producers.len(), batch.operations.list.len()), (1, 100));
+            let generation = batch.operations.producers[0].generation;
             let by = format!("\"by\":\"{}\"", generation % 2);
-            for operation in &batch.operations {
-                let body = batch.text(operation.body);
+            for operation in &batch.operations.list {
+                let body = batch.operations.text(operation.body);
                 assert!(operation.producer == 0 && body.contains(&by), "generation {generation}: {body}");
             }
             generations.insert(generation);

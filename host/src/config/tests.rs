@@ -1,6 +1,8 @@
 //! Configurations that are taken, and what is said of those that are not.
 
 use super::*;
+use rowmill_engine::TruncatePolicy;
+use rowmill_engine::version::VersionStrategy;
 
 const MINIMAL: &str = "[source]\nkind = \"file\"\npath = \"x.ndjson\"\n[sink]\nkind = \"null\"\n";
 
@@ -84,10 +86,10 @@ fn the_design_s_example_is_taken() {
     let SourceConfig::Kafka(kafka) = &config.source else { panic!("{:?}", config.source) };
     assert_eq!(kafka.start, Start::At(1_793_491_200_000));
     assert_eq!(config.plugins.settings["trade-document"], r#"{"currency":"CNY"}"#);
-    let route = config.route("shop", "trade");
+    let route = rowmill_engine::route_for(&config.routes, "shop", "trade");
     assert_eq!(route.version, VersionStrategy::Column("updated_at".into()));
     assert_eq!(route.truncate, TruncatePolicy::Apply);
-    assert_eq!(config.route("shop", "other").index, None);
+    assert_eq!(rowmill_engine::route_for(&config.routes, "shop", "other").index, None);
     let DeadLetterConfig::Kafka { brokers, properties, .. } = &config.dead_letter else {
         panic!("{:?}", config.dead_letter)
     };

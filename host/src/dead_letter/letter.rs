@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use rdkafka::message::{Header, OwnedHeaders};
+use rowmill_engine::Producer;
 use rowmill_rows::{Record, RecordBatch, Span};
 use serde_json::{Map, Value, json};
 
-use crate::operation::{Producer, SourceBatch};
+use crate::operation::SourceBatch;
 
 /// What the names of a letter's headers begin with.
 const PREFIX: &str = "rowmill.";

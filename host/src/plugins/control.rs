@@ -5,7 +5,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::status::{Order, OrderError, Status};
-use crate::config::{PluginConfig, Route};
+use crate::config::PluginConfig;
+use rowmill_engine::Route;
 
 /// How long an answer may take. A changed configuration is proven before it is answered, so it waits for that too.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -9,11 +9,12 @@ use super::PRIORITY;
 use super::folder::Seen;
 use super::generation::Generation;
 use super::prove::Road;
-use crate::config::{PluginConfig, Route};
+use crate::config::PluginConfig;
 use crate::transform::Shared;
 use crate::transform::chain::Chain;
 use crate::transform::probe::probe;
 use crate::transform::running::Retired;
+use rowmill_engine::Route;
 
 /// What is to be proven.
 pub(super) enum Job {

@@ -24,10 +24,11 @@ use super::last_good::{Good, LastGood};
 use super::prove::Road;
 use super::prover::{Job, Proven};
 use super::status::{CandidateState, RefusedFile, Status};
-use crate::config::{PluginConfig, Rollout, RolloutMode, Route};
+use crate::config::{PluginConfig, Rollout, RolloutMode};
 use crate::metrics::Metrics;
 use crate::transform::chain::{Beside, Chain, ChainPlugin};
 use crate::transform::health::Alarm;
+use rowmill_engine::Route;
 use trials::ActiveTrial;
 
 /// How often figures are looked at while something is on probation or on trial.

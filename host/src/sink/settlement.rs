@@ -80,7 +80,7 @@ impl Settlement {
         for operation in &batch.operations.list {
             counts[operation.action as usize] += 1;
         }
-        for action in Action::OF_DOCUMENTS.into_iter().chain([Action::Truncate]) {
+        for action in Action::ALL {
             self.metrics.written(action, counts[action as usize]);
         }
         batch.source.ticket.settle(batch.operations.list.len() as u64);

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rowmill_engine::Route;
 use rowmill_rows::TableVersion;
 use rowmill_sandbox::{Description, Guest, Mode, Pattern, Plugin};
 
 use super::health::{Alarm, Health};
 use super::trial::Trial;
-use crate::config::Route;
 
 /// A plugin in a chain: what it says of itself, and how to make instances of it.
 pub struct ChainPlugin {

@@ -1,5 +1,6 @@
 //! One row's operations out of its fate in a lane.
 
+use rowmill_engine::Operations;
 use rowmill_rows::{Operation as RowOperation, Row, RowBatch};
 
 use super::images::Fate;
@@ -8,7 +9,6 @@ use super::plan::TablePlan;
 use super::write::{Target, Writer};
 use super::{Failure, Shared};
 use crate::dead_letter::Stage;
-use crate::operation::OperationBatch;
 
 /// What the rows of a batch have in common.
 pub(super) struct Emission<'a> {
@@ -41,7 +41,7 @@ impl Emission<'_> {
         lane: &Lane,
         emitted: &EmittedRow<'_>,
         keys: &mut Vec<Target>,
-        out: &mut OperationBatch,
+        out: &mut Operations,
     ) -> Result<(), Failure> {
         let (before, after) = lane.images.of_row(emitted.place);
         for fate in [before, after].into_iter().flatten() {
@@ -77,7 +77,7 @@ impl Emission<'_> {
         })
     }
 
-    pub fn writer<'b>(&'b self, lane: &'b Lane, emitted: &EmittedRow<'b>, out: &'b mut OperationBatch) -> Writer<'b> {
+    pub fn writer<'b>(&'b self, lane: &'b Lane, emitted: &EmittedRow<'b>, out: &'b mut Operations) -> Writer<'b> {
         Writer {
             shared: self.shared,
             rows: self.rows,

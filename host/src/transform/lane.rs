@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rowmill_engine::Producer;
 use rowmill_rows::{RowBatch, TableVersion};
 
 use super::Shared;
@@ -9,7 +10,6 @@ use super::chain::{Chain, ChainPlugin};
 use super::images::Images;
 use super::plan::TablePlan;
 use super::running::Running;
-use crate::operation::Producer;
 
 /// A chain at work. A worker has one for the published chain, and further ones while a generation is tried.
 #[derive(Default)]

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rowmill_engine::{IndexNumber, Indices, Route, route_for, table_index};
 use rowmill_rows::TableVersion;
-use rowmill_sandbox::{ColumnNames, UsualId, index_of_table};
+use rowmill_sandbox::{ColumnNames, UsualId};
 
 use super::chain::ChainPlugin;
 use super::mapping;
-use crate::config::{Route, route_of};
-use crate::indices::Indices;
-use crate::operation::IndexNumber;
-use crate::version::VersionStrategy;
+use rowmill_engine::version::VersionStrategy;
 
 /// The decisions for one table version.
 pub(super) struct TablePlan {
@@ -46,7 +44,7 @@ impl TablePlan {
         plugins: impl Iterator<Item = (usize, &'a ChainPlugin)>,
         indices: &Indices,
     ) -> Self {
-        let route = route_of(routes, &table.database, &table.name);
+        let route = route_for(routes, &table.database, &table.name);
         let chain: Vec<(usize, &ChainPlugin)> = plugins.filter(|(_, plugin)| plugin.wants(table)).collect();
         let written: Vec<Option<&str>> =
             chain.iter().filter_map(|(_, plugin)| plugin.mapping_of_route_index()).collect();
@@ -59,7 +57,7 @@ impl TablePlan {
                 None
             }
         };
-        let name = own_index(routes, &table.database, &table.name);
+        let name = table_index(routes, &table.database, &table.name);
         let index = indices.number(&name, mapping);
         let exact = chain.iter().flat_map(|(_, plugin)| {
             plugin.indices.iter().filter(|pattern| pattern.is_exact()).map(move |pattern| (plugin, pattern))
@@ -119,9 +117,4 @@ impl TablePlan {
 
 fn column(table: &TableVersion, name: &str) -> Option<u32> {
     table.columns.iter().position(|column| &*column.name == name).map(|place| place as u32)
-}
-
-/// The index of a table's own: where its rows go without a plugin's word.
-pub(crate) fn own_index(routes: &[Route], database: &str, table: &str) -> String {
-    route_of(routes, database, table).index.unwrap_or_else(|| index_of_table(table))
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use rowmill_engine::Indices;
 use rowmill_rows::{Decoder, RowBatch};
 
 use super::Shared;
 use super::chain::Chain;
 use super::lane::Lane;
-use crate::indices::Indices;
 use crate::metrics::Metrics;
 
 /// What a probe showed.

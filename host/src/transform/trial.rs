@@ -5,14 +5,13 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rowmill_engine::{Action, Indices, Operation, Operations};
 use rowmill_rows::Span;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::health::Alarm;
 use crate::config::RolloutMode;
-use crate::indices::Indices;
-use crate::operation::{Action, Operation, OperationBatch};
 
 /// Documents that are kept as examples of what differs.
 const MOST_EXAMPLES: usize = 20;
@@ -150,7 +149,7 @@ impl Trial {
 #[derive(Clone, Copy)]
 pub(super) struct RowOperations<'a> {
     pub operations: &'a [Operation],
-    pub batch: &'a OperationBatch,
+    pub batch: &'a Operations,
     pub indices: &'a Indices,
 }
 

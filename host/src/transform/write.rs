@@ -1,5 +1,6 @@
 //! A row's fate as document operations: bodies, ids, marks, and deletes of what only the image before gives.
 
+use rowmill_engine::{Action, DeletePolicy, IndexNumber, Operation, Operations};
 use rowmill_rows::{RowBatch, Span};
 use rowmill_sandbox::{Cells, DocumentOperation, Item, Verdict, literal};
 
@@ -7,9 +8,7 @@ use super::images::{Fate, Images};
 use super::plan::TablePlan;
 use super::running::Running;
 use super::{Failure, Shared};
-use crate::config::DeletePolicy;
 use crate::dead_letter::Stage;
-use crate::operation::{Action, IndexNumber, Operation, OperationBatch};
 
 /// The cells of one image.
 #[derive(Clone, Copy)]
@@ -73,7 +72,7 @@ pub(super) struct Writer<'a> {
     pub marks: bool,
     /// Which generations made it, as a member of a JSON object; empty where documents do not tell.
     pub stamp: &'a str,
-    pub out: &'a mut OperationBatch,
+    pub out: &'a mut Operations,
 }
 
 impl<'a> Writer<'a> {
@@ -94,7 +93,7 @@ impl<'a> Writer<'a> {
         body: Span,
         plugin: Option<usize>,
     ) {
-        self.out.operations.push(Operation {
+        self.out.list.push(Operation {
             action,
             index,
             id,

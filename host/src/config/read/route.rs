@@ -1,12 +1,12 @@
 //! `[[routes]]`.
 
+use rowmill_engine::{DeletePolicy, Route, TruncatePolicy};
 use rowmill_sandbox::Pattern;
 
 use super::value::one_of;
 use super::{ConfigError, Result, error};
 use crate::config::raw::RawRoute;
-use crate::config::{DeletePolicy, Route, TruncatePolicy};
-use crate::version::{MAX_EPOCH, VersionStrategy};
+use rowmill_engine::version::{MAX_EPOCH, VersionStrategy};
 
 pub fn route(raw: &RawRoute) -> Result<Route> {
     if raw.table.is_empty() {

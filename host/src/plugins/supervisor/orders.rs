@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::{Candidate, CandidateState, Job, Supervisor};
-use crate::config::{PluginConfig, Rollout, RolloutMode, Route};
+use crate::config::{PluginConfig, Rollout, RolloutMode};
 use crate::plugins::control::Request;
 use crate::plugins::folder::Seen;
 use crate::plugins::prover;
 use crate::plugins::status::{Order, OrderError};
+use rowmill_engine::Route;
 
 impl Supervisor {
     pub(super) fn asked(&mut self, request: Request) {
