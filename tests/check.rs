@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
 use rowmill_tests::gateway::{Gateway, binary};
@@ -64,7 +65,7 @@ fn a_folder_that_may_not_be_written_to_is_said() {
     if fs::write(folder.path().join("trial"), "").is_err() {
         let path = folder.path().join("letters.ndjson").display().to_string();
         let gateway = gateway(&format!("[dead_letter]\npath = {path:?}\n"));
-        verdict(&gateway, 3, "FAIL  dead letters", &["no file can be made", "set dead_letter.path"]);
+        verdict(&gateway, 3, "FAIL  dead letters", &["cannot create a file", "set dead_letter.path"]);
     }
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("one's own folder");
 }
@@ -122,13 +123,18 @@ fn the_address_of_metrics_is_tried() {
 #[test]
 fn a_gateway_that_runs_is_known_by_its_health() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
-    let gateway = Gateway::new(
-        "check",
-        &format!("[source]\nkind = \"demo\"\n[sink]\nkind = \"null\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n"),
-    );
+    let gateway = Gateway::new("check", "");
+    let pipe = gateway.folder.path().join("records");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success(), "a pipe is created");
+    // Open for reading and writing, so that the gateway waits for records that never come.
+    let _open = fs::OpenOptions::new().read(true).write(true).open(&pipe).expect("the pipe can be opened");
+    gateway.configure(&format!(
+        "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nkind = \"null\"\n[http]\nlisten = \"127.0.0.1:{port}\"\n",
+        pipe.display().to_string()
+    ));
     let running = gateway.start(&[]);
     wait::until("it serves", Duration::from_secs(60), || running.log().contains("metrics on /metrics"));
-    verdict(&gateway, 0, "note  http", &["a gateway serves", "another http.listen"]);
+    verdict(&gateway, 0, "note  http", &["a gateway already serves", "another http.listen"]);
 }
 
 /// `run` refuses it as a wrong configuration.
@@ -162,7 +168,7 @@ fn bad_plugins_and_settings_are_a_wrong_configuration() {
 fn a_wrong_filter_of_logs_is_a_wrong_command_line() {
     let gateway = gateway("");
     let run = |arguments: &[&str], variable: Option<&str>| {
-        let mut command = std::process::Command::new(binary());
+        let mut command = Command::new(binary());
         command.args(["run", "-c"]).arg(gateway.folder.path().join("rowmill.toml")).args(arguments);
         command.env_remove("ROWMILL_LOG");
         command.envs(variable.map(|filter| ("ROWMILL_LOG", filter)));

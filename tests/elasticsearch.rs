@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rowmill::sink::embedded;
 use rowmill_store::{FaultEffect, FaultRule, Store, StoreHandle};
 use rowmill_tests::captures::{self, Record};
 use rowmill_tests::elasticsearch::Elasticsearch;
@@ -20,8 +21,7 @@ struct Sink {
 
 impl Sink {
     fn embedded() -> Self {
-        let builder = Store::builder().script(rowmill::sink::merge::SCRIPT_ID, rowmill::sink::merge::merge);
-        let store = builder.start().expect("the embedded store starts");
+        let store = embedded::start(0).expect("the embedded store starts");
         Self { elasticsearch: Elasticsearch::at(&store.url()), store: Some(store), prefix: unique("sink") }
     }
 
@@ -324,7 +324,7 @@ fn a_record_with_several_refused_documents_is_one_letter(sink: &Sink) {
         let letter = letters.iter().find(|letter| letter["partition"] == record.partition).expect("its letter");
         assert_eq!(letter["value"].as_str().map(str::as_bytes), record.value.as_deref(), "the record is whole");
         let reason = letter["error"]["reason"].as_str().expect("a reason");
-        assert!(reason.starts_with(&format!("{copies} documents of the record are refused: ")), "{reason}");
+        assert!(reason.starts_with(&format!("{copies} documents of the record were rejected: ")), "{reason}");
         for number in 0..copies.min(10) {
             assert!(reason.contains(&format!("{}/{}#{number}: ", sink.index("thing"), record.partition)), "{reason}");
         }

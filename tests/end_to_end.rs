@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rowmill::config::{Overrides, read_text};
 use rowmill::pipeline::{Pipeline, Summary};
+use rowmill::sink::embedded;
 use rowmill_store::StoreHandle;
 use rowmill_tests::captures::{self, Record, captured, interleaved};
 use rowmill_tests::elasticsearch::{Document, Elasticsearch};
@@ -122,7 +123,7 @@ fn kafka_to_elasticsearch(stream: &str, chain: Chain) {
 /// Without declared types the values stay as the tool spells them; what they say is the same.
 #[track_caller]
 fn undeclared(stream: &str) {
-    let (store, _) = embedded(&captured(stream), Chain::None, "undeclared", "");
+    let (store, _) = into_store(&captured(stream), Chain::None, "undeclared", "");
     for table in TABLES {
         let types = tables::columns(table);
         let got = sources(&store, table);
@@ -151,24 +152,25 @@ fn undeclared(stream: &str) {
 
 /// The pipeline as a library: these records from a file into the embedded store.
 #[track_caller]
-fn embedded(records: &[Record], chain: Chain, name: &str, declared: &str) -> (StoreHandle, Summary) {
+fn into_store(records: &[Record], chain: Chain, name: &str, declared: &str) -> (StoreHandle, Summary) {
     let folder = rowmill_tests::scratch(name);
     let path = captures::write(folder.path(), "records.ndjson", records);
-    embedded_of_file(&path, chain, declared)
+    file_into_store(&path, chain, declared)
 }
 
 #[track_caller]
-fn embedded_of_file(path: &Path, chain: Chain, declared: &str) -> (StoreHandle, Summary) {
+fn file_into_store(path: &Path, chain: Chain, declared: &str) -> (StoreHandle, Summary) {
     let letters = path.with_file_name("dead-letter.ndjson").display().to_string();
+    let store = embedded::start(0).expect("the embedded store starts");
     let text = format!(
-        "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nkind = \"embedded\"\nlinger = \"5ms\"\n[dead_letter]\npath = {letters:?}\n[pipeline]\nbatch_rows = 16\n{}{}{declared}",
+        "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nurls = [{:?}]\nlinger = \"5ms\"\n[dead_letter]\npath = {letters:?}\n[pipeline]\nbatch_rows = 16\n{}{}{declared}",
         path.display().to_string(),
+        store.url(),
         plugins(chain),
         routes("own"),
     );
     let config = read_text(&text, "test", &Overrides::default()).expect("the configuration is right");
-    let mut pipeline = Pipeline::new(config).expect("the pipeline is set up");
-    let store = pipeline.take_store().expect("the embedded store is the sink");
+    let pipeline = Pipeline::new(config).expect("the pipeline is set up");
     let (summary, _) = pipeline.run(true).expect("it ends in order");
     assert_eq!(summary.dead_letters, 0, "{}", std::fs::read_to_string(&letters).unwrap_or_default());
     assert_eq!(summary.events, std::fs::read_to_string(path).expect("the records").lines().count() as u64);
@@ -187,13 +189,13 @@ fn sources(store: &StoreHandle, table: &str) -> Documents {
 #[track_caller]
 fn any_interleaving(stream: &str) {
     let records = captured(stream);
-    let (store, _) = embedded(&records, Chain::Bundled, "file", &tables::declared());
+    let (store, _) = into_store(&records, Chain::Bundled, "file", &tables::declared());
     check_all("from a file", stream, Chain::Bundled, |table| sources(&store, table));
 
     let mut random = fastrand::Rng::with_seed(seed());
     for number in 0..20 {
         let chain = if number % 4 == 0 { Chain::Bundled } else { Chain::None };
-        let (store, _) = embedded(&interleaved(&records, &mut random), chain, "interleaved", &tables::declared());
+        let (store, _) = into_store(&interleaved(&records, &mut random), chain, "interleaved", &tables::declared());
         check_all(&format!("interleaving {number}"), stream, chain, |table| sources(&store, table));
     }
 }

@@ -4,7 +4,6 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use rowmill_store::Store;
 use rowmill_tests::elasticsearch::Elasticsearch;
 use rowmill_tests::gateway::Gateway;
 use rowmill_tests::{guests, root};
@@ -15,10 +14,7 @@ use serde_json::json;
 fn check(name: &str, indices: &[&str]) {
     let folder = root().join("examples/plugins").join(name);
     let text = std::fs::read_to_string(folder.join("rowmill.toml")).expect("the example has a configuration");
-    let store = Store::builder()
-        .script(rowmill::sink::merge::SCRIPT_ID, rowmill::sink::merge::merge)
-        .start()
-        .expect("the embedded store starts");
+    let store = rowmill::sink::embedded::start(0).expect("the embedded store starts");
     let gateway = Gateway::new("example", &configuration(&text, &folder, &store.url(), &guests::example(name)));
     let run = gateway.run().ended_well();
     assert_eq!(run.number("dead_letters"), 0, "{}\n{:?}", run.log, gateway.letters());

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, RngAlgorithm, TestRng, TestRunner};
 use rowmill::config::{Overrides, read_text};
 use rowmill::pipeline::Pipeline;
+use rowmill::sink::embedded;
 use rowmill_tests::captures::{self, Record, interleaved};
 use rowmill_tests::guests;
 use serde_json::{Value, json};
@@ -202,18 +203,19 @@ fn stored<T>(
     let folder = rowmill_tests::scratch("invariant");
     let path = captures::write(folder.path(), "records.ndjson", records);
     let letters = folder.path().join("dead-letter.ndjson");
+    let store = embedded::start(0).expect("the embedded store starts");
     let truncate = if tool.tells_truncates() { "apply" } else { "ignore" };
     let text = format!(
-        "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nkind = \"embedded\"\nlinger = \"1ms\"\nbulk_documents = 5\n[dead_letter]\npath = {:?}\n\
+        "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nurls = [{:?}]\nlinger = \"1ms\"\nbulk_documents = 5\n[dead_letter]\npath = {:?}\n\
          [[routes]]\ntable = \"shop.thing\"\ntruncate = \"{truncate}\"\n[pipeline]\nworkers = {}\nbatch_rows = {}\n{plugins}",
         path.display().to_string(),
+        store.url(),
         letters.display().to_string(),
         cut.workers,
         cut.batch_rows,
     );
     let config = read_text(&text, "test", &Overrides::default()).expect("the configuration is right");
-    let mut pipeline = Pipeline::new(config).expect("the pipeline is set up");
-    let store = pipeline.take_store().expect("the embedded store is the sink");
+    let pipeline = Pipeline::new(config).expect("the pipeline is set up");
     let prepared = prepare(&pipeline);
     let (summary, _) = pipeline.run(true).expect("it ends in order");
     assert_eq!(summary.dead_letters, 0, "{}", std::fs::read_to_string(letters).unwrap_or_default());

@@ -17,6 +17,7 @@ use std::time::Duration;
 use harness::{GENEROUS, Row, Running};
 use rowmill::config::{Overrides, read_text};
 use rowmill::pipeline::{Pipeline, Summary};
+use rowmill::sink::embedded;
 use rowmill_sandbox::{Batch, CallError, Column, ColumnKind, FileKind, Guest, Limits, Plugin, Sandbox, Table};
 use rowmill_store::StoreHandle;
 use rowmill_tests::captures::{self, STREAMS, captured};
@@ -112,15 +113,16 @@ fn shaped(stream: &str, plugin: &Path, declared: &str) -> (StoreHandle, Summary)
     let (plugins, folder) = (folder_of(plugin), scratch("records"));
     let records: PathBuf = captures::write(folder.path(), "records.ndjson", &captured(stream));
     let text = |path: &Path| format!("{:?}", path.display().to_string());
+    let store = embedded::start(0).expect("the embedded store starts");
     let configuration = format!(
-        "[source]\nkind = \"file\"\npath = {}\n[sink]\nkind = \"embedded\"\n[dead_letter]\npath = {}\n[plugins]\nstate = \"\"\ndir = {}\n[[routes]]\ntable = \"shop.trade\"\nindex = \"trade\"\ntruncate = \"apply\"\n{declared}",
+        "[source]\nkind = \"file\"\npath = {}\n[sink]\nurls = [{:?}]\n[dead_letter]\npath = {}\n[plugins]\nstate = \"\"\ndir = {}\n[[routes]]\ntable = \"shop.trade\"\nindex = \"trade\"\ntruncate = \"apply\"\n{declared}",
         text(&records),
+        store.url(),
         text(&folder.path().join("dead-letter.ndjson")),
         text(plugins.path()),
     );
     let config = read_text(&configuration, "javascript.toml", &Overrides::default()).expect("a configuration");
-    let mut pipeline = Pipeline::new(config).expect("the pipeline is set up");
-    let store = pipeline.take_store().expect("the embedded store is the sink");
+    let pipeline = Pipeline::new(config).expect("the pipeline is set up");
     let (summary, _) = pipeline.run(true).expect("it ends in order");
     (store, summary)
 }

@@ -128,7 +128,7 @@ fn a_wrong_password_for_kafka_is_said() {
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
         let properties = properties(mechanism, WRONG, &stream.secured.ca());
         let gateway = stream.gateway(&properties, "path = \"not-used.ndjson\"");
-        refused(&gateway, &["Kafka does not let us in", "\"sasl.password\" in [source.properties]"]);
+        refused(&gateway, &["Kafka refuses the connection", "\"sasl.password\" in [source.properties]"]);
     }
 }
 
@@ -137,7 +137,7 @@ fn a_kafka_that_is_not_trusted_is_said() {
     let Some(stream) = Stream::new() else { return };
     let properties = properties("PLAIN", PASSWORD, &stream.secured.other_ca());
     let gateway = stream.gateway(&properties, "path = \"not-used.ndjson\"");
-    refused(&gateway, &["Kafka does not let us in", "certificate", "\"ssl.ca.location\"", "[source.properties]"]);
+    refused(&gateway, &["Kafka refuses the connection", "certificate", "\"ssl.ca.location\"", "[source.properties]"]);
 }
 
 /// A client that speaks no TLS gets no answer that it could understand: it goes on trying, and says what it may be.
@@ -177,7 +177,7 @@ fn dead_letters_that_kafka_does_not_let_in_stop_and_lose_nothing() {
                 properties("SCRAM-SHA-512", password, &ca),
             ),
         );
-        refused(&gateway, &["Kafka does not let us in", said, "[dead_letter.properties]"]);
+        refused(&gateway, &["Kafka refuses the connection", said, "[dead_letter.properties]"]);
         let committed = stream.kafka.committed(&group, &[stream.topic.clone()].into());
         assert!(committed.values().all(|offset| *offset <= 3), "the bad record is not committed: {committed:?}");
     }
@@ -259,7 +259,7 @@ fn an_elasticsearch_that_does_not_let_us_in_is_said() {
         String::new(),
     ] {
         let gateway = writing(&server, &unique("secured"), &format!("ca = {ca:?}\n{keys}"));
-        refused(&gateway, &["does not let us in (status 401", "sink.username", "sink.api_key"]);
+        refused(&gateway, &["access is refused (status 401", "sink.username", "sink.api_key"]);
     }
 }
 
@@ -282,7 +282,7 @@ fn a_missing_right_to_write_stops() {
     let key = api_key(&server, &prefix, json!(["read", "view_index_metadata"]));
     let run = writing(&server, &prefix, &format!("ca = {:?}\napi_key = {key:?}\n", server.ca())).run();
     assert_eq!(run.code, Some(1), "{}", run.log);
-    assert!(run.log.contains("does not let us in") && run.log.contains("indices:data/write"), "{}", run.log);
+    assert!(run.log.contains("refuses") && run.log.contains("indices:data/write"), "{}", run.log);
     assert!(run.log.contains("privileges"), "{}", run.log);
     assert!(!run.log.contains(&key), "{}", run.log);
 }

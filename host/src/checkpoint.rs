@@ -1,8 +1,8 @@
-//! What is settled: each partition's watermark, and the tickets by which work reports to it.
+//! How far each partition is settled: tickets by which the pipeline reports its work, and watermarks made of them.
 //!
-//! A source takes a [`Ticket`] for every batch that it sends down the pipeline, in the order of the offsets. Whoever
-//! finishes a piece of the batch's work settles that piece; when all are settled the batch is, and the watermark moves
-//! over every batch that is settled without a gap. Only the watermark is committed.
+//! A source takes a [`Ticket`] for every batch that it sends down the pipeline, in the order of the offsets. Each share of
+//! the batch's work is settled by whoever finishes it; once all shares are, the batch is settled, and the watermark moves
+//! over all settled batches up to the first that is not. Only watermarks are committed.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,56 +10,71 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rowmill_rows::TopicPartition;
 
-/// Bytes of records that are on their way: what back-pressure goes by.
+/// Where a source stores how far its partitions are settled: a consumer group, or a file.
+pub trait Checkpoints: Send {
+    /// The stored watermark of each partition, in the order of `partitions`; `None` where nothing is stored.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn load(&self, partitions: &[TopicPartition]) -> anyhow::Result<Vec<Option<Watermark>>>;
+
+    /// Stores watermarks.
+    ///
+    /// # Errors
+    /// The store cannot be written; the earlier watermarks remain.
+    fn commit(&mut self, moved: &[(TopicPartition, Watermark)]) -> anyhow::Result<()>;
+}
+
+/// Bytes of records in flight; back-pressure is based on it.
 #[derive(Debug, Default)]
 pub struct BytesInFlight(AtomicUsize);
 
 impl BytesInFlight {
-    /// The bytes now.
+    /// The current number of bytes.
     pub fn now(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A partition as long as it is assigned. A partition that comes back is a new `Progress`, so what the old assignment
-/// still settles moves nothing.
+/// A partition while it is assigned. A partition that is assigned again gets a new `Progress`, so work that is left over
+/// from the earlier assignment moves no watermark.
 #[derive(Debug)]
 pub struct Progress {
     /// The partition.
     pub partition: TopicPartition,
     first_clock_seconds: i64,
     bytes: Arc<BytesInFlight>,
-    state: Mutex<State>,
+    open: Mutex<OpenBatches>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Batches in the order of their offsets. The front is not settled, else it would be gone.
-    open: VecDeque<Open>,
-    /// Number of the batch at the front.
+struct OpenBatches {
+    /// Batches in the order of their offsets. The first is not settled; settled batches before it are removed.
+    batches: VecDeque<OpenBatch>,
+    /// Number of the first batch.
     first: u64,
-    settled: Option<Watermark>,
+    watermark: Option<Watermark>,
 }
 
 #[derive(Debug)]
-struct Open {
-    watermark: Watermark,
-    settled: bool,
+struct OpenBatch {
+    end: Watermark,
+    is_settled: bool,
 }
 
-/// Up to where a partition is settled.
+/// How far a partition is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermark {
-    /// The next offset to read: one past the last settled record.
-    pub next_offset: i64,
-    /// The partition's clock there, in seconds since 1970 (see [`rowmill_engine::version::PartitionClock`]).
+    /// The next position to read; in Kafka the offset after the last settled record.
+    pub position: i64,
+    /// The partition's clock at that position, in seconds since 1970 (see [`rowmill_engine::version::PartitionClock`]).
     pub clock_seconds: i64,
 }
 
 impl Progress {
-    /// A newly assigned partition, whose clock stood at `first_clock_seconds` where it begins.
+    /// The progress of a newly assigned partition. Its clock is `first_clock_seconds` where reading begins.
     pub fn new(partition: TopicPartition, first_clock_seconds: i64, bytes: Arc<BytesInFlight>) -> Arc<Self> {
-        Arc::new(Self { partition, first_clock_seconds, bytes, state: Mutex::default() })
+        Arc::new(Self { partition, first_clock_seconds, bytes, open: Mutex::default() })
     }
 
     /// The partition's clock where the assignment began, in seconds since 1970.
@@ -67,73 +82,73 @@ impl Progress {
         self.first_clock_seconds
     }
 
-    /// A ticket for the next batch, whose records end before `next_offset`.
-    pub fn ticket(self: &Arc<Self>, next_offset: i64, bytes: usize) -> Arc<Ticket> {
-        let mut state = self.lock();
-        let number = state.first + state.open.len() as u64;
-        state.open.push_back(Open { watermark: Watermark { next_offset, clock_seconds: 0 }, settled: false });
+    /// A ticket for the next batch, whose records end before `position`.
+    pub fn ticket(self: &Arc<Self>, position: i64, bytes: usize) -> Arc<Ticket> {
+        let mut open = self.lock();
+        let number = open.first + open.batches.len() as u64;
+        open.batches.push_back(OpenBatch { end: Watermark { position, clock_seconds: 0 }, is_settled: false });
         self.bytes.0.fetch_add(bytes, Ordering::Relaxed);
-        Arc::new(Ticket { progress: self.clone(), number, bytes, open: AtomicU64::new(1) })
+        Arc::new(Ticket { progress: self.clone(), number, bytes, open_shares: AtomicU64::new(1) })
     }
 
-    /// Up to where everything is settled; `None` while nothing is.
+    /// How far everything is settled; `None` while no batch is.
     pub fn watermark(&self) -> Option<Watermark> {
-        self.lock().settled
+        self.lock().watermark
     }
 
-    /// How many batches are not settled.
+    /// The number of batches that are not settled, or wait for an earlier one.
     pub fn open_batches(&self) -> usize {
-        self.lock().open.len()
+        self.lock().batches.len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, OpenBatches> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A batch's claim on the watermark: open until every piece of its work is settled.
+/// A batch's claim on the watermark: open until every share of its work is settled.
 #[derive(Debug)]
 pub struct Ticket {
     progress: Arc<Progress>,
     number: u64,
     bytes: usize,
-    open: AtomicU64,
+    open_shares: AtomicU64,
 }
 
 impl Ticket {
-    /// The partition that the batch came from.
+    /// The progress of the partition that the batch came from.
     pub fn progress(&self) -> &Arc<Progress> {
         &self.progress
     }
 
-    /// Adds `pieces` of work. Only whoever still holds an unsettled piece may add more.
-    pub fn add(&self, pieces: u64) {
-        self.open.fetch_add(pieces, Ordering::Relaxed);
+    /// Adds `shares` of work. Only the holder of an open share may add more.
+    pub fn add(&self, shares: u64) {
+        self.open_shares.fetch_add(shares, Ordering::Relaxed);
     }
 
-    /// Remembers the partition's clock after this batch; to be called before the last piece is settled.
+    /// Sets the partition's clock at the end of this batch. To be called before the last share is settled.
     pub fn set_clock(&self, seconds: i64) {
-        let mut state = self.progress.lock();
-        let place = self.number.checked_sub(state.first).map(|place| place as usize);
-        if let Some(open) = place.and_then(|place| state.open.get_mut(place)) {
-            open.watermark.clock_seconds = seconds;
+        let mut open = self.progress.lock();
+        let place = self.number.checked_sub(open.first).map(|place| place as usize);
+        if let Some(batch) = place.and_then(|place| open.batches.get_mut(place)) {
+            batch.end.clock_seconds = seconds;
         }
     }
 
-    /// Settles `pieces` of the work.
-    pub fn settle(&self, pieces: u64) {
-        let before = self.open.fetch_sub(pieces, Ordering::AcqRel);
-        debug_assert!(before >= pieces, "more settled than there was");
-        if before != pieces {
+    /// Settles `shares` of the work.
+    pub fn settle(&self, shares: u64) {
+        let before = self.open_shares.fetch_sub(shares, Ordering::AcqRel);
+        debug_assert!(before >= shares, "more shares settled than there were");
+        if before != shares {
             return;
         }
         self.progress.bytes.0.fetch_sub(self.bytes, Ordering::Relaxed);
-        let mut state = self.progress.lock();
-        let place = (self.number - state.first) as usize;
-        state.open[place].settled = true;
-        while state.open.front().is_some_and(|open| open.settled) {
-            state.settled = state.open.pop_front().map(|open| open.watermark);
-            state.first += 1;
+        let mut open = self.progress.lock();
+        let place = (self.number - open.first) as usize;
+        open.batches[place].is_settled = true;
+        while open.batches.front().is_some_and(|batch| batch.is_settled) {
+            open.watermark = open.batches.pop_front().map(|batch| batch.end);
+            open.first += 1;
         }
     }
 }
@@ -149,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watermark_waits_for_the_slowest_piece() {
+    fn the_watermark_waits_for_the_slowest_share() {
         let progress = progress();
         let first = progress.ticket(10, 100);
         let second = progress.ticket(20, 100);
@@ -161,7 +176,7 @@ mod tests {
         assert_eq!(progress.watermark(), None);
         assert_eq!(progress.bytes.now(), 100);
         first.settle(1);
-        assert_eq!(progress.watermark(), Some(Watermark { next_offset: 20, clock_seconds: 7 }));
+        assert_eq!(progress.watermark(), Some(Watermark { position: 20, clock_seconds: 7 }));
         assert_eq!(progress.bytes.now(), 0);
         assert_eq!(progress.open_batches(), 0);
     }
@@ -177,7 +192,7 @@ mod tests {
                 settled[place] = true;
                 let prefix = settled.iter().take_while(|settled| **settled).count() as i64;
                 let expected = (prefix > 0).then_some(prefix * 10);
-                prop_assert_eq!(progress.watermark().map(|mark| mark.next_offset), expected);
+                prop_assert_eq!(progress.watermark().map(|mark| mark.position), expected);
             }
         }
     }

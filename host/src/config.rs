@@ -53,8 +53,6 @@ pub enum SourceConfig {
         /// The file.
         path: PathBuf,
     },
-    /// The captured stream, from a Kafka-protocol broker in this process.
-    Demo,
 }
 
 /// A Kafka cluster as a source.
@@ -70,8 +68,7 @@ pub struct KafkaConfig {
     pub start: Start,
     /// Further properties of librdkafka.
     pub properties: BTreeMap<String, String>,
-    /// These partitions, without joining the group; `None` for those that the group gives us. The demo's broker lets a
-    /// group wait for seconds.
+    /// These partitions, without joining the group; `None` for those that the group assigns.
     pub partitions: Option<Vec<TopicPartition>>,
 }
 
@@ -129,7 +126,7 @@ pub enum SinkConfig {
         /// Batches and retries, as for a real one.
         bulk: BulkConfig,
     },
-    /// Nowhere: counted and forgotten.
+    /// Nowhere: operations are counted and discarded.
     Null,
 }
 
@@ -149,12 +146,12 @@ pub struct ElasticsearchConfig {
 }
 
 impl SinkConfig {
-    /// Batches and retries; of the null sink, which has none, the defaults.
+    /// Batches and retries; for a sink that has none, the defaults.
     pub fn bulk(&self) -> BulkConfig {
         match self {
             Self::Elasticsearch(elasticsearch) => elasticsearch.bulk,
             Self::Embedded { bulk, .. } => *bulk,
-            Self::Null => BulkConfig::default(),
+            _ => BulkConfig::default(),
         }
     }
 }

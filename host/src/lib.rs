@@ -102,6 +102,7 @@ pub mod transform;
 
 pub mod checkpoint;
 pub mod dead_letter;
+pub(crate) mod kafka;
 pub mod operation;
 pub mod plugins;
 
@@ -110,3 +111,5 @@ pub mod config;
 pub mod http;
 pub mod metrics;
 pub mod reload;
+pub mod report;
+pub mod shutdown;

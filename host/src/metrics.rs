@@ -1,7 +1,6 @@
-//! What is counted, and how Prometheus reads it.
+//! The metrics, and their text form for Prometheus.
 
-use rowmill_engine::Action;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,14 +11,16 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// A label set of one name.
+use rowmill_engine::Action;
+
+/// A label set of one label.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Kind {
-    /// The name's value.
+    /// The label's value.
     pub kind: String,
 }
 
-/// A plugin and its generation.
+/// Labels: a plugin and its generation.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PluginLabel {
     /// The plugin's name.
@@ -28,7 +29,7 @@ pub struct PluginLabel {
     pub generation: u64,
 }
 
-/// A partition.
+/// Labels: a partition.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PartitionLabel {
     /// The topic.
@@ -37,73 +38,75 @@ pub struct PartitionLabel {
     pub partition: i32,
 }
 
-/// All figures. Counters are added to once a batch, not once a row.
+/// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
-    /// Records that were read.
+    /// Records read.
     pub events: Counter,
     /// Bytes of their keys and values.
     pub bytes: Counter,
-    /// Rows that were decoded.
+    /// Rows decoded.
     pub rows: Counter,
     /// Records without a row, by kind.
     pub ignored: Family<Kind, Counter>,
-    /// Rows that became no document and deleted none.
+    /// Rows that wrote no document and deleted none.
     pub filtered: Counter,
-    /// Operations that were settled as written, by kind.
+    /// Operations written, by action.
     pub documents: Family<Kind, Counter>,
-    /// Operations that were overtaken by a newer one of the same document before they were sent.
+    /// Operations that a newer one on the same document replaced before they were sent.
     pub folded: Counter,
-    /// Operations that Elasticsearch refused because it has a newer version.
+    /// Operations that changed nothing because the sink has a newer version.
     pub stale: Counter,
-    /// Records that became dead letters, by the stage that refused them.
+    /// Records that became dead letters, by the stage that rejected them.
     pub dead_letters: Family<Kind, Counter>,
-    /// Truncates, by what was done.
+    /// Truncates, by what was done: `applied`, `ignored`.
     pub truncates: Family<Kind, Counter>,
-    /// Operations that were sent again, by reason.
+    /// Operations sent again, by reason.
     pub retries: Family<Kind, Counter>,
     /// Bulk requests.
     pub bulk_requests: Counter,
-    /// Seconds of a bulk request.
+    /// Duration of bulk requests in seconds.
     pub bulk_seconds: Histogram,
-    /// Bulk requests under way now.
+    /// Bulk requests in flight.
     pub bulk_in_flight: Gauge,
-    /// Rows that a plugin saw.
+    /// Images that a plugin processed.
     pub plugin_rows: Family<PluginLabel, Counter>,
     /// Seconds spent in a plugin.
     pub plugin_seconds: Family<PluginLabel, Counter<f64, AtomicU64>>,
-    /// Traps and answers that could not be read.
+    /// Traps and invalid answers of a plugin.
     pub plugin_faults: Family<PluginLabel, Counter>,
-    /// Files that were refused as plugins.
+    /// Files that were rejected as plugins.
     pub plugins_refused: Counter,
     /// Publications of the chain.
     pub plugin_swaps: Counter,
-    /// Changes of the configuration while it runs, by what became of them: `applied`, `refused`.
+    /// Changes of the configuration at run time, by result: `applied`, `refused`.
     pub config_changes: Family<Kind, Counter>,
-    /// Seconds that a batch waited for a newly published chain.
+    /// Seconds that a batch waited for a newly published chain to be ready.
     pub plugin_swap_seconds: Histogram,
-    /// Generations that were taken back, on their own or by a person.
+    /// Generations that were rolled back, automatically or by an operator.
     pub plugin_rollbacks: Counter,
-    /// Bytes of records on their way.
+    /// Bytes of records in flight.
     pub bytes_in_flight: Gauge,
     /// Records between the watermark and the partition's end.
     pub lag: Family<PartitionLabel, Gauge>,
-    /// Whether the source is paused by back-pressure.
+    /// 1 while back-pressure pauses the source, otherwise 0.
     pub paused: Gauge,
     registry: Mutex<Registry>,
-    by_action: [AtomicU64; Action::COUNT],
+    /// The counters of `documents` by action, so that counting looks nothing up and allocates nothing.
+    by_action: [Counter; Action::COUNT],
 }
 
 impl Metrics {
-    /// All figures at zero.
+    /// All metrics at zero.
     pub fn new() -> Arc<Self> {
+        let documents = Family::<Kind, Counter>::default();
+        let counter = |action: Action| documents.get_or_create(&Kind { kind: action.name().into() }).clone();
         let metrics = Self {
             events: Counter::default(),
             bytes: Counter::default(),
             rows: Counter::default(),
             ignored: Family::default(),
             filtered: Counter::default(),
-            documents: Family::default(),
             folded: Counter::default(),
             stale: Counter::default(),
             dead_letters: Family::default(),
@@ -124,7 +127,8 @@ impl Metrics {
             lag: Family::default(),
             paused: Gauge::default(),
             registry: Mutex::new(Registry::with_prefix("rowmill")),
-            by_action: Default::default(),
+            by_action: Action::ALL.map(counter),
+            documents,
         };
         metrics.register();
         Arc::new(metrics)
@@ -133,57 +137,59 @@ impl Metrics {
     fn register(&self) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = &mut *registry;
-        registry.register("events", "Records that were read", self.events.clone());
-        registry.register_with_unit(
-            "source",
-            "Bytes of keys and values that were read",
-            Unit::Bytes,
-            self.bytes.clone(),
-        );
-        registry.register("rows", "Rows that were decoded", self.rows.clone());
+        registry.register("events", "Records read", self.events.clone());
+        registry.register_with_unit("source", "Bytes of keys and values read", Unit::Bytes, self.bytes.clone());
+        registry.register("rows", "Rows decoded", self.rows.clone());
         registry.register("ignored", "Records without a row", self.ignored.clone());
-        registry.register("filtered", "Rows that became no document and deleted none", self.filtered.clone());
-        registry.register("documents", "Operations that were written", self.documents.clone());
-        registry.register("folded", "Operations overtaken by a newer one before they were sent", self.folded.clone());
-        registry.register("stale", "Operations refused because the index has a newer version", self.stale.clone());
+        registry.register("filtered", "Rows that wrote no document and deleted none", self.filtered.clone());
+        registry.register("documents", "Operations written", self.documents.clone());
+        registry.register("folded", "Operations that a newer one replaced before they were sent", self.folded.clone());
+        registry.register(
+            "stale",
+            "Operations that changed nothing because the sink has a newer version",
+            self.stale.clone(),
+        );
         registry.register("dead_letters", "Records that became dead letters, by stage", self.dead_letters.clone());
         registry.register("truncates", "Truncates, by what was done", self.truncates.clone());
-        registry.register("retries", "Operations that were sent again, by reason", self.retries.clone());
+        registry.register("retries", "Operations sent again, by reason", self.retries.clone());
         registry.register("bulk_requests", "Bulk requests", self.bulk_requests.clone());
         registry.register_with_unit("bulk", "Duration of bulk requests", Unit::Seconds, self.bulk_seconds.clone());
-        registry.register("bulk_in_flight", "Bulk requests under way", self.bulk_in_flight.clone());
-        registry.register("plugin_rows", "Images that a plugin saw", self.plugin_rows.clone());
+        registry.register("bulk_in_flight", "Bulk requests in flight", self.bulk_in_flight.clone());
+        registry.register("plugin_rows", "Images that a plugin processed", self.plugin_rows.clone());
         registry.register_with_unit("plugin", "Time spent in a plugin", Unit::Seconds, self.plugin_seconds.clone());
-        registry.register("plugin_faults", "Traps and unreadable answers of a plugin", self.plugin_faults.clone());
-        registry.register("plugins_refused", "Files that were refused as plugins", self.plugins_refused.clone());
+        registry.register("plugin_faults", "Traps and invalid answers of a plugin", self.plugin_faults.clone());
+        registry.register("plugins_refused", "Files that were rejected as plugins", self.plugins_refused.clone());
         registry.register("plugin_swaps", "Publications of the plugin chain", self.plugin_swaps.clone());
-        registry.register("config_changes", "Changes of the configuration", self.config_changes.clone());
+        registry.register(
+            "config_changes",
+            "Changes of the configuration at run time, by result",
+            self.config_changes.clone(),
+        );
         registry.register_with_unit(
             "plugin_swap",
-            "Time that a batch waited for a newly published chain",
+            "Time that a batch waited for a newly published chain to be ready",
             Unit::Seconds,
             self.plugin_swap_seconds.clone(),
         );
-        registry.register("plugin_rollbacks", "Generations that were taken back", self.plugin_rollbacks.clone());
-        registry.register_with_unit("in_flight", "Records on their way", Unit::Bytes, self.bytes_in_flight.clone());
+        registry.register("plugin_rollbacks", "Generations that were rolled back", self.plugin_rollbacks.clone());
+        registry.register_with_unit("in_flight", "Records in flight", Unit::Bytes, self.bytes_in_flight.clone());
         registry.register("lag", "Records between the watermark and the partition's end", self.lag.clone());
-        registry.register("paused", "Whether back-pressure pauses the source", self.paused.clone());
+        registry.register("paused", "1 while back-pressure pauses the source", self.paused.clone());
     }
 
-    /// Counts settled operations.
+    /// Counts written operations.
     pub fn written(&self, action: Action, n: u64) {
-        self.documents.get_or_create(&Kind { kind: action.name().into() }).inc_by(n);
-        self.by_action[action as usize].fetch_add(n, Ordering::Relaxed);
+        self.by_action[action as usize].inc_by(n);
     }
 
-    /// Settled operations of a kind.
+    /// Written operations with this action.
     pub fn written_of(&self, action: Action) -> u64 {
-        self.by_action[action as usize].load(Ordering::Relaxed)
+        self.by_action[action as usize].get()
     }
 
-    /// Settled operations of all kinds.
+    /// Written operations with any action.
     pub fn written_total(&self) -> u64 {
-        self.by_action.iter().map(|n| n.load(Ordering::Relaxed)).sum()
+        self.by_action.iter().map(|counter| counter.get()).sum()
     }
 
     /// Dead letters of all stages.
@@ -194,7 +200,7 @@ impl Metrics {
             .sum()
     }
 
-    /// Counts a plugin's work on a batch.
+    /// Counts a plugin's work on one batch.
     pub fn plugin(&self, plugin: &str, generation: u64, rows: u64, time: Duration, faults: u32) {
         let label = PluginLabel { plugin: plugin.into(), generation };
         self.plugin_rows.get_or_create(&label).inc_by(rows);
@@ -204,7 +210,7 @@ impl Metrics {
         }
     }
 
-    /// Forgets the figures of a generation that is gone.
+    /// Removes the metrics of a generation that is no longer used.
     pub fn forget_plugin(&self, plugin: &str, generation: u64) {
         let label = PluginLabel { plugin: plugin.into(), generation };
         self.plugin_rows.remove(&label);
@@ -212,7 +218,7 @@ impl Metrics {
         self.plugin_faults.remove(&label);
     }
 
-    /// The figures in the text form of OpenMetrics.
+    /// The metrics in the text form of OpenMetrics.
     pub fn text(&self) -> String {
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,127 +1,81 @@
-//! The whole flow: the one place that knows Kafka, plugins and Elasticsearch together.
+//! The whole flow: the one place that knows source, plugins, sink and dead letters together.
 //!
 //! ```text
-//! source thread ──▶ transform workers ──▶ writer ──▶ Elasticsearch
-//!   (16 batches a worker)     (64 batches)   │ settled, stale, refused
-//!        ▲                        │          ▼
-//!        └──── watermarks ◀── tickets ◀── dead letters (1024)
+//! source ──▶ transform workers ──▶ sink ──▶ Elasticsearch
+//!   16 batches per worker     64 batches │ written, stale, rejected
+//!   ▲                          │         ▼
+//!   └──── watermarks ◀── tickets ◀── dead letters (1024)
 //! ```
 //!
-//! Every arrow is a bounded channel; what is on its way in all of them is bounded by `pipeline.bytes_in_flight`, beyond
-//! which the source pauses. The end goes the same way as the data: the source ends, so the workers' channels close, so
-//! the writer's channel closes, and it writes what waits and ends.
+//! Every arrow is a bounded channel. The bytes in flight in all of them together are bounded by
+//! `pipeline.bytes_in_flight`; beyond it the source pauses. A run ends in the direction of the data: the source ends, which
+//! closes the workers' channels; the workers end, which closes the sink's channel; the sink writes what is pending and ends.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+pub(crate) mod stages;
+mod summary;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use rowmill_engine::{Action, Indices, TruncatePolicy, table_index};
+use crossbeam_channel::Receiver;
+use rowmill_engine::{Indices, Route, TruncatePolicy};
 use rowmill_sandbox::Sandbox;
-use rowmill_store::StoreHandle;
-use serde::Serialize;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
-use crate::checkpoint::BytesInFlight;
-use crate::config::{BulkConfig, Config, ConfigError, ElasticsearchConfig, SinkConfig, SourceConfig};
-use crate::dead_letter::DeadLetters;
+use crate::config::{BulkConfig, Config, ConfigError};
+use crate::dead_letter::{self, DeadLetterWriter, DeadLetters};
 use crate::http::address::AddressFile;
 use crate::http::{self, Ready, Served};
 use crate::metrics::Metrics;
+use crate::operation::{OperationBatch, SourceBatch};
 use crate::plugins::Plugins;
 use crate::plugins::control::Control;
 use crate::reload::Live;
-use crate::sink::client::{Client, Refused};
-use crate::sink::{Sink, Writer, WriterSettings, merge};
-use crate::source::{self, Intake, Stop};
+use crate::shutdown::Shutdown;
+use crate::sink::{self, Settlement, Sink, SinkContext, Supports};
+use crate::source::{self, Intake, Source};
 use crate::transform::retire::Retire;
 use crate::transform::{Published, Shared, Worker};
+use stages::Stages;
 
-/// A pipeline that is set up and not yet running.
+pub use summary::{Documents, Summary};
+
+/// A pipeline that is set up but not running.
 pub struct Pipeline {
     config: Arc<Config>,
-    /// Runs the writer, the HTTP side and the embedded store.
+    /// Runs asynchronous sinks and the HTTP server.
     runtime: Runtime,
     metrics: Arc<Metrics>,
-    chain: Arc<ArcSwap<Published>>,
-    /// How documents are written now.
+    published: Arc<ArcSwap<Published>>,
+    indices: Arc<Indices>,
+    /// The current settings of bulk requests.
     bulk: watch::Sender<BulkConfig>,
     plugins: Plugins,
-    store: Option<StoreHandle>,
-    client: Option<Client>,
+    source: Box<dyn Source>,
+    sink: Box<dyn Sink>,
+    dead_letters: Box<dyn DeadLetterWriter>,
     ready: Ready,
-    handle: Handle,
+    shutdown: Shutdown,
 }
 
-/// Ends a running pipeline from outside.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    stop: Stop,
-    abort: watch::Sender<bool>,
-    failure: Arc<Mutex<Option<anyhow::Error>>>,
-}
-
-impl Handle {
-    /// Asks for an orderly end: intake stops, what is under way is written and committed.
-    pub fn stop(&self) {
-        self.stop.request();
-    }
-
-    /// Ends without waiting; what is not settled is read again by the next run.
-    pub fn abort(&self) {
-        self.stop.request_now();
-        let _ = self.abort.send(true);
-    }
-
-    fn fail(&self, error: anyhow::Error) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.abort();
-    }
-}
-
-/// What a run did: the line that `--until-caught-up` prints.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// Records that were read.
-    pub events: u64,
-    /// Rows that were decoded of them.
-    pub rows: u64,
-    /// Documents by operation, as Elasticsearch confirmed them.
-    pub documents: Documents,
-    /// Operations that were overtaken by a newer one before they were sent.
-    pub folded: u64,
-    /// Operations refused because the index has a newer version.
-    pub stale: u64,
-    /// Rows that became no document and deleted none.
-    pub filtered: u64,
-    /// Records that became dead letters.
-    pub dead_letters: u64,
-    /// Duration of the run.
-    pub seconds: f64,
-    /// Bytes of keys and values.
-    pub bytes: u64,
-}
-
-/// Documents by operation.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Documents {
-    pub index: u64,
-    pub delete: u64,
-    pub merge: u64,
-    pub merge_remove: u64,
-    pub put_item: u64,
-    pub remove_item: u64,
-    pub truncate: u64,
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that existed at the start is settled.
+    CaughtUp,
+    /// It was asked to end.
+    Stopped,
 }
 
 impl Pipeline {
-    /// Sets a pipeline up: loads the plugins and starts the embedded store if there is one. Connects to nothing else.
+    /// Sets a pipeline up: builds its ends and loads the plugins. Connects to nothing.
     ///
     /// # Errors
-    /// A plugin of the folder or its settings are refused, or the sink's settings cannot be used: a [`ConfigError`]. At
-    /// start a bad plugin is an error, since running without it could fill the index with what it would have filtered.
+    /// A plugin of the folder or its settings are rejected, or the sink cannot be used as configured: a [`ConfigError`]. A
+    /// bad plugin is an error at start, since running without it could write what it should have filtered.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -129,306 +83,235 @@ impl Pipeline {
             .enable_all()
             .build()?;
         let metrics = Metrics::new();
-        let sandbox = Arc::new(Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?);
-        let plugins = Plugins::load(
-            &config.plugins,
-            config.routes.clone().into(),
-            &sandbox,
-            metrics.clone(),
-            config.pipeline.workers,
-        )
-        .map_err(|error| ConfigError(format!("{error:#}")))?;
-        let refused: Vec<String> = plugins
-            .loaded()
-            .iter()
-            .filter_map(|file| Some(format!("{}: {}", file.path.display(), file.result.as_ref().err()?)))
-            .collect();
-        anyhow::ensure!(refused.is_empty(), ConfigError(format!("refused as a plugin: {}", refused.join("; "))));
-        let unknown = plugins.unknown_names();
-        anyhow::ensure!(unknown.is_empty(), ConfigError(unknown.join("; ")));
-        let chain = plugins.published();
-
-        let (store, client) = match &config.sink {
-            SinkConfig::Null => (None, None),
-            SinkConfig::Elasticsearch(elasticsearch) => {
-                (None, Some(Client::new(elasticsearch).map_err(|error| ConfigError(format!("{error:#}")))?))
-            }
-            SinkConfig::Embedded { listen, bulk } => {
-                let builder =
-                    rowmill_store::Store::builder().port(listen.port()).script(merge::SCRIPT_ID, merge::merge);
-                let store = builder.start().with_context(|| format!("cannot start the embedded store on {listen}"))?;
-                let url = url::Url::parse(&store.url()).context("the embedded store's address")?;
-                let client = Client::new(&ElasticsearchConfig {
-                    urls: vec![url],
-                    credentials: None,
-                    ca: None,
-                    gzip: false,
-                    bulk: *bulk,
-                })?;
-                (Some(store), Some(client))
-            }
-        };
+        let plugins = load_plugins(&config, metrics.clone())?;
+        let published = plugins.published();
+        let indices = Arc::<Indices>::default();
         let bulk = watch::Sender::new(config.sink.bulk());
-        let handle = Handle { stop: Stop::default(), abort: watch::Sender::new(false), failure: Arc::default() };
+        let sink = config.sink.build(SinkContext {
+            runtime: runtime.handle().clone(),
+            indices: indices.clone(),
+            routes: {
+                let published = published.clone();
+                Arc::new(move || published.load().chain.routes.clone())
+            },
+            bulk: bulk.subscribe(),
+            metrics: metrics.clone(),
+        })?;
+        check_routes(&config.routes, sink.supports())?;
         Ok(Self {
+            source: config.source.build(),
+            dead_letters: config.dead_letter.build(),
             config: Arc::new(config),
             runtime,
             metrics,
-            chain,
+            published,
+            indices,
             bulk,
             plugins,
-            store,
-            client,
+            sink,
             ready: Ready::default(),
-            handle,
+            shutdown: Shutdown::default(),
         })
     }
 
-    /// Ends the pipeline from outside.
-    pub fn handle(&self) -> Handle {
-        self.handle.clone()
+    /// Ends the run from outside.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shutdown.clone()
     }
 
-    /// The figures.
+    /// The metrics.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.metrics.clone()
     }
 
     /// The published chain, to be read or replaced.
     pub fn published(&self) -> Arc<ArcSwap<Published>> {
-        self.chain.clone()
+        self.published.clone()
     }
 
-    /// The configuration that it was set up with.
+    /// The configuration that the pipeline was set up with.
     pub fn config(&self) -> Arc<Config> {
         self.config.clone()
     }
 
-    /// What a changed configuration goes to.
+    /// What a changed configuration is applied to.
     pub fn live(&self) -> Live {
         Live { control: self.control(), bulk: self.bulk.clone(), metrics: self.metrics() }
     }
 
-    /// The way to ask about the plugins, and to order.
+    /// Asks about plugins and gives orders about them.
     pub fn control(&self) -> Control {
         self.plugins.control()
     }
 
-    /// The client of the sink; `None` with the null sink.
-    pub fn client(&self) -> Option<Client> {
-        self.client.clone()
-    }
-
-    /// Takes the embedded store, if it is the sink, so that it outlives the run.
-    pub fn take_store(&mut self) -> Option<StoreHandle> {
-        self.store.take()
-    }
-
-    /// What runs the pipeline's tasks.
+    /// Runs the pipeline's asynchronous tasks.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
     }
 
-    /// Runs until the source ends or is asked to, and everything is settled.
+    /// Runs until the source ends or the run is asked to end, and everything is settled.
     ///
     /// # Errors
-    /// Nothing can go on without a person: no access, an answer that is not understood, dead letters that cannot be kept.
-    /// What was not settled is not committed.
+    /// The run cannot continue until somebody changes something: access is refused, an answer is not understood, dead
+    /// letters cannot be stored, or a thread panicked. What was not settled is not committed.
     pub fn run(self, until_caught_up: bool) -> anyhow::Result<(Summary, Ended)> {
         let begin = Instant::now();
-        let Self { config, runtime, metrics, chain, bulk, plugins, store, client, ready, handle } = self;
-        let indices = Arc::new(Indices::default());
-        let dead_letters = {
-            let handle = handle.clone();
-            DeadLetters::start(&config.dead_letter, metrics.clone(), move |error| handle.fail(error))?
+        let Self { config, runtime, metrics, published, indices, plugins, source, ready, shutdown, .. } = self;
+        let (mut sink, mut letter_writer) = (self.sink, self.dead_letters);
+        letter_writer.open(&shutdown)?;
+        let served = Served {
+            metrics: metrics.clone(),
+            ready: ready.clone(),
+            control: plugins.control(),
+            token: config.http.token.clone(),
         };
-        let written_address = if let Some(address) = config.http_listen() {
-            let served = Served {
-                metrics: metrics.clone(),
-                ready: ready.clone(),
-                control: plugins.control(),
-                token: config.http.token.clone(),
-            };
-            let address = runtime.block_on(http::serve(address, served))?;
-            tracing::info!(%address, "metrics on /metrics, health on /healthz and /readyz, plugins on /plugins");
-            config.address_folder().map(|state| AddressFile::write(state, address)).transpose()?
-        } else {
-            None
-        };
+        let address = serve(&config, &runtime, served)?;
+
+        let (dead_letters, letters) = DeadLetters::channel(metrics.clone());
         let (retire, retired) = Retire::channel();
         let shared = Shared {
             config: config.clone(),
-            published: chain,
-            indices,
+            published,
+            indices: indices.clone(),
             metrics: metrics.clone(),
-            dead_letters,
+            dead_letters: dead_letters.clone(),
             recent: Arc::default(),
             retire,
         };
-        // Before Elasticsearch answers: whoever looks at the plugins meanwhile is answered.
-        let watching = plugins.start(shared.clone(), retired)?;
-        if let Some(client) = &client {
-            runtime.block_on(wait_for(client, &handle))?;
-        }
-        // Last to first, as the channels need it: writer, workers, source.
-        let (sink, writer) = match client {
-            None => (Sink::Null(metrics.clone()), None),
-            Some(client) => {
-                let (sink, batches) = Sink::channel();
-                let routes = shared.published.clone();
-                let settings = WriterSettings {
-                    client,
-                    bulk: bulk.subscribe(),
-                    indices: shared.indices.clone(),
-                    metrics: metrics.clone(),
-                    dead_letters: shared.dead_letters.clone(),
-                    applies_truncates: {
-                        let chain = shared.published.clone();
-                        Box::new(move || {
-                            chain.load().chain.routes.iter().any(|route| route.truncate == TruncatePolicy::Apply)
-                        })
-                    },
-                    own_index: Box::new(move |table| {
-                        let (database, table) = table.split_once('.').unwrap_or(("", table));
-                        table_index(&routes.load().chain.routes, database, table)
-                    }),
-                };
-                let writer = Writer::new(settings, handle.abort.subscribe());
-                let handle = handle.clone();
-                let runtime = runtime.handle().clone();
-                let thread = std::thread::Builder::new().name("writer".into()).spawn(move || {
-                    if let Err(error) = runtime.block_on(writer.run(batches)) {
-                        handle.fail(error);
-                    }
-                })?;
-                (sink, Some(thread))
+        // Before the sink is connected, so that requests about plugins are answered in the meantime.
+        let watching = plugins.start(shared.clone(), retired, &shutdown)?;
+        sink.connect(&shutdown)?;
+
+        let channels = (0..config.pipeline.workers).map(|_| crossbeam_channel::bounded(source::BATCHES_PER_WORKER));
+        let (to_workers, from_source): (Vec<_>, Vec<_>) = channels.unzip();
+        let (to_sink, from_workers) = mpsc::channel(sink::BATCHES);
+        let intake = Intake::new(to_workers, config.pipeline, metrics.clone(), shutdown.clone(), until_caught_up);
+        let settlement = Settlement::new(metrics.clone(), indices, dead_letters);
+
+        let mut stages = Stages::new(shutdown.clone());
+        stages.add("source", {
+            let deadline = Deadline::new(&runtime, &shutdown, config.pipeline.shutdown_timeout);
+            let ready = ready.clone();
+            move || {
+                let result = source.run(intake);
+                ready.set(false);
+                deadline.start_if_requested();
+                result
             }
-        };
-        let (mut senders, mut workers) = (Vec::new(), Vec::new());
-        for number in 0..config.pipeline.workers {
-            let (sender, batches) = crossbeam_channel::bounded::<Arc<_>>(source::WAITING);
-            let (shared, sink) = (shared.clone(), sink.clone());
-            let worker = std::thread::Builder::new().name(format!("transform-{number}")).stack_size(4 << 20).spawn(
-                move || {
-                    let mut transformer = Worker::new(shared);
-                    for batch in batches {
-                        let operations = transformer.process(batch);
-                        let source = operations.source.clone();
-                        sink.send(operations);
-                        // The worker's own piece: all others were added before.
-                        source.ticket.settle(1);
-                    }
-                },
-            )?;
-            senders.push(sender);
-            workers.push(worker);
-        }
-        drop((shared, sink));
-        ready.set(true);
-        let intake = Intake {
-            workers: senders,
-            config: config.pipeline,
-            metrics: metrics.clone(),
-            bytes: Arc::<BytesInFlight>::default(),
-            stop: handle.stop.clone(),
-            until_caught_up,
-        };
-        let read = match &config.source {
-            SourceConfig::Kafka(kafka) => source::kafka::run(kafka, intake),
-            SourceConfig::File { path } => source::file::run(path, intake),
-            SourceConfig::Demo => source::demo::run(intake),
-        };
-        if read.is_err() {
-            handle.abort();
-        }
-        let stopped = handle.stop.is_requested();
-        ready.set(false);
-        if stopped {
-            // The end has a deadline: what is not settled by then is read again by the next run.
-            let handle = handle.clone();
-            let deadline = config.pipeline.shutdown_timeout;
-            runtime.spawn(async move {
-                tokio::time::sleep(deadline).await;
-                handle.abort();
+        });
+        for (number, batches) in from_source.into_iter().enumerate() {
+            let (shared, to_sink) = (shared.clone(), to_sink.clone());
+            stages.add(format!("transform-{number}"), move || {
+                transform(shared, &batches, &to_sink);
+                Ok(())
             });
         }
-        for thread in workers.into_iter().chain(writer) {
-            if thread.join().is_err() {
-                handle.fail(anyhow::anyhow!("a thread ended by a bug in Rowmill; its last message is above. What was not settled will be read again"));
+        stages.add("sink", {
+            let shutdown = shutdown.clone();
+            move || {
+                sink.run(from_workers, settlement, shutdown)?;
+                // Its threads hold the queue of dead letters too, which closes with this.
+                drop(watching);
+                Ok(())
             }
-        }
-        drop((watching, store, written_address));
+        });
+        stages.add("dead-letters", move || dead_letter::write_all(letter_writer, &letters));
+        drop((shared, to_sink));
+
+        ready.set(true);
+        stages.run();
+        ready.set(false);
+        drop(address);
         runtime.shutdown_background();
-        if let Some(error) = handle.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(error);
+        if let Some(failure) = shutdown.take_failure() {
+            return Err(failure);
         }
-        read?;
         anyhow::ensure!(
-            !handle.stop.is_now(),
-            "the end took longer than pipeline.shutdown_timeout ({} s); what was not settled is not committed and will be read again",
+            !shutdown.is_aborted(),
+            "the run did not end within pipeline.shutdown_timeout ({} s); what was not settled is not committed and will be \
+             read again",
             config.pipeline.shutdown_timeout.as_secs()
         );
-        Ok((summary(&metrics, begin), if stopped { Ended::Stopped } else { Ended::CaughtUp }))
+        let ended = if shutdown.is_requested() { Ended::Stopped } else { Ended::CaughtUp };
+        Ok((Summary::new(&metrics, begin.elapsed()), ended))
     }
 }
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Everything that was there is settled.
-    CaughtUp,
-    /// It was asked to end.
-    Stopped,
+/// Loads the plugins of the folder; a plugin that is rejected is an error.
+fn load_plugins(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Plugins> {
+    let sandbox = Arc::new(Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?);
+    let routes = config.routes.clone().into();
+    let plugins = Plugins::load(&config.plugins, routes, &sandbox, metrics, config.pipeline.workers)
+        .map_err(|error| ConfigError(format!("{error:#}")))?;
+    let rejected: Vec<String> = plugins
+        .loaded()
+        .iter()
+        .filter_map(|file| Some(format!("{}: {}", file.path.display(), file.result.as_ref().err()?)))
+        .collect();
+    anyhow::ensure!(rejected.is_empty(), ConfigError(format!("rejected as a plugin: {}", rejected.join("; "))));
+    let unknown = plugins.unknown_names();
+    anyhow::ensure!(unknown.is_empty(), ConfigError(unknown.join("; ")));
+    Ok(plugins)
 }
 
-/// Waits until Elasticsearch answers: it may well start later than we.
-async fn wait_for(client: &Client, handle: &Handle) -> anyhow::Result<()> {
-    let mut abort = handle.abort.subscribe();
-    let mut said = false;
-    loop {
-        match client.version().await {
-            Ok(version) => {
-                tracing::info!(%version, "connected to Elasticsearch");
-                return Ok(());
-            }
-            Err(error) if error.is::<Refused>() => {
-                return Err(error.context("Elasticsearch"));
-            }
-            Err(error) => {
-                if !said {
-                    tracing::warn!(%error, "Elasticsearch does not answer yet; trying every second until it does");
-                    said = true;
-                }
-            }
-        }
-        tokio::select! {
-            _ = abort.changed() => return Ok(()),
-            () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
-        }
-        if handle.stop.is_requested() {
-            return Ok(());
+/// Fails if a route needs something that the sink cannot do.
+pub(crate) fn check_routes(routes: &[Route], supports: Supports) -> Result<(), ConfigError> {
+    let has_truncates = routes.iter().any(|route| route.truncate == TruncatePolicy::Apply);
+    if has_truncates && !supports.truncates {
+        return Err(ConfigError(
+            "a route has truncate = \"apply\", but the sink cannot delete the documents of a table; remove it, or use \
+             sink.kind = \"elasticsearch\""
+                .into(),
+        ));
+    }
+    Ok(())
+}
+
+/// Serves metrics, health and plugins, if the configuration says so. Returns the file that names the address.
+fn serve(config: &Config, runtime: &Runtime, served: Served) -> anyhow::Result<Option<AddressFile>> {
+    let Some(address) = config.http_listen() else { return Ok(None) };
+    let address = runtime.block_on(http::serve(address, served))?;
+    tracing::info!(%address, "metrics on /metrics, health on /healthz and /readyz, plugins on /plugins");
+    config.address_folder().map(|folder| AddressFile::write(folder, address)).transpose()
+}
+
+/// Aborts a run that was asked to end and takes too long.
+struct Deadline {
+    runtime: tokio::runtime::Handle,
+    shutdown: Shutdown,
+    timeout: Duration,
+}
+
+impl Deadline {
+    fn new(runtime: &Runtime, shutdown: &Shutdown, timeout: Duration) -> Self {
+        Self { runtime: runtime.handle().clone(), shutdown: shutdown.clone(), timeout }
+    }
+
+    /// Starts the time if the run was asked to end; otherwise the run takes as long as it needs.
+    fn start_if_requested(self) {
+        if self.shutdown.is_requested() {
+            self.runtime.spawn(async move {
+                tokio::time::sleep(self.timeout).await;
+                self.shutdown.abort();
+            });
         }
     }
 }
 
-fn summary(metrics: &Metrics, begin: Instant) -> Summary {
-    Summary {
-        events: metrics.events.get(),
-        rows: metrics.rows.get(),
-        documents: Documents {
-            index: metrics.written_of(Action::Index),
-            delete: metrics.written_of(Action::Delete),
-            merge: metrics.written_of(Action::Merge),
-            merge_remove: metrics.written_of(Action::MergeRemove),
-            put_item: metrics.written_of(Action::PutItem),
-            remove_item: metrics.written_of(Action::RemoveItem),
-            truncate: metrics.written_of(Action::Truncate),
-        },
-        folded: metrics.folded.get(),
-        stale: metrics.stale.get(),
-        filtered: metrics.filtered.get(),
-        dead_letters: metrics.dead_letters_total(),
-        seconds: begin.elapsed().as_secs_f64(),
-        bytes: metrics.bytes.get(),
+/// A worker: turns batches of records into batches of operations.
+fn transform(shared: Shared, batches: &Receiver<Arc<SourceBatch>>, to_sink: &mpsc::Sender<OperationBatch>) {
+    let mut transformer = Worker::new(shared);
+    for batch in batches {
+        let operations = transformer.process(batch);
+        let source = operations.source.clone();
+        if !operations.operations.list.is_empty() {
+            // A sink that is gone has failed, or the run was aborted. What is not written is not settled.
+            let _ = to_sink.blocking_send(operations);
+        }
+        // The worker's own share; those of operations and dead letters were added before.
+        source.ticket.settle(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,8 @@ use rowmill_sandbox::Sandbox;
 
 use crate::config::{PluginConfig, WatchConfig};
 use crate::metrics::Metrics;
+use crate::pipeline::stages;
+use crate::shutdown::Shutdown;
 use crate::transform::retire::Retired;
 use crate::transform::{Published, Shared};
 use control::{Control, Request};
@@ -153,11 +155,11 @@ impl Plugins {
     }
 
     /// Watches the folder and publishes what changes, until the returned guard is dropped. `retired` is where
-    /// `shared.retire` ends.
+    /// `shared.retire` ends. A thread that panics aborts the run through `shutdown`.
     ///
     /// # Errors
     /// No thread can be made.
-    pub fn start(self, shared: Shared, retired: Receiver<Retired>) -> anyhow::Result<Guard> {
+    pub fn start(self, shared: Shared, retired: Receiver<Retired>, shutdown: &Shutdown) -> anyhow::Result<Guard> {
         let Self { supervisor, folder, watch, requests, alarms, control, .. } = self;
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (changed, changes) = crossbeam_channel::unbounded();
@@ -167,23 +169,24 @@ impl Plugins {
         let keep = (changed.clone(), control);
         if let Some((dir, folder)) = folder {
             let stopped = stopped.clone();
-            std::thread::Builder::new()
-                .name("plugin-folder".into())
-                .spawn(move || look(&Watch::start(&dir, watch), folder, &changed, &stopped))
-                .context("cannot watch the plugin folder")?;
+            let work = move || {
+                look(&Watch::start(&dir, watch), folder, &changed, &stopped);
+                Ok(())
+            };
+            stages::spawn("plugin-folder", shutdown, work).context("cannot watch the plugin folder")?;
         }
-        std::thread::Builder::new()
-            .name("plugin-prover".into())
-            .spawn(move || prover::run(&to_prove, &retired, &proved, &shared))
-            .context("cannot prove plugins")?;
+        let prove = move || {
+            prover::run(&to_prove, &retired, &proved, &shared);
+            Ok(())
+        };
+        stages::spawn("plugin-prover", shutdown, prove).context("cannot prove plugins")?;
         let ears = Ears { changes, requests, proven, alarms, stopped };
-        std::thread::Builder::new()
-            .name("plugins".into())
-            .spawn(move || {
-                supervisor.run(&ears, jobs);
-                drop(keep);
-            })
-            .context("cannot watch over plugins")?;
+        let supervise = move || {
+            supervisor.run(&ears, jobs);
+            drop(keep);
+            Ok(())
+        };
+        stages::spawn("plugins", shutdown, supervise).context("cannot watch over plugins")?;
         Ok(Guard { _stop: stop })
     }
 }

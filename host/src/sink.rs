@@ -1,68 +1,100 @@
-//! Where document operations go: to Elasticsearch (or the store in this process), or nowhere.
+//! Where document operations go: to Elasticsearch, to the store in this process, or nowhere.
 //!
-//! The way through it: `pending` holds one entry a document and folds what is overtaken; `writer` builds bulk
-//! requests of it, keeps a document out of a second request while it is in one, and gives every operation exactly one
-//! outcome by `outcome`; `client` speaks HTTP.
+//! A sink reads batches of operations from a channel and gives every operation exactly one outcome through its
+//! [`Settlement`], which counts it, makes the dead letters, and settles the operation's share of its batch.
 
-pub mod client;
-pub mod merge;
-pub mod outcome;
-mod pending;
-mod refused;
-mod truncate;
-mod writer;
+pub mod elasticsearch;
+pub mod embedded;
+mod null;
+mod operation_ref;
+mod settlement;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use rowmill_engine::{Indices, Route};
+use tokio::sync::{mpsc, watch};
 
+use crate::config::{BulkConfig, SinkConfig};
 use crate::metrics::Metrics;
 use crate::operation::OperationBatch;
-use rowmill_engine::Action;
+use crate::report::Report;
+use crate::shutdown::Shutdown;
 
-pub use writer::{Writer, WriterSettings};
+pub use operation_ref::OperationRef;
+pub use settlement::{Outcome, Settlement};
 
-/// Operation batches that wait for the writer. Each is some hundred rows; the bytes on their way are bounded by the
-/// source's budget.
-const WAITING: usize = 64;
+/// Capacity of the channel to the sink, in batches. Each batch holds some hundred rows; the bytes in flight are bounded by
+/// `pipeline.bytes_in_flight`.
+pub const BATCHES: usize = 64;
 
-/// The workers' end of the sink.
-#[derive(Clone, Debug)]
-pub enum Sink {
-    /// Counts and forgets.
-    Null(Arc<Metrics>),
-    /// To the writer.
-    Writer(mpsc::Sender<OperationBatch>),
+/// Writes operations. [`SinkConfig::build`] makes one.
+pub trait Sink: Send {
+    /// What the sink can do.
+    fn supports(&self) -> Supports;
+
+    /// Reports whether operations could be written now. Writes nothing.
+    fn check(&self, report: &mut Report);
+
+    /// Waits until the sink is ready for its first batch, or the run is to end. Called once, before anything is read.
+    ///
+    /// # Errors
+    /// The sink cannot become ready until somebody changes something.
+    fn connect(&mut self, shutdown: &Shutdown) -> anyhow::Result<()>;
+
+    /// Writes batches until the channel is closed and every operation has its outcome, or until the run is aborted.
+    ///
+    /// # Errors
+    /// Writing is impossible until somebody changes something. Operations without an outcome are not settled, so the next
+    /// run reads their records again.
+    fn run(
+        self: Box<Self>,
+        batches: mpsc::Receiver<OperationBatch>,
+        settlement: Settlement,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<()>;
 }
 
-impl Sink {
-    /// A channel to a writer.
-    pub fn channel() -> (Self, mpsc::Receiver<OperationBatch>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (Self::Writer(sender), receiver)
-    }
+/// What a sink can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supports {
+    /// Whether it merges parts of a document that several tables write.
+    pub merges: bool,
+    /// Whether it can delete the documents of a truncated table.
+    pub truncates: bool,
+    /// Whether it compares versions, so that an older write that arrives late changes nothing.
+    pub versions: bool,
+}
 
-    /// Hands over a batch; waits while many wait. For plain threads, not for tasks.
-    pub fn send(&self, batch: OperationBatch) {
-        match self {
-            Self::Null(metrics) => {
-                let mut counts = [0; Action::COUNT];
-                for operation in &batch.operations.list {
-                    counts[operation.action as usize] += 1;
-                }
-                for action in Action::OF_DOCUMENTS.into_iter().chain([Action::Truncate]) {
-                    if counts[action as usize] > 0 {
-                        metrics.written(action, counts[action as usize]);
-                    }
-                }
-                batch.source.ticket.settle(batch.operations.list.len() as u64);
-            }
-            Self::Writer(sender) => {
-                if !batch.operations.list.is_empty() {
-                    // A writer that is gone has said why; what is not written is not settled.
-                    let _ = sender.blocking_send(batch);
-                }
-            }
-        }
+impl Supports {
+    /// A sink that can do everything.
+    pub const ALL: Self = Self { merges: true, truncates: true, versions: true };
+}
+
+/// What sinks get from the rest of the program.
+#[derive(Clone)]
+pub struct SinkContext {
+    /// Runs asynchronous work.
+    pub runtime: tokio::runtime::Handle,
+    /// Names and mappings of the indices.
+    pub indices: Arc<Indices>,
+    /// Returns the current routes; a new configuration may replace them.
+    pub routes: Arc<dyn Fn() -> Arc<[Route]> + Send + Sync>,
+    /// The current settings of bulk requests; a new configuration may replace them.
+    pub bulk: watch::Receiver<BulkConfig>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+impl SinkConfig {
+    /// The sink that the configuration names. Starts and connects to nothing yet.
+    ///
+    /// # Errors
+    /// A file that the configuration names cannot be used.
+    pub fn build(&self, context: SinkContext) -> anyhow::Result<Box<dyn Sink>> {
+        Ok(match self {
+            Self::Elasticsearch(config) => Box::new(elasticsearch::ElasticsearchSink::new(config, context)?),
+            Self::Embedded { listen, .. } => Box::new(embedded::EmbeddedSink::new(*listen, context)),
+            Self::Null => Box::new(null::NullSink),
+        })
     }
 }

@@ -94,10 +94,11 @@ fn a_batch_is_of_one_generation() {
         let plugin = ChainPlugin::sandboxed(code[number as usize % 2].clone(), "{}".into(), number);
         Published::new(number, Chain { plugins: vec![Arc::new(plugin)], ..Chain::default() })
     };
-    let text = "[source]\nkind = \"demo\"\n[sink]\nkind = \"null\"\n[dead_letter]\npath = \"/dev/null\"\n";
+    let text =
+        "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\n[dead_letter]\npath = \"/dev/null\"\n";
     let config = Arc::new(read_text(text, "test", &Overrides::default()).expect("a configuration"));
     let metrics = Metrics::new();
-    let letters = DeadLetters::start(&config.dead_letter, metrics.clone(), |error| panic!("{error}")).expect("a file");
+    let (letters, _) = DeadLetters::channel(metrics.clone());
     let published = Arc::new(ArcSwap::from_pointee(chain_of(1)));
     let shared = Shared {
         config,

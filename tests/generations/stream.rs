@@ -14,6 +14,7 @@ use rowmill::metrics::Metrics;
 use rowmill::pipeline::{Ended, Pipeline, Summary};
 use rowmill::plugins::control::Control;
 use rowmill::plugins::status::{CandidateState, Event, PluginStatus, Status};
+use rowmill::sink::embedded;
 use rowmill_store::StoreHandle;
 use rowmill_tests::captures::Record;
 use rowmill_tests::{TempDir, guests, wait};
@@ -28,7 +29,7 @@ pub struct Place {
     pub folder: TempDir,
     /// Further lines of the configuration, of `[plugins]` at first.
     pub settings: String,
-    sink: &'static str,
+    has_store: bool,
     /// The program that compiles; `None` for this one.
     pub program: Option<PathBuf>,
 }
@@ -56,7 +57,7 @@ impl Place {
     /// A folder with one plugin in it, and further lines of the configuration.
     pub fn new(name: &str, deeds: &str, settings: &str) -> Self {
         let (folder, settings) = (rowmill_tests::scratch(name), settings.to_string());
-        let place = Self { folder, settings, sink: "embedded", program: None };
+        let place = Self { folder, settings, has_store: true, program: None };
         fs::create_dir(place.plugins()).expect("a folder is made");
         place.put(&guests::variant(deeds));
         let made = Command::new("mkfifo").arg(place.pipe()).status().expect("mkfifo runs");
@@ -64,9 +65,9 @@ impl Place {
         place
     }
 
-    /// The same with documents that are counted and forgotten.
+    /// The same with documents that are counted and discarded.
     pub fn without_store(self) -> Self {
-        Self { sink: "null", ..self }
+        Self { has_store: false, ..self }
     }
 
     /// The folder of plugins.
@@ -96,11 +97,15 @@ impl Place {
 
     pub fn try_start(&self) -> anyhow::Result<Stream> {
         let shown = |path: PathBuf| path.display().to_string();
+        let store = if self.has_store { Some(embedded::start(0)?) } else { None };
+        let sink = match &store {
+            Some(store) => format!("urls = [{:?}]\n", store.url()),
+            None => "kind = \"null\"\n".to_string(),
+        };
         let text = format!(
-            "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nkind = {:?}\nlinger = \"1ms\"\n[pipeline]\nworkers = 2\n\
+            "[source]\nkind = \"file\"\npath = {:?}\n[sink]\n{sink}linger = \"1ms\"\n[pipeline]\nworkers = 2\n\
              [dead_letter]\npath = {:?}\n[plugins]\ndir = {:?}\nstate = {:?}\n{}",
             shown(self.pipe()),
-            self.sink,
             shown(self.folder.path().join("dead-letter.ndjson")),
             shown(self.plugins()),
             shown(self.folder.path().join("state")),
@@ -108,8 +113,7 @@ impl Place {
         );
         let mut config = read_text(&text, "test", &Overrides::default())?;
         config.plugins.compile.program = self.program.clone();
-        let mut pipeline = Pipeline::new(config)?;
-        let store = pipeline.take_store();
+        let pipeline = Pipeline::new(config)?;
         let (control, metrics) = (pipeline.control(), pipeline.metrics());
         // Open for both, so that it waits for no reader.
         let pipe = OpenOptions::new().read(true).write(true).open(self.pipe())?;

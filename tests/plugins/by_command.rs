@@ -187,7 +187,7 @@ fn a_gateway_is_found_by_its_configuration() {
     let folder = scratch("plugins-found");
     let folder = folder.path();
     let configure = |text: &str| {
-        let minimal = "[source]\nkind = \"demo\"\n[sink]\nkind = \"null\"\n";
+        let minimal = "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\n";
         std::fs::write(folder.join("rowmill.toml"), format!("{minimal}{text}")).expect("a configuration");
     };
     refused(&rowmill(folder, &[]), 2, &["there is no rowmill.toml", "-c", "--url"]);
@@ -238,7 +238,7 @@ fn a_gateway_with_plugins_writes_down_where_it_is() {
             plugins.path().display().to_string()
         )
     };
-    let gateway = Gateway::new("plugins-address", &configuration("kind = \"demo\""));
+    let gateway = Gateway::new("plugins-address", &configuration("brokers = \"127.0.0.1:1\"\ntopics = [\"nothing\"]"));
     let state = gateway.folder.path().join("state");
     let running = gateway.start(&[]);
     let found = wait::value("it writes its address", Duration::from_secs(60), || address::read(&state).ok().flatten());

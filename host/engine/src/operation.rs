@@ -27,6 +27,10 @@ impl Action {
     /// Number of actions: `action as usize` is always below it.
     pub const COUNT: usize = 7;
 
+    /// All actions, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Index, Self::Delete, Self::Merge, Self::MergeRemove, Self::PutItem, Self::RemoveItem, Self::Truncate];
+
     /// The actions that write or delete one document.
     pub const OF_DOCUMENTS: [Self; 6] =
         [Self::Index, Self::Delete, Self::Merge, Self::MergeRemove, Self::PutItem, Self::RemoveItem];

@@ -1,19 +1,31 @@
-//! `rowmill demo`: the whole way on a captured stream, with nothing installed.
+//! `rowmill demo`: the whole pipeline on a captured stream, with nothing to install.
 
+mod broker;
+
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use rowmill_store::StoreHandle;
 
 use super::run::{end_on_signals, print_line};
 use super::{DemoArgs, Usage, this_program};
-use crate::config::{Config, Overrides, read_text};
+use crate::config::{Config, Overrides, SinkConfig, SourceConfig, read_text};
 use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
-use crate::sink::client::Client;
-use crate::source::{Stop, demo::captured_trade};
+use crate::shutdown::Shutdown;
+use crate::sink::elasticsearch::client::Client;
+use crate::sink::embedded;
 use crate::transform::Published;
+use broker::{Broker, Changes, captured_trade};
+
+/// How long the captured stream may take to be written.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the demo reports what happens.
+const REPORT_INTERVAL: Duration = Duration::from_secs(3);
 
 pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if !args.plugins.is_dir() {
@@ -24,147 +36,186 @@ pub(super) fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         .into());
     }
     let letters = std::env::temp_dir().join(format!("rowmill-demo-{}.ndjson", std::process::id()));
-    let text = format!(
-        "[source]\nkind = \"demo\"\n[plugins]\nstate = \"\"\n[sink]\nkind = \"embedded\"\nlinger = \"50ms\"\nlisten = \"127.0.0.1:{}\"\n[[routes]]\ntable = \"*\"\ntruncate = \"apply\"\n[pipeline]\nworkers = 2\n[dead_letter]\npath = {:?}\n",
-        args.port,
-        letters.display().to_string()
-    );
-    let overrides = Overrides { plugins: Some(args.plugins.clone()), set: Vec::new() };
-    let mut config: Config = read_text(&text, "demo", &overrides)?;
-    config.plugins.compile.program = this_program();
-    let mut pipeline = Pipeline::new(config)?;
+    let result = run(args, &letters);
+    let _ = std::fs::remove_file(&letters);
+    result
+}
+
+fn run(args: &DemoArgs, letters: &Path) -> anyhow::Result<ExitCode> {
+    let (broker, changes) = Broker::start()?;
+    let store = embedded::start(args.port)?;
+    let config = configuration(args, &broker, &store, letters)?;
+    let SinkConfig::Elasticsearch(elasticsearch) = &config.sink else { anyhow::bail!("the demo writes to a store") };
+    let client = Client::new(elasticsearch)?;
+    let pipeline = Pipeline::new(config)?;
     end_on_signals(&pipeline);
-    let metrics = pipeline.metrics();
-    let client = pipeline.client().context("the embedded store")?;
-    let published = pipeline.published();
-    let store = pipeline.take_store().context("the embedded store")?;
-    let url = store.url();
-
-    print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process.\n");
-    print_line("  source    a Kafka-protocol broker with what Canal wrote of a shop's four tables");
-    let names: Vec<String> = published.load().chain.plugins.iter().map(|plugin| plugin.name.to_string()).collect();
-    print_line(&format!(
-        "  plugins   {} (from {})",
-        if names.is_empty() { "none".to_string() } else { names.join(" → ") },
-        args.plugins.display()
-    ));
-    print_line(&format!("  store     {url}\n"));
-
-    let plugins = args.plugins.display().to_string();
+    let view = View {
+        client,
+        metrics: pipeline.metrics(),
+        published: pipeline.published(),
+        url: store.url(),
+        plugins: args.plugins.display().to_string(),
+        shutdown: pipeline.shutdown(),
+    };
+    view.introduce();
     if args.once {
         let result = pipeline.run(true);
-        let _ = std::fs::remove_file(&letters);
-        show_documents(&client);
+        view.show_documents();
         print_line(&serde_json::to_string(&result?.0)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let stop = Stop::default();
-    let narrator = {
-        let stop = stop.clone();
-        std::thread::Builder::new()
-            .name("narrator".into())
-            .spawn(move || narrate(&client, &metrics, &url, &plugins, &published, &stop))?
+    run_live(pipeline, changes, view)
+}
+
+/// Runs until Ctrl-C, while rows keep changing and the view reports what happens.
+fn run_live(pipeline: Pipeline, changes: Changes, view: View) -> anyhow::Result<ExitCode> {
+    let shutdown = pipeline.shutdown();
+    let changing = {
+        let shutdown = shutdown.clone();
+        std::thread::Builder::new().name("changes".into()).spawn(move || changes.run(&shutdown))?
     };
+    let reporting = std::thread::Builder::new().name("view".into()).spawn(move || view.report())?;
     let result = pipeline.run(false);
-    stop.request();
-    let _ = narrator.join();
-    let _ = std::fs::remove_file(&letters);
+    shutdown.request();
+    let _ = (changing.join(), reporting.join());
     let (summary, _) = result?;
     print_line(&format!(
-        "Ended in order: {} events, {} documents written, {} dead letters.",
+        "Stopped: {} events, {} documents written, {} dead letters.",
         summary.events, summary.documents.index, summary.dead_letters
     ));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows how many documents there are, and one before and after.
-fn show_documents(client: &Client) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    runtime.block_on(async {
-        for index in ["trade", "orders", "order_items", "customers"] {
-            let _ = client.refresh(index).await;
-            if let Ok(Some(count)) = client.count(index).await {
-                print_line(&format!("  index {index:12} {count:3} documents"));
-            }
-        }
-        if let Ok(Some(document)) = client.document("trade", "4").await {
-            print_line("\nRow 4 of shop.trade, 41 columns, as Canal wrote it:");
-            print_line(&format!("  {}", shorten(&captured_trade("4").unwrap_or_default(), 900)));
-            print_line("Its document is");
-            print_line(&format!("  {}\n", shorten(&document, 900)));
-        }
-    });
+/// The demo's configuration: from the broker to the store.
+fn configuration(args: &DemoArgs, broker: &Broker, store: &StoreHandle, letters: &Path) -> anyhow::Result<Config> {
+    let source = broker.source();
+    let text = format!(
+        "[source]\nbrokers = {:?}\ntopics = {:?}\n[plugins]\nstate = \"\"\n[sink]\nurls = [{:?}]\nlinger = \"50ms\"\n\
+         [[routes]]\ntable = \"*\"\ntruncate = \"apply\"\n[pipeline]\nworkers = 2\n[dead_letter]\npath = {:?}\n",
+        source.brokers,
+        source.topics,
+        store.url(),
+        letters.display().to_string()
+    );
+    let overrides = Overrides { plugins: Some(args.plugins.clone()), set: Vec::new() };
+    let mut config: Config = read_text(&text, "demo", &overrides)?;
+    config.source = SourceConfig::Kafka(source);
+    config.plugins.compile.program = this_program();
+    Ok(config)
 }
 
-/// Tells what happens: the documents once the captured stream is there, then what changes, until it is stopped.
-fn narrate(client: &Client, metrics: &Metrics, url: &str, plugins: &str, published: &ArcSwap<Published>, stop: &Stop) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    wait_until(Duration::from_secs(20), || {
-        stop.is_requested() || metrics.events.get() >= 244 && metrics.written_total() >= 80
-    });
-    if stop.is_requested() {
-        return;
+/// What the demo prints.
+struct View {
+    client: Client,
+    metrics: Arc<Metrics>,
+    published: Arc<ArcSwap<Published>>,
+    /// The store's address.
+    url: String,
+    /// The folder of plugins.
+    plugins: String,
+    shutdown: Shutdown,
+}
+
+impl View {
+    fn introduce(&self) {
+        let chain = self.published.load().chain.clone();
+        let names: Vec<&str> = chain.plugins.iter().map(|plugin| &*plugin.name).collect();
+        let names = if names.is_empty() { "none".to_string() } else { names.join(" → ") };
+        print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process.\n");
+        print_line("  source    a Kafka-protocol broker with what Canal wrote of a shop's four tables");
+        print_line(&format!("  plugins   {names} (from {})", self.plugins));
+        print_line(&format!("  store     {}\n", self.url));
     }
-    show_documents(client);
-    print_line(&format!("Look around:      curl -s '{url}/trade/_search?size=1'"));
-    print_line(&format!(
-        "Replace a plugin: change its source, `make plugins`; or remove it: mv {plugins}/20-trade-document.wasm /tmp"
-    ));
-    print_line(
-        "                  (a trade and an order change every half second; each document follows when its row changes next)",
-    );
-    // As it was called: a first build is not in PATH.
-    let rowmill = std::env::args().next().unwrap_or_else(|| "rowmill".into());
-    print_line(&format!("Write a plugin:   {rowmill} plugin new hello; {rowmill} plugin build hello --into {plugins}"));
-    print_line("End:              Ctrl-C\n");
-    // A chain is also published when a generation has passed its probation: what it consists of is then as before.
-    let names = || -> Vec<String> {
-        let now = published.load().chain.clone();
-        now.plugins.iter().map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation)).collect()
-    };
-    let mut known = names();
-    let mut last = String::new();
-    loop {
-        wait_until(Duration::from_secs(3), || stop.is_requested() || names() != known);
-        if stop.is_requested() {
+
+    /// Shows how many documents there are, and one row beside its document.
+    fn show_documents(&self) {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        runtime.block_on(async {
+            for index in ["trade", "orders", "order_items", "customers"] {
+                let _ = self.client.refresh(index).await;
+                if let Ok(Some(count)) = self.client.count(index).await {
+                    print_line(&format!("  index {index:12} {count:3} documents"));
+                }
+            }
+            if let Ok(Some(document)) = self.client.document("trade", "4").await {
+                print_line("\nRow 4 of shop.trade, 41 columns, as Canal wrote it:");
+                print_line(&format!("  {}", shorten(&captured_trade("4").unwrap_or_default(), 900)));
+                print_line("Its document:");
+                print_line(&format!("  {}\n", shorten(&document, 900)));
+            }
+        });
+    }
+
+    fn suggest(&self) {
+        let Self { url, plugins, .. } = self;
+        // The command as it was called: after a first build it is not in PATH.
+        let rowmill = std::env::args().next().unwrap_or_else(|| "rowmill".into());
+        print_line(&format!("Look around:      curl -s '{url}/trade/_search?size=1'"));
+        print_line(&format!(
+            "Replace a plugin: change its source, `make plugins`; or remove it: mv {plugins}/20-trade-document.wasm /tmp"
+        ));
+        print_line(
+            "                  (a trade and an order change every half second; a document follows when its row next changes)",
+        );
+        print_line(&format!(
+            "Write a plugin:   {rowmill} plugin new hello; {rowmill} plugin build hello --into {plugins}"
+        ));
+        print_line("Stop:             Ctrl-C\n");
+    }
+
+    /// Reports what happens until the run is to end: the documents of the captured stream, then what changes.
+    fn report(&self) {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        self.wait_until(STREAM_TIMEOUT, || self.metrics.events.get() >= 244 && self.metrics.written_total() >= 80);
+        if self.shutdown.is_requested() {
             return;
         }
-        let now = names();
-        if now != known {
-            known = now;
+        self.show_documents();
+        self.suggest();
+        // A chain is also published when a generation passes its probation, with the same plugins as before.
+        let mut known = self.generations();
+        let mut last_shape = String::new();
+        loop {
+            self.wait_until(REPORT_INTERVAL, || self.generations() != known);
+            if self.shutdown.is_requested() {
+                return;
+            }
+            let now = self.generations();
+            if now != known {
+                let names = if now.is_empty() { "none".to_string() } else { now.join(" → ") };
+                print_line(&format!("  plugins are now: {names}"));
+                known = now;
+            }
+            let Ok(document) = runtime.block_on(self.client.document("trade", "4")) else { return };
             print_line(&format!(
-                "  plugins are now: {}",
-                if known.is_empty() { "none".to_string() } else { known.join(" → ") }
+                "  {} events · {} written · {} stale · {} dead letters",
+                self.metrics.events.get(),
+                self.metrics.written_total(),
+                self.metrics.stale.get(),
+                self.metrics.dead_letters_total()
             ));
+            // The row's numbers change all the time; the document is shown again when its shape changes.
+            let document = document.unwrap_or_default();
+            let shape: String = document.chars().filter(|c| !c.is_ascii_digit()).collect();
+            if shape != last_shape && !last_shape.is_empty() {
+                print_line(&format!("  trade/4 is now: {}", shorten(&document, 400)));
+            }
+            last_shape = shape;
         }
-        let Ok(document) = runtime.block_on(client.document("trade", "4")) else { return };
-        let document = document.unwrap_or_default();
-        let line = format!(
-            "  {} events · {} written · {} stale · {} dead letters",
-            metrics.events.get(),
-            metrics.written_total(),
-            metrics.stale.get(),
-            metrics.dead_letters_total()
-        );
-        print_line(&line);
-        // The version moves with every change; the document is shown again when its shape does.
-        let shape: String = document.chars().filter(|c| !c.is_ascii_digit()).collect();
-        if shape != last && !last.is_empty() {
-            print_line(&format!("  trade/4 is now: {}", shorten(&document, 400)));
-        }
-        last = shape;
     }
-}
 
-fn wait_until(patience: Duration, condition: impl Fn() -> bool) -> bool {
-    let end = std::time::Instant::now() + patience;
-    while std::time::Instant::now() < end {
-        if condition() {
-            return true;
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
+    fn generations(&self) -> Vec<String> {
+        let chain = self.published.load().chain.clone();
+        chain.plugins.iter().map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation)).collect()
     }
-    condition()
+
+    /// Waits until the condition holds, the time is over, or the run is to end.
+    fn wait_until(&self, timeout: Duration, condition: impl Fn() -> bool) {
+        let end = Instant::now() + timeout;
+        while Instant::now() < end && !self.shutdown.is_requested() && !condition() {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
 }
 
 fn shorten(text: &str, most: usize) -> String {

@@ -6,7 +6,7 @@ use anyhow::Context;
 
 use super::RunArgs;
 use super::progress::Progress;
-use crate::pipeline::{Ended, Handle, Pipeline};
+use crate::pipeline::{Ended, Pipeline};
 use crate::reload::topic::Topic;
 use crate::reload::{Origin, Reload};
 
@@ -15,7 +15,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let topic = config.config_topic.as_ref().map(Topic::open).transpose()?;
     if let Some(layer) = topic.as_ref().map_or(Ok(None), Topic::layer)? {
         config = args.config.read_over(Some(&layer)).context(
-            "what was pushed does not fit this gateway's configuration; push something else, or take it away with `rowmill config push --remove`",
+            "the pushed configuration does not fit this gateway's file; push another one, or remove it with `rowmill config push --remove`",
         )?;
     }
     let pipeline = Pipeline::new(config)?;
@@ -32,25 +32,25 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         tracing::info!(
             events = summary.events,
             dead_letters = summary.dead_letters,
-            "ended as asked; everything taken in is settled"
+            "stopped; every record that was read is settled"
         );
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The one thing that goes to standard output.
+/// Prints a line of the command's result; everything else goes to the log.
 #[allow(clippy::print_stdout, reason = "the summary is the command's result")]
 pub(super) fn print_line(line: &str) {
     println!("{line}");
 }
 
-/// The first Ctrl-C (or SIGTERM) ends in order, the second at once.
+/// The first Ctrl-C (or SIGTERM) ends the run in order, the second one ends it at once.
 pub(super) fn end_on_signals(pipeline: &Pipeline) {
-    let handle: Handle = pipeline.handle();
+    let shutdown = pipeline.shutdown();
     pipeline.runtime().spawn(async move {
         signal().await;
-        tracing::info!("ending: what is under way is written and committed; once more to end at once");
-        handle.stop();
+        tracing::info!("stopping: records in flight are written and committed; press Ctrl-C again to stop at once");
+        shutdown.request();
         signal().await;
         std::process::exit(130);
     });

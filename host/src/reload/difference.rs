@@ -204,7 +204,7 @@ impl Difference {
                     self.restart.push("sink.listen".into());
                 }
             }
-            (SinkConfig::Null, SinkConfig::Null) => {}
+            (old, new) if old == new => {}
             _ => {
                 self.restart.push("sink.kind".into());
                 return;

@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::config::{ConfigError, ConfigTopicConfig, Layer};
-use crate::source::access::{self, Asking};
+use crate::kafka::{self, AccessContext};
 
 /// The section that says how to log in.
 const PROPERTIES: &str = "[config_topic.properties]";
@@ -29,7 +29,7 @@ const PARTITION: i32 = 0;
 /// A topic that was read to its end, to be followed from there.
 pub struct Topic {
     config: ConfigTopicConfig,
-    consumer: BaseConsumer<Asking>,
+    consumer: BaseConsumer<AccessContext>,
     last: Option<Said>,
 }
 
@@ -56,7 +56,7 @@ impl Topic {
 
     fn read(config: &ConfigTopicConfig) -> anyhow::Result<Self> {
         let mut client = client(config);
-        let topics = access::topics(&client, PROPERTIES, &config.brokers, PATIENCE)?;
+        let topics = kafka::topics(&client, PROPERTIES, &config.brokers, PATIENCE)?;
         match topics.iter().find(|(name, _)| *name == config.topic) {
             Some((_, 1)) => {}
             Some((_, n)) => bail!(ConfigError(format!(
@@ -72,8 +72,8 @@ impl Topic {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "true");
-        let consumer: BaseConsumer<Asking> = client
-            .create_with_context(Asking::new(PROPERTIES))
+        let consumer: BaseConsumer<AccessContext> = client
+            .create_with_context(AccessContext::new(PROPERTIES))
             .with_context(|| format!("a property in {PROPERTIES}"))?;
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&config.topic, PARTITION, Offset::Beginning)?;
@@ -90,7 +90,7 @@ impl Topic {
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(topic),
                 Some(Err(_)) | None => {
-                    let told = topic.consumer.context().take_told().unwrap_or_else(|| "nothing came".into());
+                    let told = topic.consumer.context().take_message().unwrap_or_else(|| "nothing came".into());
                     ensure!(
                         Instant::now() < deadline,
                         "it does not answer: {told}; are the brokers right and running?"
@@ -128,7 +128,7 @@ impl Topic {
                 Err(KafkaError::PartitionEOF(_)) => {}
                 // The client tries again by itself.
                 Err(error) => {
-                    let told = self.consumer.context().take_told().unwrap_or_default();
+                    let told = self.consumer.context().take_message().unwrap_or_default();
                     tracing::warn!(%error, topic = self.config.topic, told, "the configuration's topic cannot be read now; what runs stays");
                 }
             }

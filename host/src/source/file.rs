@@ -1,92 +1,118 @@
 //! Records from a file or from standard input.
 
 use std::io::BufRead;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rowmill_rows::TopicPartition;
-use rowmill_rows::capture::{CaptureErrorKind, Captures};
+use rowmill_rows::capture::{CaptureError, CaptureErrorKind, CapturedRecord, Captures};
 
-use super::{Intake, Lanes};
+use super::{Intake, Source};
+use crate::report::Report;
+
+/// How long a record waits for others of its batch while the input is slow.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// Capacity of the channel from the thread that reads, in records.
+const READ_AHEAD: usize = 1024;
 
 /// Reads a file of records to its end, and waits until all of it is settled.
 ///
-/// A line that is no record is a record of its own whose value is the line: what cannot be decoded of it becomes a dead
+/// A line that is not a record is treated as a record whose value is the line: if it cannot be decoded it becomes a dead
 /// letter like any other.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn run(path: &Path, intake: Intake) -> anyhow::Result<()> {
-    let stdin = path.as_os_str() == "-";
-    let reader: Box<dyn BufRead + Send> = if stdin {
-        Box::new(std::io::BufReader::new(std::io::stdin()))
-    } else {
-        let file = std::fs::File::open(path).with_context(|| format!("cannot read the records {}", path.display()))?;
-        Box::new(std::io::BufReader::with_capacity(1 << 20, file))
-    };
-    let name = if stdin {
-        "stdin".to_string()
-    } else {
-        path.file_name().map_or_else(|| "file".into(), |name| name.to_string_lossy().into_owned())
-    };
+pub(super) struct FileSource {
+    path: PathBuf,
+}
 
-    // Reading blocks, so it has a thread of its own: a slow pipe must not hold back what was read before.
-    let (sender, receiver) = crossbeam_channel::bounded(1024);
-    std::thread::Builder::new().name("reader".into()).spawn(move || {
-        for record in Captures::new(reader, name) {
-            if sender.send(record).is_err() {
-                return;
-            }
-        }
-    })?;
+type ReadRecord = Result<CapturedRecord, CaptureError>;
 
-    let mut lanes = Lanes::new(intake);
-    loop {
-        if lanes.intake().stop.is_requested() {
-            break;
-        }
-        if lanes.is_full() {
-            lanes.retry_held();
-            if !lanes.has_room() {
-                std::thread::park_timeout(Duration::from_millis(1));
-                continue;
+impl FileSource {
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.into() }
+    }
+
+    fn is_stdin(&self) -> bool {
+        self.path.as_os_str() == "-"
+    }
+
+    /// Reads in a thread of its own, since reading blocks: a slow pipe must not hold back records that were read before.
+    fn start_reader(&self) -> anyhow::Result<Receiver<ReadRecord>> {
+        let (reader, name): (Box<dyn BufRead + Send>, _) = if self.is_stdin() {
+            (Box::new(std::io::BufReader::new(std::io::stdin())), "stdin".to_string())
+        } else {
+            let file = std::fs::File::open(&self.path)
+                .with_context(|| format!("cannot read the records {}", self.path.display()))?;
+            let name = self.path.file_name().map_or_else(|| "file".into(), |name| name.to_string_lossy().into_owned());
+            (Box::new(std::io::BufReader::with_capacity(1 << 20, file)), name)
+        };
+        let (sender, records) = crossbeam_channel::bounded(READ_AHEAD);
+        std::thread::Builder::new().name("reader".into()).spawn(move || {
+            for record in Captures::new(reader, name) {
+                if sender.send(record).is_err() {
+                    return;
+                }
             }
-        }
-        match receiver.recv_timeout(Duration::from_millis(5)) {
-            Ok(Ok(record)) => {
-                let lane = match lanes.lane(&record.topic, record.partition) {
-                    Some(lane) => lane,
-                    None => {
-                        lanes.open(
-                            TopicPartition { topic: record.topic.as_str().into(), partition: record.partition },
-                            0,
-                        );
-                        lanes.lane(&record.topic, record.partition).context("a lane that was just opened")?
-                    }
-                };
-                let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-                lanes.push(
-                    lane,
-                    record.offset,
-                    record.timestamp,
-                    record.key.as_deref(),
-                    record.value.as_deref(),
-                    headers,
-                );
-            }
-            Ok(Err(error)) => match error.kind {
-                CaptureErrorKind::Io(error) => return Err(error).context("cannot read the records"),
-                _ => anyhow::bail!("{} line {}: {error}", path.display(), error.line),
-            },
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => lanes.flush(),
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => break,
+        })?;
+        Ok(records)
+    }
+
+    fn failure(&self, error: CaptureError) -> anyhow::Error {
+        match error.kind {
+            CaptureErrorKind::Io(error) => anyhow::Error::new(error).context("cannot read the records"),
+            _ => anyhow::anyhow!("{} line {}: {error}", self.path.display(), error.line),
         }
     }
-    lanes.flush_all();
-    while !lanes.is_settled() && !lanes.intake().stop.is_requested() {
-        lanes.retry_held();
-        std::thread::park_timeout(Duration::from_millis(2));
+}
+
+impl Source for FileSource {
+    fn check(&self, report: &mut Report) {
+        if self.is_stdin() {
+            return report.ok("source", "standard input");
+        }
+        match std::fs::File::open(&self.path) {
+            Ok(_) => report.ok("source", &format!("{} can be read", self.path.display())),
+            Err(error) => report.fail("source", &format!("{}: {error}", self.path.display())),
+        }
     }
+
+    fn run(self: Box<Self>, mut intake: Intake) -> anyhow::Result<()> {
+        let records = self.start_reader()?;
+        while !intake.shutdown().is_requested() {
+            if intake.is_full() {
+                intake.retry_held();
+                if !intake.has_room() {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                    continue;
+                }
+            }
+            match records.recv_timeout(LINGER) {
+                Ok(Ok(record)) => push(&mut intake, &record)?,
+                Ok(Err(error)) => return Err(self.failure(error)),
+                Err(RecvTimeoutError::Timeout) => intake.flush(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        intake.flush_all();
+        while !intake.is_settled() && !intake.shutdown().is_requested() {
+            intake.retry_held();
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+}
+
+fn push(intake: &mut Intake, record: &CapturedRecord) -> anyhow::Result<()> {
+    let buffer = match intake.buffer(&record.topic, record.partition) {
+        Some(buffer) => buffer,
+        None => {
+            intake.open(TopicPartition { topic: record.topic.as_str().into(), partition: record.partition }, 0);
+            intake.buffer(&record.topic, record.partition).context("a buffer that was just opened")?
+        }
+    };
+    let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+    let (key, value) = (record.key.as_deref(), record.value.as_deref());
+    intake.push(buffer, record.offset, record.timestamp, key, value, headers);
     Ok(())
 }

@@ -1,411 +1,307 @@
 //! Records from Kafka: one thread polls, batches, pauses and commits.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+mod group;
+
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Headers, Message};
-use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use rowmill_rows::TopicPartition;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{ClientConfig, TopicPartitionList};
 
-use super::access::{self, Access};
-use super::{Intake, Lanes};
-use crate::checkpoint::{Progress, Watermark};
+use super::{Intake, Source};
 use crate::config::{ConfigError, KafkaConfig, Start};
+use crate::kafka;
+use crate::report::{self, Report};
+use group::{AssignedPartition, Group, OpenPartition};
 
-/// How long a record waits for others of its batch when the stream is slow.
+/// How long a record waits for others of its batch while the stream is slow.
 const LINGER: Duration = Duration::from_millis(5);
-/// How long a question to the brokers may take.
-const ASK: Duration = Duration::from_secs(10);
-/// How often pausing, committing and the lag are looked at.
+/// How often pauses, commits and the lag are updated.
 const HOUSEKEEPING: Duration = Duration::from_millis(50);
-/// Without any partition after this time, a run until caught up gives up.
-const NO_ASSIGNMENT: Duration = Duration::from_secs(60);
-
-/// Without any record for this time, and everything settled, a run until caught up takes the end as reached.
+/// A run until caught up fails if no partition is assigned within this time.
+const ASSIGNMENT_TIMEOUT: Duration = Duration::from_secs(60);
+/// A run until caught up also ends after this time without a record, if everything is settled.
 const IDLE: Duration = Duration::from_secs(15);
 
-/// The section that says how to log in.
+/// The section of the configuration with the properties of the consumer.
 const PROPERTIES: &str = "[source.properties]";
 
-/// The partition's clock in the metadata of a committed offset.
-const CLOCK: &str = "rowmill:clock=";
-
-/// What the rebalance callback and the poll loop tell each other.
-#[derive(Default)]
-struct Assignment {
-    /// Newly assigned partitions, for the loop to open.
-    assigned: Vec<Assigned>,
-    /// Lost partitions, for the loop to close.
-    revoked: Vec<TopicPartition>,
-    /// What is settled of each partition that is assigned now; the callback commits from it before a partition goes.
-    open: HashMap<TopicPartition, Open>,
-    /// The ends of partitions as the client's statistics tell them. They come with every fetch: to ask for them would
-    /// hold up the poll thread, and behind a waiting fetch the questions time out, which closes the connection.
-    ends: HashMap<TopicPartition, i64>,
+/// Reads topics of a Kafka cluster.
+pub(super) struct KafkaSource {
+    config: KafkaConfig,
 }
 
-/// A newly assigned partition.
-struct Assigned {
-    partition: TopicPartition,
-    clock_seconds: i64,
-    /// The first offset to read.
-    start: i64,
-    /// The partition's end at that time.
-    end: i64,
-}
-
-struct Open {
-    progress: Arc<Progress>,
-    committed: Option<Watermark>,
-    /// The partition's end when it was assigned.
-    end_at_start: i64,
-    /// The first offset that was to be read.
-    start: i64,
-}
-
-struct Rebalancer {
-    start: Start,
-    /// Whether the partitions come from the group; else they are given.
-    member: bool,
-    access: Access,
-    assignment: Mutex<Assignment>,
-}
-
-impl Rebalancer {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Assignment> {
-        self.assignment.lock().unwrap_or_else(PoisonError::into_inner)
+impl KafkaSource {
+    pub fn new(config: KafkaConfig) -> Self {
+        Self { config }
     }
 
-    /// Where to begin in newly assigned partitions: at the commit, else where the configuration says. Always a number,
-    /// so that it is known how much there is to read.
-    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
-        let committed = consumer.committed_offsets(partitions.clone(), ASK)?;
-        let mut by_time = HashMap::new();
-        if let Start::At(milliseconds) = self.start {
-            let mut times = TopicPartitionList::new();
-            for element in committed.elements() {
-                times.add_partition_offset(element.topic(), element.partition(), Offset::Offset(milliseconds))?;
+    fn client(&self) -> ClientConfig {
+        let config = &self.config;
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &config.brokers)
+            .set("group.id", &config.group)
+            .set("client.id", "rowmill")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", if config.start == Start::Latest { "latest" } else { "earliest" })
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("enable.partition.eof", "true")
+            .set("statistics.interval.ms", "1000")
+            // New topics that match a regular expression are found within half a minute.
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            // Records that are fetched ahead take memory; the default of 64 MB is more than the rest of Rowmill uses.
+            .set("queued.max.messages.kbytes", "16384")
+            // A full queue must not stop fetching for a second.
+            .set("fetch.queue.backoff.ms", "10")
+            // librdkafka reports why a connection failed only in its log, which the context receives.
+            .set_log_level(RDKafkaLogLevel::Info);
+        for (key, value) in &config.properties {
+            client.set(key, value);
+        }
+        client
+    }
+
+    /// A consumer that has joined the group, or has been assigned the configured partitions.
+    fn consumer(&self) -> anyhow::Result<BaseConsumer<Group>> {
+        let partitions = self.config.partitions.as_ref();
+        let group = Group::new(self.config.start, partitions.is_none());
+        let consumer: BaseConsumer<Group> = self.client().create_with_context(group).map_err(|error| {
+            ConfigError(format!("cannot create the Kafka consumer: {error}; check the properties in {PROPERTIES}"))
+        })?;
+        match partitions {
+            None => {
+                let topics: Vec<&str> = self.config.topics.iter().map(String::as_str).collect();
+                consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {topics:?}"))?;
             }
-            for element in consumer.offsets_for_times(times, ASK)?.elements() {
-                if let Offset::Offset(offset) = element.offset() {
-                    by_time.insert((element.topic().to_string(), element.partition()), offset);
+            Some(partitions) => {
+                let mut list = TopicPartitionList::new();
+                for partition in partitions {
+                    list.add_partition(&partition.topic, partition.partition);
                 }
+                consumer.context().assign(&consumer, &list).context("cannot assign the partitions")?;
             }
         }
-        let mut starts = TopicPartitionList::new();
-        let mut assigned = Vec::new();
-        for element in committed.elements() {
-            let (low, end) = consumer.fetch_watermarks(element.topic(), element.partition(), ASK)?;
-            let start = match (element.offset(), self.start) {
-                (Offset::Offset(committed), _) => committed.max(low),
-                (_, Start::Earliest) => low,
-                (_, Start::Latest) => end,
-                // Nothing is as new as that: at the end.
-                (_, Start::At(_)) => {
-                    by_time.get(&(element.topic().to_string(), element.partition())).copied().unwrap_or(end)
-                }
-            };
-            starts.add_partition_offset(element.topic(), element.partition(), Offset::Offset(start))?;
-            let partition = TopicPartition { topic: element.topic().into(), partition: element.partition() };
-            let clock_seconds =
-                element.metadata().strip_prefix(CLOCK).and_then(|seconds| seconds.parse().ok()).unwrap_or(0);
-            assigned.push(Assigned { partition, clock_seconds, start, end });
-        }
-        match self.member {
-            true => consumer.incremental_assign(&starts)?,
-            false => consumer.assign(&starts)?,
-        }
-        self.lock().assigned.extend(assigned);
-        Ok(())
+        Ok(consumer)
     }
 
-    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
-        // While it is ours what is settled is committed, so that the next owner repeats as little as possible.
-        if !consumer.assignment_lost() {
-            let _ = self.commit(consumer, Some(partitions), CommitMode::Sync);
-        }
-        let mut assignment = self.lock();
-        for element in partitions.elements() {
-            let partition = TopicPartition { topic: element.topic().into(), partition: element.partition() };
-            assignment.open.remove(&partition);
-            assignment.assigned.retain(|assigned| assigned.partition != partition);
-            assignment.revoked.push(partition);
-        }
-        drop(assignment);
-        consumer.incremental_unassign(partitions)
-    }
-
-    /// Commits the watermarks that moved: of these partitions, or of all.
-    fn commit(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        only: Option<&TopicPartitionList>,
-        mode: CommitMode,
-    ) -> Result<(), KafkaError> {
-        let mut offsets = TopicPartitionList::new();
-        let mut moved = Vec::new();
-        {
-            let assignment = self.lock();
-            for (partition, open) in &assignment.open {
-                let wanted =
-                    only.is_none_or(|only| only.find_partition(&partition.topic, partition.partition).is_some());
-                let Some(watermark) = open.progress.watermark().filter(|mark| wanted && open.committed != Some(*mark))
-                else {
-                    continue;
-                };
-                let mut element = offsets.add_partition(&partition.topic, partition.partition);
-                element.set_offset(Offset::Offset(watermark.next_offset))?;
-                element.set_metadata(format!("{CLOCK}{}", watermark.clock_seconds));
-                moved.push((partition.clone(), watermark));
+    fn check_topic(wanted: &str, topics: &[(String, usize)], report: &mut Report) {
+        let found: Vec<&(String, usize)> = match wanted.strip_prefix('^') {
+            // librdkafka matches regular expressions. For a check it is enough that a topic begins like the expression.
+            Some(pattern) => {
+                let is_literal = |c: &char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
+                let prefix: String = pattern.replace("\\.", ".").chars().take_while(is_literal).collect();
+                topics.iter().filter(|(name, _)| name.starts_with(&prefix)).collect()
             }
-        }
-        if moved.is_empty() {
-            return Ok(());
-        }
-        consumer.commit(&offsets, mode)?;
-        let mut assignment = self.lock();
-        for (partition, watermark) in moved {
-            if let Some(open) = assignment.open.get_mut(&partition) {
-                open.committed = Some(watermark);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl ClientContext for Rebalancer {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.access.log(facility, message);
-    }
-
-    fn stats(&self, statistics: rdkafka::Statistics) {
-        let mut assignment = self.lock();
-        for topic in statistics.topics.values() {
-            let known = topic.partitions.iter().filter(|(number, partition)| **number >= 0 && partition.hi_offset >= 0);
-            for (number, partition) in known {
-                assignment.ends.insert(
-                    TopicPartition { topic: topic.topic.as_str().into(), partition: *number },
-                    partition.hi_offset,
-                );
-            }
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is reported as an error; it is none.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-            return;
-        }
-        // The poll that brought it returns it too, and says it.
-        self.access.note(&error, reason, PROPERTIES);
-    }
-}
-
-impl ConsumerContext for Rebalancer {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        error: rd_kafka_resp_err_t,
-        partitions: &mut TopicPartitionList,
-    ) {
-        let result = match error {
-            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                tracing::info!(partitions = partitions.count(), "partitions assigned");
-                self.assign(consumer, partitions)
-            }
-            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
-                tracing::info!(partitions = partitions.count(), "partitions revoked");
-                self.revoke(consumer, partitions)
-            }
-            other => Err(KafkaError::Rebalance(other.into())),
+            None => topics.iter().filter(|(name, partitions)| name == wanted && *partitions > 0).collect(),
         };
-        if let Err(error) = result {
-            tracing::error!(%error, "a rebalance failed; the group will try again");
-            // Left unassigned, the consumer would idle for ever: the group is told that it has nothing.
-            let _ = consumer.unassign();
-        }
-    }
-
-    fn commit_callback(&self, result: Result<(), KafkaError>, offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            let mut assignment = self.lock();
-            for element in offsets.elements() {
-                let partition = TopicPartition { topic: element.topic().into(), partition: element.partition() };
-                if let Some(open) = assignment.open.get_mut(&partition) {
-                    open.committed = None;
-                }
-            }
-            drop(assignment);
-            if !matches!(error, KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) {
-                tracing::warn!(%error, "offsets could not be committed; they are tried again");
-            }
+        match found.as_slice() {
+            [] => report.fail(
+                "topic",
+                &format!(
+                    "{wanted}: not found; does the CDC tool write to another topic, or has it written nothing yet?"
+                ),
+            ),
+            [(_, partitions)] => report.ok("topic", &format!("{wanted}: {partitions} partitions")),
+            many => report.ok("topic", &format!("{wanted}: {} topics", many.len())),
         }
     }
 }
 
-/// The client's configuration.
-fn client(config: &KafkaConfig) -> ClientConfig {
-    let mut client = ClientConfig::new();
-    client
-        .set("bootstrap.servers", &config.brokers)
-        .set("group.id", &config.group)
-        .set("client.id", "rowmill")
-        .set("enable.auto.commit", "false")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.offset.reset", if config.start == Start::Latest { "latest" } else { "earliest" })
-        .set("partition.assignment.strategy", "cooperative-sticky")
-        .set("enable.partition.eof", "true")
-        .set("statistics.interval.ms", "1000")
-        // New topics of a regular expression are found within half a minute.
-        .set("topic.metadata.refresh.interval.ms", "30000")
-        // What is fetched ahead is memory; the default of 64 MB a consumer is more than the rest of Rowmill uses.
-        .set("queued.max.messages.kbytes", "16384")
-        // A full queue must not stop fetching for a second.
-        .set("fetch.queue.backoff.ms", "10")
-        // Why a connection failed is told in the log alone; where it goes is for us to say.
-        .set_log_level(RDKafkaLogLevel::Info);
-    for (key, value) in &config.properties {
-        client.set(key, value);
-    }
-    client
-}
-
-/// Asks the brokers for their topics, to check a configuration. Returns names and numbers of partitions.
-///
-/// # Errors
-/// The brokers cannot be reached or do not let us in, or a property is not known; the message says what to do.
-pub fn check(config: &KafkaConfig, timeout: Duration) -> anyhow::Result<Vec<(String, usize)>> {
-    let mut client = client(config);
-    client.set("statistics.interval.ms", "0");
-    access::topics(&client, PROPERTIES, &config.brokers, timeout)
-}
-
-/// Reads from Kafka until it is stopped, or until it has caught up.
-///
-/// # Errors
-/// The client cannot be made, or Kafka refuses it for good.
-pub fn run(config: &KafkaConfig, intake: Intake) -> anyhow::Result<()> {
-    let context = Rebalancer {
-        start: config.start,
-        member: config.partitions.is_none(),
-        access: Access::default(),
-        assignment: Mutex::default(),
-    };
-    let consumer: BaseConsumer<Rebalancer> = client(config).create_with_context(context).map_err(|error| {
-        ConfigError(format!("cannot make the Kafka consumer: {error}; check the properties in {PROPERTIES}"))
-    })?;
-    let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
-    match &config.partitions {
-        None => consumer.subscribe(&topics).with_context(|| format!("cannot subscribe to {topics:?}"))?,
-        Some(partitions) => {
-            let mut list = TopicPartitionList::new();
-            for partition in partitions {
-                list.add_partition(&partition.topic, partition.partition);
+impl Source for KafkaSource {
+    fn check(&self, report: &mut Report) {
+        let mut client = self.client();
+        client.set("statistics.interval.ms", "0");
+        match kafka::topics(&client, PROPERTIES, &self.config.brokers, report::TIMEOUT) {
+            Err(error) => report.fail("Kafka", &format!("{error:#}")),
+            Ok(topics) => {
+                report.ok("Kafka", &format!("{} answers; {} topics", self.config.brokers, topics.len()));
+                for wanted in &self.config.topics {
+                    Self::check_topic(wanted, &topics, report);
+                }
             }
-            consumer.context().assign(&consumer, &list).context("cannot assign the partitions")?;
         }
     }
-    let commit_interval = intake.config.commit_interval;
-    let until_caught_up = intake.until_caught_up;
-    let mut lanes = Lanes::new(intake);
-    let mut paused = false;
-    let (begin, mut looked, mut committed) = (Instant::now(), Instant::now(), Instant::now());
-    let mut ever_assigned = false;
-    let mut last_record = Instant::now();
 
-    while !lanes.intake().stop.is_requested() {
-        match consumer.poll(LINGER) {
-            None => lanes.flush(),
-            Some(Ok(message)) => {
-                last_record = Instant::now();
-                paused &= !take_assignment(&consumer, &mut lanes);
-                if let Some(lane) = lanes.lane(message.topic(), message.partition()) {
-                    let timestamp = message.timestamp().to_millis().unwrap_or(-1);
-                    match message.headers() {
-                        None => lanes.push(lane, message.offset(), timestamp, message.key(), message.payload(), []),
-                        Some(headers) => {
-                            let headers = headers.iter().map(|header| (header.key, header.value));
-                            lanes.push(lane, message.offset(), timestamp, message.key(), message.payload(), headers);
-                        }
-                    }
-                }
+    fn run(self: Box<Self>, intake: Intake) -> anyhow::Result<()> {
+        let consumer = self.consumer()?;
+        let mut reader = Reader {
+            topics: self.config.topics,
+            consumer,
+            intake,
+            is_paused: false,
+            was_assigned: false,
+            started: Instant::now(),
+            last_record: Instant::now(),
+        };
+        reader.read()?;
+        reader.drain();
+        if let Err(error) = reader.commit(CommitMode::Sync) {
+            tracing::warn!("cannot commit the last offsets; some records will be read again: {error:#}");
+        }
+        Ok(())
+    }
+}
+
+/// The poll loop.
+struct Reader {
+    topics: Vec<String>,
+    consumer: BaseConsumer<Group>,
+    intake: Intake,
+    is_paused: bool,
+    /// Whether a partition was ever assigned.
+    was_assigned: bool,
+    started: Instant,
+    last_record: Instant,
+}
+
+impl Reader {
+    /// Reads until the run is to end or, in a run until caught up, until everything is settled.
+    fn read(&mut self) -> anyhow::Result<()> {
+        let commit_interval = self.intake.config().commit_interval;
+        let (mut housekept, mut committed) = (Instant::now(), Instant::now());
+        while !self.intake.shutdown().is_requested() {
+            self.poll()?;
+            if housekept.elapsed() < HOUSEKEEPING && !self.intake.is_full() {
+                continue;
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => lanes.flush(),
-            Some(Err(error)) => match error.rdkafka_error_code() {
-                Some(code @ (RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
-                    tracing::warn!(?topics, "a topic does not exist (yet): {code}");
+            housekept = Instant::now();
+            self.is_paused &= !apply_assignment(&self.consumer, &mut self.intake);
+            self.was_assigned |= !self.consumer.context().lock().open.is_empty();
+            self.pause_or_resume()?;
+            if committed.elapsed() >= commit_interval {
+                committed = Instant::now();
+                if let Err(error) = self.commit(CommitMode::Async) {
+                    tracing::warn!("cannot commit offsets; retrying: {error:#}");
                 }
-                Some(
-                    RDKafkaErrorCode::TopicAuthorizationFailed
-                    | RDKafkaErrorCode::GroupAuthorizationFailed
-                    | RDKafkaErrorCode::Fatal
-                    | RDKafkaErrorCode::InvalidGroupId,
-                ) => {
-                    return Err(error).context("Kafka refuses us; check the topics, the group and source.properties");
-                }
-                // Once we were let in, a refusal is a cluster at work on itself, and tried again.
-                _ if !ever_assigned && let Some(refused) = consumer.context().access.refused() => {
-                    anyhow::bail!(refused);
-                }
-                _ => tracing::warn!(%error, reason = consumer.context().access.take_told(), "Kafka; trying again"),
-            },
-        }
-        if looked.elapsed() < HOUSEKEEPING && !lanes.is_full() {
-            continue;
-        }
-        looked = Instant::now();
-        paused &= !take_assignment(&consumer, &mut lanes);
-        ever_assigned |= !consumer.context().lock().open.is_empty();
-        lanes.retry_held();
-        if lanes.is_full() && !paused {
-            consumer.pause(&consumer.assignment()?)?;
-            paused = true;
-        } else if paused && lanes.has_room() {
-            consumer.resume(&consumer.assignment()?)?;
-            paused = false;
-        }
-        let metrics = &lanes.intake().metrics;
-        metrics.paused.set(i64::from(paused));
-        metrics.bytes_in_flight.set(lanes.intake().bytes.now() as i64);
-        if committed.elapsed() >= commit_interval {
-            committed = Instant::now();
-            if let Err(error) = consumer.context().commit(&consumer, None, CommitMode::Async) {
-                tracing::warn!(%error, "offsets could not be committed; they are tried again");
+                self.show_lag();
             }
-            show_lag(&consumer, &lanes);
-        }
-        if until_caught_up {
-            if is_caught_up(&consumer, &lanes, last_record.elapsed()) {
+            if self.intake.until_caught_up() && self.is_caught_up()? {
                 break;
             }
-            anyhow::ensure!(
-                ever_assigned || begin.elapsed() < NO_ASSIGNMENT,
-                "no partition of {topics:?} was assigned within {} s; do the topics exist, and has the group no other members?",
-                NO_ASSIGNMENT.as_secs()
-            );
+        }
+        self.intake.discard();
+        Ok(())
+    }
+
+    fn poll(&mut self) -> anyhow::Result<()> {
+        match self.consumer.poll(LINGER) {
+            None | Some(Err(KafkaError::PartitionEOF(_))) => self.intake.flush(),
+            Some(Ok(message)) => {
+                self.last_record = Instant::now();
+                // The poll may have called the rebalance callback, and the record may be of a new partition.
+                self.is_paused &= !apply_assignment(&self.consumer, &mut self.intake);
+                push(&mut self.intake, &message);
+            }
+            Some(Err(error)) => self.handle(error)?,
+        }
+        Ok(())
+    }
+
+    /// Logs an error that may pass; returns one that will not.
+    fn handle(&self, error: KafkaError) -> anyhow::Result<()> {
+        let access = &self.consumer.context().access;
+        match error.rdkafka_error_code() {
+            Some(code @ (RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+                tracing::warn!(topics = ?self.topics, "a topic does not exist (yet): {code}");
+            }
+            Some(
+                RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::Fatal
+                | RDKafkaErrorCode::InvalidGroupId,
+            ) => {
+                return Err(error).context("Kafka refuses access; check the topics, the group and source.properties");
+            }
+            // After a first successful login a refusal means that the cluster is being changed.
+            _ if !self.was_assigned
+                && let Some(refused) = access.refused() =>
+            {
+                anyhow::bail!(refused)
+            }
+            _ => tracing::warn!(%error, reason = access.take_message(), "Kafka error; retrying"),
+        }
+        Ok(())
+    }
+
+    /// Applies back-pressure.
+    fn pause_or_resume(&mut self) -> anyhow::Result<()> {
+        self.intake.retry_held();
+        if self.intake.is_full() && !self.is_paused {
+            self.consumer.pause(&self.consumer.assignment()?)?;
+            self.is_paused = true;
+        } else if self.is_paused && self.intake.has_room() {
+            self.consumer.resume(&self.consumer.assignment()?)?;
+            self.is_paused = false;
+        }
+        self.intake.show_flow(self.is_paused);
+        Ok(())
+    }
+
+    fn commit(&self, mode: CommitMode) -> anyhow::Result<()> {
+        self.consumer.context().commit(&self.consumer, None, mode)
+    }
+
+    /// Returns true if every partition is read and settled up to its end at start-up. The last offsets of a partition may
+    /// hold no record (transaction markers, compaction), so a long idle time with everything settled counts too.
+    fn is_caught_up(&self) -> anyhow::Result<bool> {
+        anyhow::ensure!(
+            self.was_assigned || self.started.elapsed() < ASSIGNMENT_TIMEOUT,
+            "no partition of {:?} was assigned within {} s; do the topics exist, and does the group have no other members?",
+            self.topics,
+            ASSIGNMENT_TIMEOUT.as_secs()
+        );
+        let assignment = self.consumer.context().lock();
+        let mut open = assignment.open.values();
+        let is_at_end = |open: &OpenPartition| open.next_offset() >= open.end_at_start;
+        Ok(!assignment.open.is_empty()
+            && self.intake.is_settled()
+            && (open.all(is_at_end) || self.last_record.elapsed() > IDLE))
+    }
+
+    fn show_lag(&self) {
+        let assignment = self.consumer.context().lock();
+        for (partition, open) in &assignment.open {
+            let end = assignment.ends.get(partition).copied().unwrap_or(open.end_at_start);
+            self.intake.show_lag(partition, (end - open.next_offset()).max(0));
         }
     }
-    lanes.discard();
-    drain(&consumer, &mut lanes);
-    match consumer.context().commit(&consumer, None, CommitMode::Sync) {
-        Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-        Err(error) => {
-            tracing::warn!(%error, "the last offsets could not be committed; some records will be read again")
+
+    /// Waits until everything that was handed over is settled. It keeps polling, so that the group does not consider this
+    /// member dead.
+    fn drain(&mut self) {
+        let deadline = Instant::now() + self.intake.config().shutdown_timeout;
+        if let Ok(assignment) = self.consumer.assignment() {
+            let _ = self.consumer.pause(&assignment);
+        }
+        while !self.intake.is_settled() && Instant::now() < deadline && !self.intake.shutdown().is_aborted() {
+            self.intake.retry_held();
+            let _ = self.consumer.poll(Duration::from_millis(5));
         }
     }
-    Ok(())
 }
 
-/// Opens and closes lanes as the rebalance callback said.
+fn push(intake: &mut Intake, message: &BorrowedMessage<'_>) {
+    let Some(buffer) = intake.buffer(message.topic(), message.partition()) else { return };
+    let timestamp = message.timestamp().to_millis().unwrap_or(-1);
+    let (offset, key, value) = (message.offset(), message.key(), message.payload());
+    match message.headers() {
+        None => intake.push(buffer, offset, timestamp, key, value, []),
+        Some(headers) => {
+            let headers = headers.iter().map(|header| (header.key, header.value));
+            intake.push(buffer, offset, timestamp, key, value, headers);
+        }
+    }
+}
+
+/// Opens and closes buffers as the rebalance callback recorded.
 ///
-/// Returns whether there are new partitions: they are not paused, whatever the others are.
-fn take_assignment(consumer: &BaseConsumer<Rebalancer>, lanes: &mut Lanes) -> bool {
+/// Returns true if there are new partitions. They are not paused, even if the others are.
+fn apply_assignment(consumer: &BaseConsumer<Group>, intake: &mut Intake) -> bool {
     let (assigned, revoked) = {
         let mut assignment = consumer.context().lock();
         if assignment.assigned.is_empty() && assignment.revoked.is_empty() {
@@ -414,50 +310,13 @@ fn take_assignment(consumer: &BaseConsumer<Rebalancer>, lanes: &mut Lanes) -> bo
         (std::mem::take(&mut assignment.assigned), std::mem::take(&mut assignment.revoked))
     };
     for partition in revoked {
-        lanes.close(&partition);
+        intake.close(&partition);
     }
-    let new = !assigned.is_empty();
+    let has_new = !assigned.is_empty();
     let mut assignment = consumer.context().lock();
-    for Assigned { partition, clock_seconds, start, end } in assigned {
-        let progress = lanes.open(partition.clone(), clock_seconds);
-        assignment.open.insert(partition, Open { progress, committed: None, end_at_start: end, start });
+    for AssignedPartition { partition, clock_seconds, start, end } in assigned {
+        let progress = intake.open(partition.clone(), clock_seconds);
+        assignment.open.insert(partition, OpenPartition { progress, committed: None, end_at_start: end, start });
     }
-    new
-}
-
-/// Whether each partition's end at start-up is read and settled. The last offsets of a partition can hold no record
-/// (markers of transactions, compaction), so a long idle time with everything settled counts as the end too.
-fn is_caught_up(consumer: &BaseConsumer<Rebalancer>, lanes: &Lanes, idle: Duration) -> bool {
-    let assignment = consumer.context().lock();
-    let at_end =
-        |open: &Open| open.progress.watermark().map_or(open.start, |mark| mark.next_offset) >= open.end_at_start;
-    !assignment.open.is_empty() && lanes.is_settled() && (assignment.open.values().all(at_end) || idle > IDLE)
-}
-
-fn show_lag(consumer: &BaseConsumer<Rebalancer>, lanes: &Lanes) {
-    let open: Vec<_> = consumer
-        .context()
-        .lock()
-        .open
-        .iter()
-        .map(|(partition, open)| (partition.clone(), open.progress.watermark(), open.start, open.end_at_start))
-        .collect();
-    let ends = consumer.context().lock().ends.clone();
-    for (partition, watermark, start, end_at_start) in open {
-        let end = ends.get(&partition).copied().unwrap_or(end_at_start);
-        let next = watermark.map_or(start, |mark| mark.next_offset);
-        lanes.show_lag(&partition, (end - next).max(0));
-    }
-}
-
-/// Waits until what was handed over is settled, polling on so that the group does not take us for dead.
-fn drain(consumer: &BaseConsumer<Rebalancer>, lanes: &mut Lanes) {
-    let deadline = Instant::now() + lanes.intake().config.shutdown_timeout;
-    if let Ok(assignment) = consumer.assignment() {
-        let _ = consumer.pause(&assignment);
-    }
-    while !lanes.is_settled() && Instant::now() < deadline && !lanes.intake().stop.is_now() {
-        lanes.retry_held();
-        let _ = consumer.poll(Duration::from_millis(5));
-    }
+    has_new
 }

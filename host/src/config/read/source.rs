@@ -10,7 +10,7 @@ use crate::config::raw::RawSource;
 use crate::config::{KafkaConfig, SourceConfig, Start};
 
 pub fn source(raw: &RawSource) -> Result<SourceConfig> {
-    let kind = one_of("source.kind", raw.kind.as_deref(), &[("kafka", 0), ("file", 1), ("demo", 2)])?;
+    let kind = one_of("source.kind", raw.kind.as_deref(), &[("kafka", 0), ("file", 1)])?;
     let forbid = |what: &str, given: bool| match given {
         true => error(format!(
             "source.{what} has no meaning with source.kind = {:?}",
@@ -31,7 +31,6 @@ pub fn source(raw: &RawSource) -> Result<SourceConfig> {
             Some(path) => Ok(SourceConfig::File { path: path.into() }),
             None => error("source.kind = \"file\" needs source.path: a file of records, or \"-\" for standard input"),
         },
-        2 => Ok(SourceConfig::Demo),
         _ => {
             let Some(brokers) = raw.brokers.clone() else {
                 return error("source.kind = \"kafka\" needs source.brokers, for example \"127.0.0.1:9092\"");

@@ -1,138 +1,89 @@
-//! Operations that wait to be written: one entry a document, in which a newer operation takes the place of an older.
+//! Operations that wait to be written: one entry per document, in which a newer operation replaces an older one.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use hashbrown::HashTable;
 
-use crate::operation::OperationBatch;
-use rowmill_engine::Operation;
+use crate::sink::OperationRef;
 
-/// An operation in its batch.
-#[derive(Clone, Debug)]
-pub(super) struct OperationRef {
-    pub batch: Arc<OperationBatch>,
-    number: u32,
+/// Bytes of an operation's line in a bulk request, beside ID and body.
+const LINE_BYTES: usize = 120;
+
+fn is_same_document(a: &OperationRef, b: &OperationRef) -> bool {
+    a.operation().index == b.operation().index && a.id() == b.id()
 }
 
-impl OperationRef {
-    pub fn new(batch: &Arc<OperationBatch>, number: usize) -> Self {
-        Self { batch: batch.clone(), number: number as u32 }
-    }
-
-    /// To be called once a batch, before any of its operations has an outcome.
-    pub fn begin(batch: OperationBatch) -> Arc<OperationBatch> {
-        batch.without_outcome.store(batch.operations.list.len() as u32, Ordering::Relaxed);
-        Arc::new(batch)
-    }
-
-    /// Its place in the batch.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
-
-    pub fn operation(&self) -> &Operation {
-        &self.batch.operations.list[self.number as usize]
-    }
-
-    pub fn id(&self) -> &[u8] {
-        self.operation().id.of(&self.batch.operations.bytes)
-    }
-
-    pub fn body(&self) -> &[u8] {
-        self.operation().body.of(&self.batch.operations.bytes)
-    }
-
-    /// Of an item of a merged document: see [`Operation::item`].
-    pub fn item(&self) -> &[u8] {
-        self.operation().item.of(&self.batch.operations.bytes)
-    }
-
-    /// Whether both write the same part of one merged document.
-    fn is_same_part(&self, other: &Self) -> bool {
-        self.table() == other.table() && self.item() == other.item()
-    }
-
-    pub fn table(&self) -> &Arc<str> {
-        &self.batch.operations.tables[self.operation().table as usize]
-    }
-
-    /// The operation has an outcome. Returns whether all of its batch have one now.
-    pub fn has_outcome(&self) -> bool {
-        self.batch.without_outcome.fetch_sub(1, Ordering::Relaxed) == 1
-    }
-
-    fn is_same_document(&self, other: &Self) -> bool {
-        self.operation().index == other.operation().index && self.id() == other.id()
-    }
-
-    fn bytes(&self) -> usize {
-        // The action's line beside id and body.
-        self.operation().body.len() + self.operation().id.len() + 120
-    }
+/// Whether both write the same part of a merged document.
+fn is_same_part(a: &OperationRef, b: &OperationRef) -> bool {
+    a.table() == b.table() && a.item() == b.item()
 }
 
-/// What is to be done to one document.
+fn bytes_of(operation: &OperationRef) -> usize {
+    operation.operation().body.len() + operation.operation().id.len() + LINE_BYTES
+}
+
+/// What is to be written to one document.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The operation; of a merged document the parts: one a table, and one an item.
+    /// The operation; for a merged document its parts, one per table and one per item.
     pub operations: Vec<OperationRef>,
-    /// Operations that were overtaken; they are settled with the entry.
-    pub folded: Vec<OperationRef>,
-    /// How often it was sent.
+    /// Operations that newer ones replaced. They are settled with the entry.
+    pub superseded: Vec<OperationRef>,
+    /// How often the entry was sent without success.
     pub attempts: u32,
     slot: u32,
 }
 
 impl Entry {
     pub fn bytes(&self) -> usize {
-        self.operations.iter().map(OperationRef::bytes).sum()
+        self.operations.iter().map(bytes_of).sum()
     }
 
-    /// Takes in an operation of the same document; the newer of two stays.
+    fn new(operations: Vec<OperationRef>, slot: u32) -> Self {
+        Self { operations, superseded: Vec::new(), attempts: 0, slot }
+    }
+
+    /// Adds an operation on the same document; of two on the same part the newer one remains.
     fn fold(&mut self, new: OperationRef) {
-        let merge = new.operation().action.is_merge();
-        match self.operations.iter_mut().find(|known| !merge || known.is_same_part(&new)) {
+        let is_merge = new.operation().action.is_merge();
+        match self.operations.iter_mut().find(|known| !is_merge || is_same_part(known, &new)) {
             None => self.operations.push(new),
-            // Equal versions come from one record, whose rows are in order: the later one holds.
+            // Equal versions come from one record, whose rows are in order: the later one counts.
             Some(known) if new.operation().version >= known.operation().version => {
                 let old = std::mem::replace(known, new);
-                self.folded.push(old);
+                self.superseded.push(old);
             }
-            Some(_) => self.folded.push(new),
+            Some(_) => self.superseded.push(new),
         }
     }
 }
 
 struct Slot {
     hash: u64,
-    /// Any operation of the document: its key.
+    /// Any operation on the document; it identifies the document.
     key: OperationRef,
     waiting: Option<Entry>,
-    /// Parts of a merged document that are sent one by one, since they were refused together. What comes meanwhile
-    /// queues up behind them.
-    apart: VecDeque<OperationRef>,
+    /// Parts of a merged document that are sent one by one, because they were rejected together. Later operations queue
+    /// behind them.
+    sequential: VecDeque<OperationRef>,
     in_flight: bool,
     since: Instant,
 }
 
-/// All that waits.
+/// All documents that have an operation queued or in flight.
 pub(super) struct Pending {
     documents: HashTable<u32>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     /// Slots whose entry can be sent, oldest first.
     ready: VecDeque<u32>,
-    /// Slots whose entry waits for its next attempt.
+    /// Slots whose entry waits until it is due for its next attempt.
     delayed: BinaryHeap<Reverse<(Instant, u32)>>,
     ready_bytes: usize,
     hasher: foldhash::quality::RandomState,
-    /// Operations that were overtaken while they waited.
-    pub n_folded: u64,
 }
 
 impl Pending {
@@ -145,26 +96,25 @@ impl Pending {
             delayed: BinaryHeap::new(),
             ready_bytes: 0,
             hasher: Default::default(),
-            n_folded: 0,
         }
     }
 
-    /// Whether nothing waits and nothing is in flight.
+    /// Returns true if no operation is queued or in flight.
     pub fn is_empty(&self) -> bool {
         self.documents.is_empty()
     }
 
-    /// Documents that can be sent now.
+    /// The number of documents that can be sent now.
     pub fn ready(&self) -> usize {
         self.ready.len()
     }
 
-    /// Their bytes in a request, about.
+    /// About how many bytes these take in a request.
     pub fn ready_bytes(&self) -> usize {
         self.ready_bytes
     }
 
-    /// Since when the oldest of them waits.
+    /// When the oldest of these was added.
     pub fn oldest(&self) -> Option<Instant> {
         self.ready.front().map(|slot| self.slot(*slot).since)
     }
@@ -193,20 +143,20 @@ impl Pending {
         let slots = &self.slots;
         let known = self
             .documents
-            .find(hash, |slot| slots[*slot as usize].as_ref().is_some_and(|slot| slot.key.is_same_document(&new)))
+            .find(hash, |slot| slots[*slot as usize].as_ref().is_some_and(|slot| is_same_document(&slot.key, &new)))
             .copied();
         let Some(number) = known else {
-            let bytes = new.bytes();
+            let bytes = bytes_of(&new);
             let number = self.free.pop().unwrap_or_else(|| {
                 self.slots.push(None);
                 self.slots.len() as u32 - 1
             });
-            let entry = Entry { operations: vec![new.clone()], folded: Vec::new(), attempts: 0, slot: number };
+            let entry = Entry::new(vec![new.clone()], number);
             self.slots[number as usize] = Some(Slot {
                 hash,
                 key: new,
                 waiting: Some(entry),
-                apart: VecDeque::new(),
+                sequential: VecDeque::new(),
                 in_flight: false,
                 since: now,
             });
@@ -218,31 +168,29 @@ impl Pending {
             return;
         };
         let slot = self.slot_mut(number);
-        if !slot.apart.is_empty() {
-            slot.apart.push_back(new);
+        if !slot.sequential.is_empty() {
+            slot.sequential.push_back(new);
             return;
         }
         match &mut slot.waiting {
             Some(entry) => {
                 let (before, in_flight) = (entry.bytes(), slot.in_flight);
-                let overtaken = entry.folded.len();
                 entry.fold(new);
-                let (after, overtaken) = (entry.bytes(), entry.folded.len() - overtaken);
-                // An entry in the delay heap counts no bytes; it is not worth a look-up to know.
+                let after = entry.bytes();
+                // The bytes of a delayed entry are not counted; finding out whether it is delayed is not worth a look-up.
                 if !in_flight && entry.attempts == 0 {
                     self.ready_bytes = self.ready_bytes + after - before;
                 }
-                self.n_folded += overtaken as u64;
             }
-            // It is in flight: the new one waits until that is known.
+            // The document is in flight: the new operation waits for the answer.
             None => {
                 slot.since = now;
-                slot.waiting = Some(Entry { operations: vec![new], folded: Vec::new(), attempts: 0, slot: number });
+                slot.waiting = Some(Entry::new(vec![new], number));
             }
         }
     }
 
-    /// Makes delayed entries ready that are due.
+    /// Makes delayed entries ready once they are due.
     pub fn wake(&mut self, now: Instant) {
         while let Some(Reverse((due, _))) = self.delayed.peek() {
             if *due > now {
@@ -251,13 +199,13 @@ impl Pending {
             if let Some(Reverse((_, slot))) = self.delayed.pop() {
                 let bytes = self.slot(slot).waiting.as_ref().map_or(0, Entry::bytes);
                 self.ready_bytes += bytes;
-                // First: it is older than what came since.
+                // To the front: it is older than the others.
                 self.ready.push_front(slot);
             }
         }
     }
 
-    /// Takes entries for a request of at most so many bytes and documents; at least one if any is ready.
+    /// Takes entries for a request of at most this many bytes and documents; at least one if any is ready.
     pub fn take(&mut self, max_bytes: usize, max_documents: usize) -> Vec<Entry> {
         let mut taken = Vec::new();
         let mut bytes = 0;
@@ -276,13 +224,13 @@ impl Pending {
         taken
     }
 
-    /// An entry is settled: its document is free for what came meanwhile.
+    /// An entry is settled: the operations that arrived in the meantime can be sent.
     pub fn settled(&mut self, entry: &Entry) {
         let number = entry.slot;
         let slot = self.slot_mut(number);
         slot.in_flight = false;
-        if let Some(next) = slot.apart.pop_front() {
-            slot.waiting = Some(Entry { operations: vec![next], folded: Vec::new(), attempts: 0, slot: number });
+        if let Some(next) = slot.sequential.pop_front() {
+            slot.waiting = Some(Entry::new(vec![next], number));
         }
         match slot.waiting.as_ref().map(Entry::bytes) {
             Some(bytes) => {
@@ -300,15 +248,15 @@ impl Pending {
         }
     }
 
-    /// Several parts of a merged document were refused together: each is sent alone from now on, so that only those are
-    /// refused that must be.
-    pub fn apart(&mut self, mut entry: Entry) {
+    /// Several parts of a merged document were rejected together: from now on each is sent alone, so that only those are
+    /// rejected that must be.
+    pub fn send_sequentially(&mut self, mut entry: Entry) {
         let newer = self.slot_mut(entry.slot).waiting.take();
         let slot = self.slot_mut(entry.slot);
-        slot.apart.extend(entry.operations.drain(1..));
+        slot.sequential.extend(entry.operations.drain(1..));
         if let Some(newer) = newer {
-            entry.folded.extend(newer.folded);
-            slot.apart.extend(newer.operations);
+            entry.superseded.extend(newer.superseded);
+            slot.sequential.extend(newer.operations);
         }
         slot.in_flight = false;
         let (number, bytes) = (entry.slot, entry.bytes());
@@ -317,19 +265,16 @@ impl Pending {
         self.ready_bytes += bytes;
     }
 
-    /// An entry is to be sent again, not before `due`; what came meanwhile is folded into it.
-    pub fn again(&mut self, mut entry: Entry, due: Instant) {
+    /// An entry is to be sent again, not before `due`, together with the operations that arrived in the meantime.
+    pub fn retry(&mut self, mut entry: Entry, due: Instant) {
         let number = entry.slot;
         let slot = self.slot_mut(number);
         slot.in_flight = false;
         if let Some(newer) = slot.waiting.take() {
-            let overtaken = entry.folded.len();
-            entry.folded.extend(newer.folded);
+            entry.superseded.extend(newer.superseded);
             for operation in newer.operations {
                 entry.fold(operation);
             }
-            let overtaken = entry.folded.len() - overtaken;
-            self.n_folded += overtaken as u64;
         }
         self.slot_mut(number).waiting = Some(entry);
         self.delayed.push(Reverse((due, number)));

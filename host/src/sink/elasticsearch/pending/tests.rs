@@ -1,12 +1,14 @@
-//! What waits: folding, order, and what is in flight.
+//! Replacement, order, and what is in flight.
+
+use std::sync::Arc;
 
 use proptest::prelude::*;
-use rowmill_engine::{Action, IndexNumber};
+use rowmill_engine::{Action, IndexNumber, Operation};
 use rowmill_rows::{RecordBatch, Span, TopicPartition};
 
 use super::*;
 use crate::checkpoint::Progress;
-use crate::operation::SourceBatch;
+use crate::operation::{OperationBatch, SourceBatch};
 
 /// A batch of operations on documents `d0`, `d1`, …: action, document, version, table.
 fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
@@ -64,19 +66,18 @@ fn the_newest_of_a_document_is_sent_whatever_the_order() {
     );
     let taken = pending.take(usize::MAX, usize::MAX);
     assert_eq!(versions(&taken), [vec![7], vec![1]]);
-    assert_eq!(taken[0].folded.len(), 2);
-    assert_eq!(pending.n_folded, 2);
+    assert_eq!(taken[0].superseded.len(), 2);
 }
 
 #[test]
-fn of_equal_versions_the_later_holds() {
+fn of_equal_versions_the_later_counts() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Delete, 1, 5, 0), (Action::Index, 1, 5, 0)]));
     assert_eq!(pending.take(usize::MAX, usize::MAX)[0].operations[0].operation().action, Action::Index);
 }
 
 #[test]
-fn parts_of_a_merged_document_are_folded_table_by_table() {
+fn parts_of_a_merged_document_are_replaced_table_by_table() {
     let mut pending = Pending::new();
     add_all(
         &mut pending,
@@ -109,23 +110,23 @@ fn a_document_in_flight_waits_and_its_neighbours_do_not() {
 }
 
 #[test]
-fn what_is_sent_again_takes_in_what_came_meanwhile_and_waits_for_its_time() {
+fn a_retried_entry_includes_newer_operations_and_waits_until_it_is_due() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Index, 1, 1, 0)]));
     let entry = pending.take(usize::MAX, usize::MAX).remove(0);
     add_all(&mut pending, &batch(&[(Action::Index, 1, 2, 0)]));
     let due = Instant::now() + std::time::Duration::from_secs(60);
-    pending.again(entry, due);
+    pending.retry(entry, due);
     assert_eq!(pending.ready(), 0);
     assert_eq!(pending.next_due(), Some(due));
     pending.wake(due);
-    let again = pending.take(usize::MAX, usize::MAX);
-    assert_eq!(versions(&again), [vec![2]]);
-    assert_eq!(again[0].folded.len(), 1);
+    let retried = pending.take(usize::MAX, usize::MAX);
+    assert_eq!(versions(&retried), [vec![2]]);
+    assert_eq!(retried[0].superseded.len(), 1);
 }
 
 #[test]
-fn a_request_ends_at_its_limits_but_always_holds_one() {
+fn a_request_stays_within_its_limits_but_holds_at_least_one_entry() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Index, 1, 1, 0), (Action::Index, 2, 1, 0), (Action::Index, 3, 1, 0)]));
     assert_eq!(pending.take(1, 10).len(), 1);
@@ -134,8 +135,8 @@ fn a_request_ends_at_its_limits_but_always_holds_one() {
 }
 
 proptest! {
-    /// Whatever is added, taken, settled and sent again: at the end each document was written with its newest version
-    /// last, no document was in flight twice at a time, and every operation was accounted for once.
+    /// However operations are added, taken, settled and retried: at the end the newest version of each document is
+    /// written, no document was in flight twice at a time, and every operation was accounted for exactly once.
     #[test]
     fn every_operation_is_accounted_for(steps in proptest::collection::vec((0..4_u8, 0..5_u32, 1..50_u64), 1..200)) {
         let mut pending = Pending::new();
@@ -144,7 +145,7 @@ proptest! {
         let mut written: std::collections::HashMap<Vec<u8>, u64> = Default::default();
         let (mut added, mut accounted) = (0, 0);
         let mut settle = |pending: &mut Pending, entry: Entry| {
-            accounted += entry.operations.len() + entry.folded.len();
+            accounted += entry.operations.len() + entry.superseded.len();
             let version = written.entry(entry.operations[0].id().to_vec()).or_default();
             *version = entry.operations[0].operation().version.max(*version);
             pending.settled(&entry);
@@ -166,7 +167,7 @@ proptest! {
                     prop_assert_eq!(ids.len(), n, "a document is in flight twice");
                 }
                 _ if in_flight.is_empty() => {}
-                _ if version % 2 == 0 => pending.again(in_flight.remove(0), Instant::now()),
+                _ if version % 2 == 0 => pending.retry(in_flight.remove(0), Instant::now()),
                 _ => settle(&mut pending, in_flight.remove(0)),
             }
             pending.wake(Instant::now());

@@ -1,86 +1,11 @@
-//! Documents that rows of several tables build together: the script that merges a part, guarded by a version per part.
-//!
-//! A part is the fields that one source table gives, or one item of an array. A merged document keeps, beside its fields,
-//! what each part last wrote:
-//!
-//! ```json
-//! "_rowmill": {
-//!   "parts": { "shop.orders": { "v": 4611686018427387904, "f": ["state", "total"] } },
-//!   "items": { "lines": [ { "s": "shop.lines", "k": "17", "v": 4611686018427387905, "p": true } ] }
-//! }
-//! ```
-//!
-//! A part that is not newer changes nothing; a newer one takes the place of all fields that the part had. The items of an
-//! array stand in the order of their keys. So any order of arrival ends in the same document. A part that was taken out
-//! stays behind as its version, without fields (an item with `"p": false`): an older write of it, still on its way, must
-//! not bring it back.
+//! The merge script of [`super::super::elasticsearch::merge`] in Rust, for the embedded store, which does not run Painless.
 
 use std::cmp::Ordering;
 
 use rowmill_store::{ScriptContext, ScriptOp};
 use serde_json::{Map, Value, json};
 
-/// The id of the stored script. The number changes with the script, so that two versions of Rowmill can share a cluster.
-pub const SCRIPT_ID: &str = "rowmill-merge-2";
-
-/// The script in Painless.
-pub const SCRIPT: &str = r"
-int order(def a, def b) {
-  if (a.length() != b.length()) { return a.length() - b.length(); }
-  return a.compareTo(b);
-}
-def meta = ctx._source._rowmill;
-if (meta == null || meta.parts == null) {
-  if (ctx.op != 'create' && !ctx._source.isEmpty()) {
-    throw new IllegalArgumentException('the document is whole, it was not made by merges');
-  }
-  meta = ['parts': [:]];
-  ctx._source._rowmill = meta;
-}
-boolean changed = false;
-for (part in params.parts) {
-  if (part.array != null) {
-    if (meta.items == null) { meta.items = [:]; }
-    if (meta.items[part.array] == null) { meta.items[part.array] = new ArrayList(); }
-    List known = meta.items[part.array];
-    int at = 0;
-    int place = 0;
-    int compared = 1;
-    while (at < known.size()) {
-      compared = order(known.get(at).k, part.key);
-      if (compared == 0) { compared = order(known.get(at).s, part.source); }
-      if (compared >= 0) { break; }
-      if (known.get(at).p) { place++; }
-      at++;
-    }
-    boolean found = at < known.size() && compared == 0;
-    if (found && ((Number) known.get(at).v).longValue() >= ((Number) part.version).longValue()) { continue; }
-    List items = ctx._source[part.array];
-    if (items == null) { items = new ArrayList(); ctx._source[part.array] = items; }
-    if (found) {
-      if (known.get(at).p) { items.remove(place); }
-    } else {
-      known.add(at, ['s': part.source, 'k': part.key]);
-    }
-    known.get(at).v = part.version;
-    known.get(at).p = part.item != null;
-    if (part.item != null) { items.add(place, part.item); }
-    if (items.isEmpty()) { ctx._source.remove(part.array); }
-    changed = true;
-    continue;
-  }
-  def old = meta.parts[part.source];
-  if (old != null && ((Number) old.v).longValue() >= ((Number) part.version).longValue()) { continue; }
-  if (old != null) { for (name in old.f) { ctx._source.remove(name); } }
-  def names = new ArrayList();
-  for (field in part.fields.entrySet()) { ctx._source[field.getKey()] = field.getValue(); names.add(field.getKey()); }
-  meta.parts[part.source] = ['v': part.version, 'f': names];
-  changed = true;
-}
-if (!changed) { ctx.op = 'none'; }
-";
-
-/// The same for the store in this process, which knows no Painless.
+/// Merges the parts of `context.params` into its document.
 pub fn merge(context: &mut ScriptContext<'_>) {
     let known = context.source.get("_rowmill").is_some_and(|meta| meta.get("parts").is_some_and(Value::is_object));
     if !known {
@@ -96,7 +21,7 @@ pub fn merge(context: &mut ScriptContext<'_>) {
             None => merge_fields(context.source, part),
             Some(array) => match merge_item(context.source, array, part) {
                 Ok(changed) => changed,
-                // Elasticsearch's script ends with an exception there, and the document is as it was.
+                // In Elasticsearch the script throws an exception, which leaves the document unchanged.
                 Err(failure) => {
                     context.failure = Some(failure);
                     return;
@@ -109,7 +34,7 @@ pub fn merge(context: &mut ScriptContext<'_>) {
     }
 }
 
-/// The fields of one table. False if they are not newer.
+/// Merges the fields of one table. Returns false if they are not newer.
 fn merge_fields(document: &mut Map<String, Value>, part: &Value) -> bool {
     let Some(source) = part["source"].as_str() else { return false };
     let old = document["_rowmill"]["parts"].get(source).cloned();
@@ -128,8 +53,8 @@ fn merge_fields(document: &mut Map<String, Value>, part: &Value) -> bool {
     true
 }
 
-/// One item of an array. False if it is not newer; an error if the field holds something else than the items, which
-/// another part wrote there.
+/// Merges one item of an array. Returns false if it is not newer, and an error if the field holds something other than the
+/// items because another part writes it.
 fn merge_item(document: &mut Map<String, Value>, array: &str, part: &Value) -> Result<bool, String> {
     let not_ours = || format!("the field {array:?} is not the array that items made; another part writes it");
     // Painless compares UTF-16 units; so does this.
@@ -182,7 +107,7 @@ fn merge_item(document: &mut Map<String, Value>, array: &str, part: &Value) -> R
 mod tests {
     use super::*;
 
-    /// Runs the script with one part; what refused it, if anything did.
+    /// Runs the script with one part; returns why it failed, if it did.
     fn run(source: &mut Map<String, Value>, part: Value, is_new: bool) -> Option<String> {
         let params = json!({ "parts": [part] });
         let mut context = ScriptContext {
@@ -198,7 +123,7 @@ mod tests {
         context.failure
     }
 
-    /// A document after these parts were merged, each `(table, version, fields)`.
+    /// The document that these parts make, each `(table, version, fields)`.
     fn merged(parts: &[(&str, u64, Value)]) -> Map<String, Value> {
         let mut source = Map::new();
         for (place, (table, version, fields)) in parts.iter().enumerate() {
@@ -218,8 +143,8 @@ mod tests {
         ];
         let expected = merged(&parts);
         assert_eq!(expected.get("state"), Some(&json!("paid")));
-        assert_eq!(expected.get("note"), None, "a field that the newer part lacks is gone");
-        assert_eq!(expected.get("name"), None, "a part that was taken out stays out");
+        assert_eq!(expected.get("note"), None, "a field that the newer part lacks is removed");
+        assert_eq!(expected.get("name"), None, "a removed part stays removed");
         for first in 0..4 {
             for second in 0..4 {
                 for third in 0..4 {
@@ -232,7 +157,7 @@ mod tests {
         }
     }
 
-    /// A document after these items were merged, each `(table, key, version, item)`.
+    /// The document that these items make, each `(table, key, version, item)`.
     fn with_items(items: &[(&str, &str, u64, Option<Value>)]) -> Map<String, Value> {
         let mut source = Map::new();
         for (place, (table, key, version, item)) in items.iter().enumerate() {
@@ -253,11 +178,7 @@ mod tests {
             ("a", "10", 5, item(5)),
         ];
         let expected = with_items(&items);
-        assert_eq!(
-            expected["lines"],
-            json!([{ "n": 3 }, { "n": 5 }]),
-            "in the order of keys; what was taken out is gone"
-        );
+        assert_eq!(expected["lines"], json!([{ "n": 3 }, { "n": 5 }]), "in the order of keys, without removed items");
         // Every order of five.
         for code in 0..120 {
             let (mut left, mut code) = (items.to_vec(), code);
@@ -276,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_another_part_writes_is_no_array_of_items() {
+    fn a_field_that_another_part_writes_is_not_an_array_of_items() {
         let item = |array: &str| json!({ "source": "lines", "version": 9, "array": array, "key": "9", "item": {} });
         for value in [json!("text"), json!({})] {
             let mut source = merged(&[("orders", 1, json!({ "lines": value }))]);
@@ -284,8 +205,8 @@ mod tests {
         }
         assert!(run(&mut merged(&[]), item("_rowmill"), true).is_some());
         let mut null = merged(&[("orders", 1, json!({ "lines": null }))]);
-        assert_eq!(run(&mut null, item("lines"), false), None, "the script takes null for no field");
-        // A part that takes the array's name leaves fewer elements than there are items.
+        assert_eq!(run(&mut null, item("lines"), false), None, "null counts as no field");
+        // A part that writes a field of the array's name leaves fewer elements than there are items.
         let mut source = with_items(&[("a", "1", 1, Some(json!({}))), ("a", "2", 2, Some(json!({})))]);
         let part = json!({ "source": "orders", "version": 3, "fields": { "lines": [] } });
         assert_eq!(run(&mut source, part, false), None);

@@ -1,4 +1,5 @@
-//! Why a Kafka cluster does not let us in, in words that say what to do: for the consumer, for dead letters, for `check`.
+//! Access to a Kafka cluster, shared by all its users: why a cluster refuses a client, in words that say what to do, and
+//! which topics it has.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,79 +10,82 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
-/// How long one try to reach the brokers takes when a configuration is checked.
-const STEP: Duration = Duration::from_millis(500);
-/// How long the client's reports of itself are then read.
-const REPORTS: Duration = Duration::from_millis(50);
+/// How long one attempt to reach the brokers takes while topics are listed.
+const ATTEMPT: Duration = Duration::from_millis(500);
+/// How long the client's events are read after a failed attempt.
+const EVENTS: Duration = Duration::from_millis(50);
 
-/// What a client has been told of why it is not let in.
+/// What a client has reported about its connections.
 ///
-/// One broker of many may be set up wrongly while the others serve us, so a refusal counts only when no broker is left.
+/// One broker of several may be configured wrongly while the others work, so a refusal counts only once all brokers are
+/// down.
 #[derive(Debug, Default)]
-pub(crate) struct Access(Mutex<State>);
+pub(crate) struct Access(Mutex<ConnectionErrors>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ConnectionErrors {
     refusal: Option<String>,
     is_refused: bool,
-    /// Why the last connection failed. Of most failures the client tells only in its log.
+    /// Why the last connection failed. The client reports most failures only in its log.
     failure: String,
-    told: Option<String>,
+    /// The last error as a message.
+    last: Option<String>,
 }
 
 impl Access {
-    /// Takes in a line of the client's log.
+    /// Records a line of the client's log.
     pub fn log(&self, facility: &str, message: &str) {
         tracing::debug!(facility, "librdkafka: {message}");
         if facility == "FAIL" {
-            // Behind the name of the thread.
+            // The message follows the name of a thread.
             let message = message.split_once("]: ").map_or(message, |(_, message)| message);
             self.lock().failure = message.to_string();
         }
     }
 
-    /// Takes in an error that the client reports; returns all that is known of it. `properties` names the section of the
-    /// configuration to look into.
+    /// Records an error that the client reports, and returns it with everything known about its cause. `properties` names
+    /// the section of the configuration to correct.
     pub fn note(&self, error: &KafkaError, reason: &str, properties: &str) -> String {
-        let mut state = self.lock();
-        let mut told = reason.to_string();
+        let mut errors = self.lock();
+        let mut message = reason.to_string();
         if let Some(refusal) = refusal(error, reason, properties) {
-            state.refusal = Some(refusal);
+            errors.refusal = Some(refusal);
         }
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            state.is_refused |= state.refusal.is_some();
-            if !state.failure.is_empty() {
-                told = format!("{reason}: {}", state.failure);
+            errors.is_refused |= errors.refusal.is_some();
+            if !errors.failure.is_empty() {
+                message = format!("{reason}: {}", errors.failure);
             }
-            // A listener with TLS hangs up on whoever does not speak it.
-            if state.failure.contains("APIVERSION_QUERY") {
-                told =
-                    format!("{told}; does the listener want TLS or SASL? Check \"security.protocol\" in {properties}");
+            // A TLS listener closes the connection of a client that does not use TLS.
+            if errors.failure.contains("APIVERSION_QUERY") {
+                message = format!(
+                    "{message}; does the listener require TLS or SASL? Check \"security.protocol\" in {properties}"
+                );
             }
         }
-        state.told = Some(told.clone());
-        told
+        errors.last = Some(message.clone());
+        message
     }
 
-    /// What is known of the last error.
-    pub fn take_told(&self) -> Option<String> {
-        self.lock().told.take()
+    /// Takes the message of the last error.
+    pub fn take_message(&self) -> Option<String> {
+        self.lock().last.take()
     }
 
-    /// Why no broker lets us in and what to do, if it is so.
+    /// Why all brokers refuse the client, and what to do; `None` unless they do.
     pub fn refused(&self) -> Option<String> {
-        let state = self.lock();
-        state.refusal.clone().filter(|_| state.is_refused)
+        let errors = self.lock();
+        errors.refusal.clone().filter(|_| errors.is_refused)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ConnectionErrors> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What to do about an error; `None` if it may end by itself.
+/// What to do about an error; `None` if it may pass without anybody doing something.
 fn refusal(error: &KafkaError, reason: &str, properties: &str) -> Option<String> {
-    let todo = match error.rdkafka_error_code()? {
+    let remedy = match error.rdkafka_error_code()? {
         RDKafkaErrorCode::Authentication
         | RDKafkaErrorCode::SaslAuthenticationFailed
         | RDKafkaErrorCode::UnsupportedSASLMechanism => {
@@ -93,36 +97,36 @@ fn refusal(error: &KafkaError, reason: &str, properties: &str) -> Option<String>
         ),
         _ => return None,
     };
-    Some(format!("Kafka does not let us in: {reason}; {todo}"))
+    Some(format!("Kafka refuses the connection: {reason}; {remedy}"))
 }
 
-/// Names of a cluster's topics and their numbers of partitions, with whatever `client` logs in with; `properties` names
-/// the section that says how.
+/// The names of a cluster's topics and their numbers of partitions. `properties` names the section of the configuration
+/// that `client` was made from.
 ///
 /// # Errors
-/// The brokers cannot be reached or do not let us in, or a property is not known; the message says what to do.
+/// The brokers cannot be reached or refuse the client, or a property is unknown; the message says what to do.
 pub(crate) fn topics(
     client: &ClientConfig,
     properties: &str,
     brokers: &str,
     timeout: Duration,
 ) -> anyhow::Result<Vec<(String, usize)>> {
-    let asking = Asking::new(properties);
-    let consumer: BaseConsumer<Asking> =
-        client.create_with_context(asking).with_context(|| format!("a property in {properties}"))?;
+    let context = AccessContext::new(properties);
+    let consumer: BaseConsumer<AccessContext> =
+        client.create_with_context(context).with_context(|| format!("a property in {properties}"))?;
     let deadline = Instant::now() + timeout;
     loop {
-        // In short steps, so that a refusal is told at once and not at the deadline.
-        let error = match consumer.fetch_metadata(None, STEP) {
+        // Short attempts, so that a refusal is reported at once and not at the deadline.
+        let error = match consumer.fetch_metadata(None, ATTEMPT) {
             Ok(metadata) => {
                 let topics = metadata.topics().iter();
                 return Ok(topics.map(|topic| (topic.name().to_string(), topic.partitions().len())).collect());
             }
             Err(error) => error,
         };
-        // What the client reports of itself comes by polling alone, an event a call.
+        // The client's events arrive only while it is polled, one per call.
         let begin = Instant::now();
-        while begin.elapsed() < REPORTS {
+        while begin.elapsed() < EVENTS {
             let _ = consumer.poll(Duration::from_millis(1));
         }
         let access = &consumer.context().access;
@@ -130,34 +134,34 @@ pub(crate) fn topics(
             anyhow::bail!(refused);
         }
         if Instant::now() >= deadline {
-            let told = access.take_told().unwrap_or_else(|| error.to_string());
+            let cause = access.take_message().unwrap_or_else(|| error.to_string());
             anyhow::bail!(
-                "no answer from the brokers {brokers}: {told}; are they right and running, and does {properties} have what \
-                 they ask for (TLS, SASL)?"
+                "no answer from the brokers {brokers}: {cause}; are the addresses right and the brokers running, and does \
+                 {properties} contain what they require (TLS, SASL)?"
             );
         }
     }
 }
 
-/// Remembers why a client that only asks is not let in.
-pub(crate) struct Asking {
+/// Records why a client that only asks is refused.
+pub(crate) struct AccessContext {
     access: Access,
     properties: String,
 }
 
-impl Asking {
-    /// `properties` names the section that says how to log in.
+impl AccessContext {
+    /// `properties` names the section of the configuration that the client is made from.
     pub fn new(properties: &str) -> Self {
         Self { access: Access::default(), properties: properties.into() }
     }
 
-    /// What is known of the last error.
-    pub fn take_told(&self) -> Option<String> {
-        self.access.take_told()
+    /// Takes the message of the last error.
+    pub fn take_message(&self) -> Option<String> {
+        self.access.take_message()
     }
 }
 
-impl ClientContext for Asking {
+impl ClientContext for AccessContext {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.access.log(facility, message);
     }
@@ -167,7 +171,7 @@ impl ClientContext for Asking {
     }
 }
 
-impl ConsumerContext for Asking {}
+impl ConsumerContext for AccessContext {}
 
 #[cfg(test)]
 mod tests {
@@ -192,13 +196,13 @@ mod tests {
     }
 
     #[test]
-    fn brokers_that_are_away_refuse_nothing() {
+    fn brokers_that_are_down_refuse_nothing() {
         let access = Access::default();
         access.log("FAIL", "[thrd:b:9092/bootstrap]: b:9092/bootstrap: Connect to 10.0.0.1:9092 failed: refused");
-        let told = access.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down", "");
-        assert_eq!(told, "1/1 brokers are down: b:9092/bootstrap: Connect to 10.0.0.1:9092 failed: refused");
+        let message = access.note(&KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down", "");
+        assert_eq!(message, "1/1 brokers are down: b:9092/bootstrap: Connect to 10.0.0.1:9092 failed: refused");
         assert_eq!(access.refused(), None);
-        // Nor do they when one that comes back is set up wrongly, as long as others may serve us.
+        // Nor does one wrongly configured broker that comes back, as long as others may work.
         access.note(&KafkaError::Global(RDKafkaErrorCode::SSL), "certificate verify failed", "");
         assert_eq!(access.refused(), None);
     }

@@ -1,9 +1,10 @@
-//! Truncates: older rows of the table go, newer ones stay, whatever the order in which both arrive.
+//! Truncates: documents of older rows of the table are deleted, documents of newer rows remain, in whatever order both
+//! arrive.
 //!
-//! A truncate is not ordered with the rows that it removes when a topic has several partitions. Its version is: so every
-//! document that the table's rows left is deleted *with the truncate's version*, which Elasticsearch refuses for a
-//! document that is newer; and rows that come later with an older version are dropped, by this instance and, since the
-//! version is kept in an index, by every other and after a restart.
+//! If a topic has several partitions a truncate is not ordered with the rows that it deletes, but its version is. So every
+//! document of the table is deleted *with the truncate's version*, which Elasticsearch refuses if the document is newer.
+//! Rows that arrive later with an older version are dropped: by this instance, and, since the version is stored in an
+//! index, by every other instance and after a restart.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,15 +14,17 @@ use rowmill_engine::Action;
 use rowmill_sandbox::literal;
 use serde_json::{Value, json};
 
+use super::bulk;
 use super::client::Client;
 use super::merge::SCRIPT_ID;
-use super::outcome::{self, Outcome};
+use super::outcome::{self, ItemResult};
+use crate::sink::Outcome;
 
-/// The index in which the versions of truncates are kept: a document for each table and index of its own, so that
-/// gateways that bring one table into several indices, each with versions of its own, do not cut each other's rows.
+/// The index with the versions of truncates. It holds a document for each table and its own index, so that gateways which
+/// write one table to several indices, each with other versions, do not delete each other's rows.
 const STATE_INDEX: &str = "rowmill-truncates";
 
-/// For each table the version of its latest truncate; rows below it are gone.
+/// For each table the version of its latest truncate; older rows are dropped.
 #[derive(Debug, Default)]
 pub(super) struct Floors(HashMap<Arc<str>, u64>);
 
@@ -36,8 +39,8 @@ impl Floors {
     }
 }
 
-/// Keeps a truncate's version for other instances and the next start.
-pub(super) async fn keep(client: &Client, table: &str, index: &str, version: u64) -> anyhow::Result<()> {
+/// Stores a truncate's version for other instances and for the next start.
+pub(super) async fn store(client: &Client, table: &str, index: &str, version: u64) -> anyhow::Result<()> {
     if !client.has_index(STATE_INDEX).await? {
         let mapping = json!({ "properties": { "table": { "type": "keyword" }, "index": { "type": "keyword" }, "version": { "type": "long" } } }).to_string();
         client.create_index(STATE_INDEX, Some(&mapping)).await?;
@@ -46,17 +49,14 @@ pub(super) async fn keep(client: &Client, table: &str, index: &str, version: u64
     client.put_state(STATE_INDEX, &format!("{table} {index}"), version, &body).await
 }
 
-/// All versions that were kept for tables where they have the index of their own that `own_index` tells.
-pub(super) async fn load(
-    client: &Client,
-    own_index: &(dyn Fn(&str) -> String + Send + Sync),
-) -> anyhow::Result<Vec<(Arc<str>, u64)>> {
+/// The stored versions by table, as far as they are for the index that `own_index` returns for the table.
+pub(super) async fn load(client: &Client, own_index: impl Fn(&str) -> String) -> anyhow::Result<Vec<(Arc<str>, u64)>> {
     let mut floors = Vec::new();
-    each_page(client, STATE_INDEX, async |hits| {
+    for_each_page(client, STATE_INDEX, async |hits| {
         for hit in hits {
-            let kept = &hit["_source"];
+            let state = &hit["_source"];
             if let (Some(table), Some(index), Some(version)) =
-                (kept["table"].as_str(), kept["index"].as_str(), kept["version"].as_u64())
+                (state["table"].as_str(), state["index"].as_str(), state["version"].as_u64())
                 && own_index(table) == index
             {
                 floors.push((table.into(), version));
@@ -68,71 +68,69 @@ pub(super) async fn load(
     Ok(floors)
 }
 
-/// Deletes what rows older than `version` left: in the table's own index, and in `others` what is marked as the table's.
-/// Returns how many documents went or lost a part.
+/// Deletes the documents of rows older than `version`: in the table's own index all of them, in `other_indices` those that
+/// are marked as the table's. Returns how many documents were deleted or lost a part.
 pub(super) async fn apply(
     client: &Client,
     table: &str,
     index: &str,
-    others: &[String],
+    other_indices: &[String],
     version: u64,
 ) -> anyhow::Result<u64> {
-    let mut indices = vec![index.to_string()];
-    indices.extend(others.iter().cloned());
+    let indices: Vec<&str> = std::iter::once(index).chain(other_indices.iter().map(String::as_str)).collect();
     client.refresh(&indices.join(",")).await?;
-    let mut gone = 0;
+    let mut deleted = 0;
     for indices in indices {
-        let own = indices == index;
-        each_page(client, &indices, async |hits| {
+        let is_own = indices == index;
+        for_each_page(client, indices, async |hits| {
             let mut body = Vec::new();
             let mut actions = Vec::new();
             for hit in &hits {
-                let mark = &hit["_source"]["_rowmill"];
-                let parts = parts_of(mark, table, version);
-                let action = match (mark["table"].as_str(), !parts.is_empty(), mark["parts"].is_object()) {
-                    (_, true, _) => Action::MergeRemove,
-                    (_, false, true) => continue,
-                    (Some(marked), ..) if marked != table => continue,
-                    (None, ..) if !own => continue,
-                    _ => Action::Delete,
-                };
-                write(&mut body, action, hit, version, &parts);
-                actions.push(action);
-            }
-            if actions.is_empty() {
-                return Ok(());
-            }
-            let answer = client.bulk(Bytes::from(body)).await?;
-            anyhow::ensure!(answer.status == 200, "status {}: {}", answer.status, answer.body);
-            let items = answer.json();
-            for (place, action) in actions.iter().enumerate() {
-                let item = items["items"][place]
-                    .as_object()
-                    .and_then(|item| item.values().next())
-                    .cloned()
-                    .unwrap_or_default();
-                let status = item["status"].as_u64().unwrap_or(0) as u16;
-                let error = &item["error"];
-                match outcome::of_item(
-                    *action,
-                    status,
-                    error["type"].as_str().unwrap_or_default(),
-                    error["reason"].as_str().unwrap_or_default(),
-                ) {
-                    Outcome::Written => gone += 1,
-                    // Newer than the truncate: it stays.
-                    Outcome::Stale => {}
-                    other => anyhow::bail!("{other:?}"),
+                if let Some((action, parts)) = action_on(&hit["_source"]["_rowmill"], table, version, is_own) {
+                    write(&mut body, action, hit, version, &parts);
+                    actions.push(action);
                 }
+            }
+            if !actions.is_empty() {
+                deleted += delete(client, body, &actions).await?;
             }
             Ok(())
         })
         .await?;
     }
-    Ok(gone)
+    Ok(deleted)
 }
 
-/// What a table gave to a merged document, each part as the merge script takes it out.
+/// What to do to a document with this mark: remove the table's parts from it, delete it, or nothing.
+fn action_on(mark: &Value, table: &str, version: u64, is_own_index: bool) -> Option<(Action, Vec<Value>)> {
+    let parts = parts_of(mark, table, version);
+    match mark["table"].as_str() {
+        _ if !parts.is_empty() => Some((Action::MergeRemove, parts)),
+        _ if mark["parts"].is_object() => None,
+        Some(marked) if marked != table => None,
+        None if !is_own_index => None,
+        _ => Some((Action::Delete, parts)),
+    }
+}
+
+/// Sends a request with these actions. Returns how many of its items changed a document.
+async fn delete(client: &Client, body: Vec<u8>, actions: &[Action]) -> anyhow::Result<u64> {
+    let answer = client.bulk(Bytes::from(body)).await?;
+    anyhow::ensure!(answer.status == 200, "status {}: {}", answer.status, answer.body);
+    let mut deleted = 0;
+    for (action, item) in actions.iter().zip(bulk::items(&answer.body, actions.len())?) {
+        let (error_type, reason) = item.error();
+        match outcome::of_item(*action, item.status, error_type, &reason) {
+            ItemResult::Settled(Outcome::Written) => deleted += 1,
+            // Newer than the truncate: it remains.
+            ItemResult::Settled(Outcome::Stale) => {}
+            other => anyhow::bail!("{other:?}"),
+        }
+    }
+    Ok(deleted)
+}
+
+/// The parts that a table contributes to a merged document, each as the merge script removes it.
 fn parts_of(mark: &Value, table: &str, version: u64) -> Vec<Value> {
     let mut parts = Vec::new();
     if mark["parts"][table].is_object() {
@@ -167,8 +165,8 @@ fn write(out: &mut Vec<u8>, action: Action, hit: &Value, version: u64, parts: &[
     }
 }
 
-/// Calls `page` with the hits of every page of some indices; none if they are not there.
-async fn each_page(
+/// Calls `page` with the hits of every page of these indices; never if they do not exist.
+async fn for_each_page(
     client: &Client,
     indices: &str,
     mut page: impl AsyncFnMut(Vec<Value>) -> anyhow::Result<()>,

@@ -1,4 +1,4 @@
-//! Elasticsearch over HTTP, by its official client: the few requests that Rowmill makes.
+//! Elasticsearch over HTTP, through its official client: the few requests that Rowmill makes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use super::merge::{SCRIPT, SCRIPT_ID};
 use crate::config::{Credentials, ElasticsearchConfig};
 
-/// How long Elasticsearch remembers a delete, so that an older write that comes late cannot bring the document back.
-/// Its own default of 60 seconds is shorter than a retry or a slow partition may take.
+/// How long Elasticsearch remembers a delete, so that an older write that arrives late cannot restore the document. The
+/// default of 60 seconds is shorter than a retry or a slow partition may take.
 const GC_DELETES: &str = "1h";
 
-/// Elasticsearch does not let us in, or we do not trust it: nothing that ends by itself. The text says what to do.
+/// Elasticsearch refuses access, or its certificate is not trusted. Retrying does not help; the text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
@@ -35,7 +35,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON; `null` if it is none.
+    /// The body as JSON; `null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
@@ -45,12 +45,12 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct Client {
     transport: Transport,
-    /// How long a request may take, in milliseconds; the clones' too.
+    /// How long a request may take, in milliseconds; shared with clones.
     timeout: Arc<AtomicU64>,
 }
 
 impl Client {
-    /// A client; does not connect yet.
+    /// A client for the configured cluster; it does not connect yet.
     ///
     /// # Errors
     /// The certificate authority cannot be read, or the client cannot be built.
@@ -80,7 +80,7 @@ impl Client {
         })
     }
 
-    /// Changes how long a request may take, of this client and its clones; those under way keep their time.
+    /// Changes how long a request of this client and its clones may take. Requests in flight keep their time.
     pub fn set_timeout(&self, timeout: Duration) {
         self.timeout.store(milliseconds(timeout), Ordering::Relaxed);
     }
@@ -118,7 +118,7 @@ impl Client {
     /// # Errors
     /// There was no answer.
     pub async fn bulk(&self, body: Bytes) -> anyhow::Result<Answer> {
-        // Only what is needed of the answer: it has a line for every item.
+        // Only the needed fields of the answer, which has a line for every item.
         let query = [(
             "filter_path",
             "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error,status",
@@ -126,10 +126,10 @@ impl Client {
         self.send(Method::Post, "/_bulk", &query, "application/x-ndjson", Some(body)).await
     }
 
-    /// What the cluster says of itself: its version.
+    /// The cluster's version.
     ///
     /// # Errors
-    /// There was no answer, or it was a refusal ([`Refused`]).
+    /// There was no answer, or access is refused ([`Refused`]).
     pub async fn version(&self) -> anyhow::Result<String> {
         let answer = self.json(Method::Get, "/", &[], None).await?;
         match answer.status {
@@ -137,7 +137,7 @@ impl Client {
             401 | 403 => {
                 let reason = answer.json()["error"]["reason"].as_str().unwrap_or_default().to_string();
                 anyhow::bail!(Refused(format!(
-                    "it does not let us in (status {}{}{reason}); check sink.username and sink.password, or sink.api_key, and the role's rights",
+                    "access is refused (status {}{}{reason}); check sink.username and sink.password, or sink.api_key, and the role's privileges",
                     answer.status,
                     if reason.is_empty() { "" } else { ", " },
                 )))
@@ -146,7 +146,7 @@ impl Client {
         }
     }
 
-    /// Whether an index, or an alias of it, is there.
+    /// Whether an index, or an alias of it, exists.
     ///
     /// # Errors
     /// There was no answer.
@@ -154,7 +154,7 @@ impl Client {
         Ok(self.json(Method::Head, &path(index, ""), &[], None).await?.status == 200)
     }
 
-    /// Creates an index with a mapping. One that is there already is no error.
+    /// Creates an index with a mapping. The answer says if it exists already.
     ///
     /// # Errors
     /// There was no answer.
@@ -163,18 +163,18 @@ impl Client {
             Some(mapping) => serde_json::from_str(mapping).context("the mapping is not JSON")?,
             None => json!({ "date_detection": false }),
         };
-        // What Rowmill keeps in a document is read from the source, never searched.
+        // Rowmill's metadata in a document is read from the source, never searched.
         mappings["properties"]["_rowmill"] = json!({ "type": "object", "enabled": false });
         let body = json!({
-            // The database says what a value is. One that the mapping cannot index (a zero date) is kept in the document
-            // and named in its `_ignored` instead of costing the whole row.
+            // The database decides which values are valid. One that the mapping cannot index (a zero date) stays in the
+            // document and is listed in its `_ignored`; otherwise the whole row would be rejected.
             "settings": { "index.gc_deletes": GC_DELETES, "index.mapping.ignore_malformed": true },
             "mappings": mappings,
         });
         self.json(Method::Put, &path(index, ""), &[], Some(&body)).await
     }
 
-    /// Raises `gc_deletes` of an index that was there before. Returns whether it is as long as it should be.
+    /// Raises `gc_deletes` of an existing index. Returns true if it is now at least an hour.
     ///
     /// # Errors
     /// There was no answer.
@@ -201,11 +201,11 @@ impl Client {
     /// Stores the script that merges documents.
     ///
     /// # Errors
-    /// There was no answer, or the script was refused.
+    /// There was no answer, or the script was rejected.
     pub async fn store_script(&self) -> anyhow::Result<()> {
         let body = json!({ "script": { "lang": "painless", "source": SCRIPT } });
         let answer = self.json(Method::Put, &format!("/_scripts/{SCRIPT_ID}"), &[], Some(&body)).await?;
-        anyhow::ensure!(answer.status == 200, "the merge script is refused: {}", answer.body);
+        anyhow::ensure!(answer.status == 200, "Elasticsearch rejected the merge script: {}", answer.body);
         Ok(())
     }
 
@@ -223,7 +223,7 @@ impl Client {
         .await
     }
 
-    /// Counts an index' documents; `None` if it is not there.
+    /// The number of documents in an index; `None` if it does not exist.
     ///
     /// # Errors
     /// There was no answer.
@@ -232,7 +232,7 @@ impl Client {
         Ok(answer.json()["count"].as_u64())
     }
 
-    /// A document's source, if it is there.
+    /// A document's source, if the document exists.
     ///
     /// # Errors
     /// There was no answer.
@@ -241,10 +241,10 @@ impl Client {
         Ok((answer.status == 200).then_some(answer.body))
     }
 
-    /// Writes a document of Rowmill's own, with an external version; an older version than what is there is no error.
+    /// Writes a document of Rowmill's own with an external version, unless the existing one is newer.
     ///
     /// # Errors
-    /// There was no answer, or a refusal.
+    /// There was no answer, or the document was rejected.
     pub async fn put_state(&self, index: &str, id: &str, version: u64, body: &Value) -> anyhow::Result<()> {
         let version = version.to_string();
         let query = [("version", version.as_str()), ("version_type", "external_gte"), ("refresh", "true")];
@@ -253,7 +253,7 @@ impl Client {
         Ok(())
     }
 
-    /// The first page of all documents of some indices: hits with id, index, version and what Rowmill keeps in them.
+    /// The first page of all documents of these indices: hits with ID, index, version and Rowmill's metadata.
     ///
     /// # Errors
     /// There was no answer.
@@ -271,17 +271,17 @@ impl Client {
         self.json(Method::Post, "/_search/scroll", &[], Some(&json!({ "scroll": "5m", "scroll_id": scroll_id }))).await
     }
 
-    /// Ends a scroll; what is wrong then does not matter.
+    /// Ends a scroll. Errors are ignored: the scroll also expires.
     pub async fn scroll_end(&self, scroll_id: &str) {
         let _ = self.json(Method::Delete, "/_search/scroll", &[], Some(&json!({ "scroll_id": scroll_id }))).await;
     }
 }
 
-/// An error of the client with all its causes on one line, and no backtrace.
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// An error of the client with all its causes on one line, and no backtrace.
 fn plain(error: elasticsearch::Error) -> anyhow::Error {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
@@ -294,7 +294,7 @@ fn plain(error: elasticsearch::Error) -> anyhow::Error {
     }
     if text.contains("certificate") {
         return Refused(format!(
-            "its certificate is not trusted ({text}); let sink.ca name a PEM file with the authority that signed it, and use the name or address in sink.urls that it was made for"
+            "its certificate is not trusted ({text}); set sink.ca to a PEM file with the authority that signed it, and use the host name in sink.urls that it was issued for"
         ))
         .into();
     }
@@ -305,7 +305,7 @@ fn path(index: &str, rest: &str) -> String {
     format!("/{}{rest}", index.split(',').map(|index| encode(index).replace("%2A", "*")).collect::<Vec<_>>().join(","))
 }
 
-/// A text as one segment of a path.
+/// Encodes a text as one segment of a path.
 fn encode(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {

@@ -1,0 +1,165 @@
+//! One dead letter: a record and why it could not be processed, as a line of JSON and as Kafka headers.
+
+use std::sync::Arc;
+
+use rdkafka::message::{Header, OwnedHeaders};
+use rowmill_engine::Producer;
+use rowmill_rows::{Record, RecordBatch, Span};
+use serde_json::{Map, Value, json};
+
+use crate::operation::SourceBatch;
+
+/// What the names of a letter's headers begin with.
+const PREFIX: &str = "rowmill.";
+
+/// The stage that rejected a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The record is not a change event, or cannot be decoded.
+    Decode,
+    /// A plugin failed.
+    Plugin,
+    /// No document can be made of the row: it has no ID or no version.
+    Document,
+    /// The sink rejected the document.
+    Sink,
+}
+
+impl Stage {
+    /// The name in headers and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Plugin => "plugin",
+            Self::Document => "document",
+            Self::Sink => "sink",
+        }
+    }
+}
+
+/// A record and why it could not be processed.
+#[derive(Debug)]
+pub struct DeadLetter {
+    source: Arc<SourceBatch>,
+    record: u32,
+    stage: Stage,
+    reason: String,
+    /// The table, if known.
+    pub table: Option<Arc<str>>,
+    /// The plugin that failed, or that produced the rejected document.
+    pub producer: Option<Producer>,
+    /// The index that the document was meant for.
+    pub index: Option<Arc<str>>,
+    /// The document's ID.
+    pub id: Option<String>,
+}
+
+impl DeadLetter {
+    /// A dead letter for the record with this number in `source`. It takes a share of the batch's ticket, which must
+    /// still be open.
+    pub fn new(source: &Arc<SourceBatch>, record: u32, stage: Stage, reason: String) -> Self {
+        source.ticket.add(1);
+        Self { source: source.clone(), record, stage, reason, table: None, producer: None, index: None, id: None }
+    }
+
+    /// The stage that rejected the record.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Settles the letter's share of its batch: the letter is stored.
+    pub fn settle(self) {
+        self.source.ticket.settle(1);
+    }
+
+    /// Logs where the record is and why it was rejected, but no values of it.
+    pub fn log(&self) {
+        let partition = &self.records().partition;
+        tracing::warn!(
+            topic = %partition.topic,
+            partition = partition.partition,
+            offset = self.record().offset,
+            stage = self.stage.name(),
+            plugin = self.producer.as_ref().map(|producer| &*producer.plugin),
+            reason = %self.reason,
+            "dead letter"
+        );
+    }
+
+    /// The letter as one JSON object: the record in the form that a file source reads, and the metadata under `error`.
+    pub fn line(&self) -> Value {
+        let (records, record) = (self.records(), self.record());
+        let bytes = |span: Option<Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
+        let headers: Vec<Value> = records
+            .headers_of(record)
+            .map(|(name, value)| json!([String::from_utf8_lossy(name), value.map_or(Value::Null, text_or_base64)]))
+            .collect();
+        let metadata = self.metadata().into_iter();
+        let error: Map<String, Value> =
+            metadata.map(|(name, value)| (name[PREFIX.len()..].to_string(), value.into())).collect();
+        json!({
+            "topic": &*records.partition.topic,
+            "partition": records.partition.partition,
+            "offset": record.offset,
+            "timestamp": record.timestamp,
+            "headers": headers,
+            "key": bytes(record.key),
+            "value": bytes(record.value),
+            "error": error,
+        })
+    }
+
+    /// The record's own headers, followed by the metadata.
+    pub fn kafka_headers(&self) -> OwnedHeaders {
+        let mut headers = OwnedHeaders::new();
+        for (name, value) in self.records().headers_of(self.record()) {
+            headers = headers.insert(Header { key: &String::from_utf8_lossy(name), value });
+        }
+        for (name, value) in self.metadata() {
+            headers = headers.insert(Header { key: name, value: Some(&value) });
+        }
+        headers
+    }
+
+    /// The batch that holds the record, so that its bytes can outlive the letter.
+    pub fn source(&self) -> &Arc<SourceBatch> {
+        &self.source
+    }
+
+    /// The rejected record; its bytes are in [`DeadLetter::source`].
+    pub fn record(&self) -> &Record {
+        &self.records().records[self.record as usize]
+    }
+
+    fn records(&self) -> &RecordBatch {
+        &self.source.records
+    }
+
+    /// Names and values that describe the failure.
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        let partition = &self.records().partition;
+        let mut metadata = vec![
+            ("rowmill.stage", self.stage.name().to_string()),
+            ("rowmill.reason", self.reason.clone()),
+            ("rowmill.topic", partition.topic.to_string()),
+            ("rowmill.partition", partition.partition.to_string()),
+            ("rowmill.offset", self.record().offset.to_string()),
+        ];
+        metadata.extend(self.table.iter().map(|table| ("rowmill.table", table.to_string())));
+        if let Some(producer) = &self.producer {
+            metadata.push(("rowmill.plugin", producer.plugin.to_string()));
+            metadata.push(("rowmill.generation", producer.generation.to_string()));
+        }
+        metadata.extend(self.index.iter().map(|index| ("rowmill.index", index.to_string())));
+        metadata.extend(self.id.iter().map(|id| ("rowmill.id", id.clone())));
+        metadata
+    }
+}
+
+fn text_or_base64(bytes: &[u8]) -> Value {
+    use base64::Engine;
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
+    }
+}

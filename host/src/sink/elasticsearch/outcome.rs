@@ -1,0 +1,138 @@
+//! What an answer of Elasticsearch means for an operation: the retry table.
+//!
+//! | answer | index, delete | merge |
+//! |---|---|---|
+//! | 200, 201 | written | written |
+//! | 404 of a delete | written: the document does not exist | – |
+//! | 404 `index_not_found_exception` | fatal: the index is missing and may not be created | the same |
+//! | 409 | stale: the index has a newer version | retry |
+//! | 429, 502, 503, 504 | retry, with backoff | the same |
+//! | 403 `cluster_block_exception` | retry: a block (disk full, read-only) is temporary | the same |
+//! | 401, 403 | fatal | fatal |
+//! | 400, 413 of one item | rejected: a dead letter | the same |
+//! | no answer (time-out, reset) | retry: writes are idempotent | the same |
+//! | anything else | fatal: no operation is skipped without understanding why | the same |
+
+use rowmill_engine::Action;
+
+use crate::sink::Outcome;
+
+/// What the answer to one item of a request means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemResult {
+    /// The operation has its outcome.
+    Settled(Outcome),
+    /// The operation is sent again. The reason is counted.
+    Retry(&'static str),
+    /// Nothing can be written until somebody changes something.
+    Fatal(String),
+}
+
+/// What the answer to a whole request means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestResult {
+    /// Each item has a result of its own.
+    Items,
+    /// The request is sent again.
+    Retry(&'static str),
+    /// The request is sent again in two halves; a single operation is rejected.
+    Split(String),
+    /// Nothing can be written until somebody changes something.
+    Fatal(String),
+}
+
+/// The result of an item with this status and, if it failed, this error type and reason.
+pub fn of_item(action: Action, status: u16, error_type: &str, reason: &str) -> ItemResult {
+    let message = || if error_type.is_empty() { format!("status {status}") } else { format!("{error_type}: {reason}") };
+    match status {
+        200 | 201 => ItemResult::Settled(Outcome::Written),
+        404 if action == Action::Delete && error_type.is_empty() => ItemResult::Settled(Outcome::Written),
+        404 if error_type == "index_not_found_exception" => ItemResult::Fatal(format!(
+            "{}; create the index, or let Rowmill create it (sink.create_indices = true)",
+            message()
+        )),
+        409 if action.is_merge() => ItemResult::Retry("conflict"),
+        409 => ItemResult::Settled(Outcome::Stale),
+        429 => ItemResult::Retry("rejected"),
+        502..=504 => ItemResult::Retry("unavailable"),
+        403 if error_type == "cluster_block_exception" => ItemResult::Retry("blocked"),
+        401 | 403 => ItemResult::Fatal(format!(
+            "Elasticsearch refuses writes ({}); check the credentials and the role's privileges",
+            message()
+        )),
+        400 | 413 => ItemResult::Settled(Outcome::Rejected(message())),
+        _ => ItemResult::Fatal(format!("unexpected answer from Elasticsearch: {}", message())),
+    }
+}
+
+/// The result of a request with this status.
+pub fn of_request(status: u16, body: &str) -> RequestResult {
+    let message = || format!("status {status}: {}", reason(body));
+    match status {
+        200 => RequestResult::Items,
+        429 => RequestResult::Retry("rejected"),
+        502..=504 => RequestResult::Retry("unavailable"),
+        403 if body.contains("cluster_block_exception") => RequestResult::Retry("blocked"),
+        401 | 403 => RequestResult::Fatal(format!(
+            "Elasticsearch refuses access ({}); check sink.username, sink.password or sink.api_key, and the role's privileges",
+            message()
+        )),
+        400 | 413 => RequestResult::Split(message()),
+        _ => RequestResult::Fatal(format!("unexpected answer from Elasticsearch: {}", message())),
+    }
+}
+
+/// The error of the answer; if the answer is not Elasticsearch's, its beginning.
+fn reason(body: &str) -> String {
+    let answer: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    match (answer["error"]["type"].as_str(), answer["error"]["reason"].as_str()) {
+        (Some(error_type), Some(reason)) => format!("{error_type}: {}", shorten(reason)),
+        _ => shorten(body).into(),
+    }
+}
+
+fn shorten(text: &str) -> &str {
+    match text.char_indices().nth(300) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table() {
+        let item = |action, status, error_type| of_item(action, status, error_type, "reason");
+        assert_eq!(item(Action::Index, 201, ""), ItemResult::Settled(Outcome::Written));
+        assert_eq!(item(Action::Delete, 404, ""), ItemResult::Settled(Outcome::Written));
+        assert_eq!(item(Action::Index, 409, "version_conflict_engine_exception"), ItemResult::Settled(Outcome::Stale));
+        assert_eq!(item(Action::Delete, 409, "version_conflict_engine_exception"), ItemResult::Settled(Outcome::Stale));
+        assert_eq!(item(Action::Merge, 409, "version_conflict_engine_exception"), ItemResult::Retry("conflict"));
+        assert_eq!(item(Action::Index, 429, "es_rejected_execution_exception"), ItemResult::Retry("rejected"));
+        assert_eq!(item(Action::Index, 503, "unavailable_shards_exception"), ItemResult::Retry("unavailable"));
+        assert_eq!(item(Action::Index, 403, "cluster_block_exception"), ItemResult::Retry("blocked"));
+        assert_eq!(
+            item(Action::Index, 400, "document_parsing_exception"),
+            ItemResult::Settled(Outcome::Rejected("document_parsing_exception: reason".into()))
+        );
+        for (status, error_type) in
+            [(401, ""), (403, "security_exception"), (404, "index_not_found_exception"), (500, "x"), (0, ""), (302, "")]
+        {
+            assert!(matches!(item(Action::Index, status, error_type), ItemResult::Fatal(_)), "{status}");
+        }
+        // A delete into a missing index says that the index is missing, not the document.
+        assert!(matches!(item(Action::Delete, 404, "index_not_found_exception"), ItemResult::Fatal(_)));
+    }
+
+    #[test]
+    fn whole_requests() {
+        assert_eq!(of_request(200, ""), RequestResult::Items);
+        assert_eq!(of_request(429, ""), RequestResult::Retry("rejected"));
+        assert_eq!(of_request(503, ""), RequestResult::Retry("unavailable"));
+        assert!(matches!(of_request(413, ""), RequestResult::Split(_)));
+        assert!(matches!(of_request(401, ""), RequestResult::Fatal(_)));
+        assert!(matches!(of_request(418, ""), RequestResult::Fatal(_)));
+    }
+}
