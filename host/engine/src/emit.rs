@@ -26,6 +26,13 @@ pub struct RowToEmit {
     pub first_producer: usize,
 }
 
+/// The operations that a row added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emitted {
+    /// Operations that the row's documents are written by; further ones delete documents that the row no longer becomes.
+    pub written: usize,
+}
+
 impl ChainInstance {
     /// The version of a row's documents by the strategy of its route.
     ///
@@ -54,7 +61,7 @@ impl ChainInstance {
     ///
     /// # Errors
     /// A plugin failed on the row, or no document can be made of it. No operation is appended then.
-    pub fn emit_row(&mut self, batch: &Batch<'_>, row: RowToEmit, out: &mut Operations) -> Result<(), Failure> {
+    pub fn emit_row(&mut self, batch: &Batch<'_>, row: RowToEmit, out: &mut Operations) -> Result<Emitted, Failure> {
         let table = batch.row(row.row).table;
         let plan = self.plan(table, batch.table_of(row.row));
         let n_operations = out.list.len();
@@ -75,8 +82,9 @@ impl ChainInstance {
         plan: &Arc<TablePlan>,
         targets: &mut Vec<Target>,
         out: &mut Operations,
-    ) -> Result<(), Failure> {
+    ) -> Result<Emitted, Failure> {
         let row = batch.row(emitted.row);
+        let n_operations = out.list.len();
         let (before, after) = self.images.of_row(emitted.row);
         for image in [before, after].into_iter().flatten() {
             if let Disposition::Failed(failure) = self.images.disposition(image) {
@@ -90,20 +98,28 @@ impl ChainInstance {
                 let body = writer.append(plan.other_patterns.as_bytes());
                 writer.push(Action::Truncate, Target::whole(plan.index, Default::default()), None, body, None);
             }
-            return Ok(());
+            return Ok(Emitted { written: writer.out.list.len() - n_operations });
         }
         if let Some(image) = after {
             writer.documents(image, targets)?;
         }
+        let mut written = writer.out.list.len() - n_operations;
         match (before, after) {
-            (Some(image), _) => writer.deletes(image, targets),
+            (Some(image), _) => {
+                writer.deletes(image, targets)?;
+                // A plugin in change mode says itself what a delete writes.
+                if let Disposition::Documents { change: true, .. } = self.images.disposition(image) {
+                    written = writer.out.list.len() - n_operations;
+                }
+            }
             // The source sends no before image, so it is unknown what the row was: its default ID is deleted in every index
             // where it may have been.
             (None, Some(image)) if row.operation == RowOperation::Update && !row.before_is_whole => {
-                writer.deletes_without_before(image, targets)
+                writer.deletes_without_before(image, targets)?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(Emitted { written })
     }
 
     fn plugin_failure(&self, failure: u32, first_producer: usize) -> Failure {

@@ -32,7 +32,7 @@ mod write;
 pub use batch::Batch;
 pub use chain::{Chain, ChainPlugin, MakeGuest};
 pub use chain_instance::{Call, ChainInstance};
-pub use emit::RowToEmit;
+pub use emit::{Emitted, RowToEmit};
 pub use failure::{Failure, Stage};
 pub use health::{Figures, Health};
 pub use indices::Indices;

@@ -171,10 +171,10 @@ impl Worker {
             let written = n_operations..out.operations.list.len();
             self.rollout.note_emitted(result.is_ok().then_some(written.clone()));
             match result {
-                Ok(()) if row.operation == RowOperation::Truncate => {
+                Ok(_) if row.operation == RowOperation::Truncate => {
                     report_truncate(&self.shared.metrics, &plan);
                 }
-                Ok(()) => {
+                Ok(_) => {
                     filtered += u64::from(written.is_empty());
                     warn_of_missing_image(&mut self.warned, row, &plan);
                 }
