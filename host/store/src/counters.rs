@@ -1,23 +1,23 @@
-//! What the store has been asked for so far, in numbers.
+//! Counts of the requests that the store has received.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The numbers at one moment.
+/// The counts at one moment, since the store started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Requests of any kind, failed ones too.
+    /// Requests of any kind, including failed ones.
     pub requests: u64,
     /// Bulk requests.
     pub bulk_requests: u64,
-    /// Bulk items that were looked at, whatever became of them.
+    /// Items of bulk requests, including failed ones.
     pub items: u64,
-    /// Bytes of request bodies as they came over the wire.
+    /// Bytes of request bodies, before decompression.
     pub bytes: u64,
-    /// Faults that have struck.
+    /// Injected faults that took effect.
     pub faults: u64,
 }
 
-/// The numbers while they grow.
+/// The counts as the store updates them.
 #[derive(Debug, Default)]
 pub(crate) struct Counting {
     requests: AtomicU64,
