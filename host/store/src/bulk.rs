@@ -200,22 +200,11 @@ pub(crate) fn validate_id(id: Option<&str>, problems: &mut Vec<String>) {
     }
 }
 
-/// When searches see the writes of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refresh {
-    /// At the next refresh.
-    Later,
-    /// At once, which the answer reports.
-    Now,
-    /// At once, where Elasticsearch lets the request wait for the next refresh.
-    WaitFor,
-}
-
-/// Applies the items in order and returns the answer. `fault` returns the error of an item that is not to be applied.
+/// Applies the items in order, makes them visible to searches if wanted, and returns the answer. `fault` returns the error of an item that is not to be applied.
 pub(crate) fn execute(
     cluster: &mut Cluster,
     items: &[BulkItem<'_>],
-    refresh: Refresh,
+    refreshes: bool,
     now: Duration,
     mut fault: impl FnMut(&str, &str) -> Option<EsError>,
 ) -> Value {
@@ -230,7 +219,7 @@ pub(crate) fn execute(
             None => item.apply(cluster, id, now),
         };
         let mut body = match &result {
-            Ok(written) => written.to_json(refresh == Refresh::Now),
+            Ok(written) => written.to_json(),
             Err(error) => json!({ "_index": item.index, "_id": id, "error": error.to_item() }),
         };
         body["status"] = result.as_ref().map_or_else(|error| error.status, |written| written.status).into();
@@ -238,7 +227,7 @@ pub(crate) fn execute(
         written_to.extend(result.ok().map(|written| written.index));
         answers.push(json!({ item.verb.name(): body }));
     }
-    if refresh != Refresh::Later {
+    if refreshes {
         let names: Vec<String> = written_to.into_iter().collect();
         cluster.each(&names, |index| index.refresh(now));
     }

@@ -70,19 +70,16 @@ pub(crate) struct Written {
     /// `None` if there is no document.
     pub(crate) seq_no: Option<i64>,
     pub(crate) status: u16,
-    /// The number of copies of the shard, of which only the primary exists.
-    pub(crate) n_copies: u64,
 }
 
 impl Written {
     /// The result as answers show it.
-    pub(crate) fn to_json(&self, refreshed: bool) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let mut body = json!({
             "_index": self.index,
             "_id": self.id,
             "_version": self.version,
             "result": self.result,
-            "_shards": { "total": self.n_copies, "successful": 1, "failed": 0 },
         });
         match self.seq_no {
             Some(seq_no) => {
@@ -90,9 +87,6 @@ impl Written {
                 body["_primary_term"] = PRIMARY_TERM.into();
             }
             None => body["get"] = json!({ "found": false }),
-        }
-        if refreshed && self.result != "noop" {
-            body["forced_refresh"] = true.into();
         }
         body
     }
@@ -134,11 +128,6 @@ impl Index {
     /// The current version of a document, which searches may not see yet.
     pub(crate) fn get(&self, id: &str) -> Option<&Arc<Document>> {
         self.slots.get(id).and_then(|slot| slot.current.as_ref())
-    }
-
-    /// The version of a document that searches see.
-    pub(crate) fn get_searchable(&self, id: &str) -> Option<&Arc<Document>> {
-        self.slots.get(id).and_then(|slot| slot.searchable.as_ref())
     }
 
     /// The current version of every document, ordered by ID.
@@ -211,8 +200,7 @@ impl Index {
 
     /// A result with status 200.
     pub(crate) fn written(&self, id: &str, version: i64, result: &'static str, seq_no: Option<i64>) -> Written {
-        let n_copies = 1 + self.settings.replicas();
-        Written { index: self.name.clone(), id: id.into(), version, result, seq_no, status: 200, n_copies }
+        Written { index: self.name.clone(), id: id.into(), version, result, seq_no, status: 200 }
     }
 
     /// Parses a document, checks it against the mapping, and adds new fields to the mapping.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::error::EsError;
 use crate::filter::{SourceFilter, document_json};
 use crate::index::{Document, Index};
-use crate::json::as_list;
+use crate::json::{as_list, scalar_text};
 use crate::mapping::Mapping;
 use crate::query::Query;
 use crate::sort::{SortKey, compare, parse_search_after, parse_sort, search_failed};
@@ -108,13 +108,8 @@ impl Search {
                 "_source" => search.source = SourceFilter::parse(value),
                 "version" => search.shows_version = *value == Value::Bool(true),
                 "seq_no_primary_term" => search.shows_seq_no = *value == Value::Bool(true),
-                "track_total_hits" => {
-                    search.max_total = match value {
-                        Value::Bool(true) => usize::MAX,
-                        Value::Bool(false) => 0,
-                        other => not_negative(name, other)?,
-                    }
-                }
+                "track_total_hits" if *value == Value::Bool(true) => search.max_total = usize::MAX,
+                "track_total_hits" if *value == Value::Bool(false) => search.max_total = 0,
                 "search_after" => search.search_after = Some(as_list(value).iter().map(parse_search_after).collect()),
                 other => {
                     let reason = format!("[{other}] is unknown, or a key that the embedded store does not support");
@@ -227,7 +222,7 @@ impl Scroll {
 }
 
 fn not_negative(name: &str, value: &Value) -> Result<usize, EsError> {
-    let text = crate::json::scalar_text(value).unwrap_or_default();
+    let text = scalar_text(value).unwrap_or_default();
     let refused =
         || EsError::illegal_argument(format!("[{name}] has to be a number that is not negative, not [{text}]"));
     text.parse().map_err(|_| refused())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use crate::error::EsError;
 
@@ -91,17 +91,16 @@ impl Settings {
 
     /// The settings as Elasticsearch shows them: those that were set, and the numbers of shards and replicas.
     pub(crate) fn to_json(&self, flat: bool) -> Value {
-        let mut shown = Map::new();
+        let mut shown = json!({});
         for (name, _) in KNOWN {
             if self.values.contains_key(name) || name.starts_with("number_of_") {
-                let (full_name, value) = (format!("index.{name}"), self.text(name));
-                match flat {
-                    true => drop(shown.insert(full_name, value.into())),
-                    false => insert_nested(&mut shown, &full_name, value),
-                }
+                let full_name = format!("index.{name}");
+                let parts = if flat { vec![full_name.as_str()] } else { full_name.split('.').collect() };
+                let member = parts.into_iter().fold(&mut shown, |object, part| &mut object[part]);
+                *member = self.text(name).into();
             }
         }
-        Value::Object(shown)
+        shown
     }
 }
 
@@ -149,16 +148,5 @@ fn flatten(prefix: &str, value: &Value, into: &mut Changes) {
         Value::Null => drop(into.insert(prefix.into(), None)),
         Value::String(text) => drop(into.insert(prefix.into(), Some(text.clone()))),
         other => drop(into.insert(prefix.into(), Some(other.to_string()))),
-    }
-}
-
-fn insert_nested(root: &mut Map<String, Value>, name: &str, value: &str) {
-    match name.split_once('.') {
-        None => drop(root.insert(name.into(), value.into())),
-        Some((first, rest)) => {
-            if let Value::Object(below) = root.entry(first).or_insert_with(|| Value::Object(Map::new())) {
-                insert_nested(below, rest, value);
-            }
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::counters::Counting;
+use crate::counters::Counters;
 use crate::fault::Faults;
 
 /// The contents of a store and everything that requests need besides. One lock guards the contents.
@@ -12,7 +12,7 @@ use crate::fault::Faults;
 pub(crate) struct Shared {
     pub(crate) cluster: Mutex<Cluster>,
     pub(crate) faults: Mutex<Faults>,
-    pub(crate) counting: Counting,
+    pub(crate) counters: Mutex<Counters>,
     pub(crate) clock: Clock,
     /// The largest request body in bytes.
     pub(crate) max_body_bytes: usize,
@@ -27,5 +27,10 @@ impl Shared {
     /// Locks the faults.
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the counters.
+    pub(crate) fn counters(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

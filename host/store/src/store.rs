@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::counters::{Counters, Counting};
+use crate::counters::Counters;
 use crate::fault::FaultRule;
 use crate::http;
 use crate::index::Document;
@@ -91,12 +91,6 @@ impl Store {
         self.shared.cluster().indices.keys().cloned().collect()
     }
 
-    /// Registers the native function that runs in place of a stored script. A client has to store the script as well
-    /// (`PUT /_scripts/{id}`), as on the real server; the store keeps its text and does not run it.
-    pub fn register_script(&self, id: &str, function: impl Fn(&mut ScriptContext<'_>) + Send + Sync + 'static) {
-        self.shared.cluster().scripts.functions.insert(id.into(), Arc::new(function));
-    }
-
     /// Adds a fault. The first rule that affects a request or item decides, in the order in which rules were added.
     pub fn inject(&self, rule: FaultRule) {
         self.shared.faults().rules.push(rule);
@@ -109,16 +103,7 @@ impl Store {
 
     /// Counts of the requests that the store has received.
     pub fn counters(&self) -> Counters {
-        let n_faults = self.shared.faults().n_effects;
-        self.shared.counting.snapshot(n_faults)
-    }
-
-    /// Removes all indices, stored scripts and scrolls; keeps native functions and faults.
-    pub fn clear(&self) {
-        let mut cluster = self.shared.cluster();
-        cluster.indices.clear();
-        cluster.scripts.stored.clear();
-        cluster.scrolls.clear();
+        Counters { faults: self.shared.faults().n_effects, ..*self.shared.counters() }
     }
 }
 
@@ -158,7 +143,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Registers a native function, as [`Store::register_script`] does.
+    /// Registers the native function that runs in place of a stored script. A client has to store the script as well
+    /// (`PUT /_scripts/{id}`), as on the real server; the store keeps its text and does not run it.
     pub fn script(
         mut self,
         id: &str,
@@ -176,7 +162,7 @@ impl StoreBuilder {
         let shared = Arc::new(Shared {
             cluster: Mutex::new(Cluster::new(self.auto_create_index, self.scripts)),
             faults: Mutex::default(),
-            counting: Counting::default(),
+            counters: Mutex::default(),
             clock: self.clock,
             max_body_bytes: self.max_body_bytes,
         });

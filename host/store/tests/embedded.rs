@@ -179,9 +179,8 @@ fn indices_are_not_made_where_that_is_off() {
 #[test]
 fn a_stored_script_runs_its_native_twin() {
     let runs = Arc::new(AtomicU64::new(0));
-    let store = start();
     let counted = Arc::clone(&runs);
-    store.register_script("add", move |context| {
+    let builder = Store::builder().script("add", move |context| {
         counted.fetch_add(1, Ordering::Relaxed);
         assert_eq!((context.index, context.id), ("a", "1"));
         let sum =
@@ -189,6 +188,7 @@ fn a_stored_script_runs_its_native_twin() {
         context.source.insert("n".into(), sum.into());
         context.op = if sum > 10 { ScriptOp::Delete } else { ScriptOp::Index };
     });
+    let store = builder.start().unwrap();
     let add = || {
         let script = json!({"script": {"id": "add", "params": {"by": 6}}, "upsert": {}, "scripted_upsert": true});
         statuses(&bulk(&store, &[json!({"update": {"_index": "a", "_id": "1"}}), script]))
@@ -222,8 +222,6 @@ fn sources_keep_their_bytes_and_documents_their_order() {
     call(&store.url(), "POST", "/a/_refresh", "");
     assert!(call(&store.url(), "GET", "/a/_search", "").text().contains(source));
     assert_eq!(store.indices(), ["a"]);
-    store.clear();
-    assert_eq!((store.indices().len(), store.count("a")), (0, 0));
 }
 
 #[test]

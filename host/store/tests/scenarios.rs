@@ -248,7 +248,8 @@ fn remove(value: &mut Value, path: &str) {
 /// Members whose values differ from run to run.
 const VOLATILE: [&str; 3] = ["took", "_scroll_id", "terminated_early"];
 
-/// Removes what differs from run to run, and all of an error but its type.
+/// Removes what differs from run to run; of an error all but its type; of a written document what depends on the
+/// number of nodes.
 fn normalize(value: &mut Value, rounds_decimals: bool) {
     match value {
         Value::Object(object) => {
@@ -258,6 +259,9 @@ fn normalize(value: &mut Value, rounds_decimals: bool) {
                 _ => {}
             }
             object.retain(|name, _| !VOLATILE.contains(&name.as_str()));
+            if object.contains_key("result") {
+                object.retain(|name, _| !matches!(name.as_str(), "_shards" | "forced_refresh"));
+            }
             object.values_mut().for_each(|value| normalize(value, rounds_decimals));
         }
         Value::Array(items) => items.iter_mut().for_each(|value| normalize(value, rounds_decimals)),

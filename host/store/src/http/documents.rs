@@ -6,36 +6,40 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::request::Request;
-use crate::bulk::{self, Refresh, validate_id};
+use crate::bulk::{self, validate_id};
 use crate::error::EsError;
 use crate::filter::{SourceFilter, document_json};
 use crate::index::{Document, Index, Write, WriteKind};
 use crate::json::scalar_text;
 use crate::shared::Shared;
-use crate::version::{Guard, PRIMARY_TERM, VersionType, conflict};
+use crate::version::{Guard, PRIMARY_TERM, VersionType};
 
 const WRITE_PARAMETERS: &str = "refresh routing version version_type if_seq_no if_primary_term op_type";
 
-const READ_PARAMETERS: &str = "_source realtime routing version";
+const READ_PARAMETERS: &str = "_source routing";
 
 pub(super) fn bulk(shared: &Shared, request: &Request, index: Option<&str>) -> Result<Answer, EsError> {
     request.require_body()?;
     request.check_parameters("refresh")?;
-    let refresh = refresh(request)?;
+    let refreshes = refreshes(request)?;
     let items = bulk::parse(&request.body, index)?;
-    shared.counting.bulk(items.len());
+    {
+        let mut counters = shared.counters();
+        counters.bulk_requests += 1;
+        counters.items += items.len() as u64;
+    }
     let now = shared.clock.now();
     let mut cluster = shared.cluster();
     let mut faults = shared.faults();
     let fault = |index: &str, id: &str| faults.on_item(&request.path, index, id);
-    Ok(Answer::json(200, bulk::execute(&mut cluster, &items, refresh, now, fault)))
+    Ok(Answer::json(200, bulk::execute(&mut cluster, &items, refreshes, now, fault)))
 }
 
-fn refresh(request: &Request) -> Result<Refresh, EsError> {
+/// Returns true if searches shall see the writes at once. `wait_for` would make Elasticsearch wait for the next refresh.
+fn refreshes(request: &Request) -> Result<bool, EsError> {
     match request.parameter("refresh") {
-        None | Some("false") => Ok(Refresh::Later),
-        Some("" | "true") => Ok(Refresh::Now),
-        Some("wait_for") => Ok(Refresh::WaitFor),
+        None | Some("false") => Ok(false),
+        Some("" | "true" | "wait_for") => Ok(true),
         Some(other) => Err(EsError::illegal_argument(format!("Unknown value for refresh: [{other}]."))),
     }
 }
@@ -73,34 +77,20 @@ fn apply(
     guard.validate(matches!(kind, WriteKind::Create(_)), id.is_some(), &mut problems);
     validate_id(id, &mut problems);
     refuse(&problems)?;
-    let refresh = refresh(request)?;
+    let refreshes = refreshes(request)?;
     let now = shared.clock.now();
     let mut cluster = shared.cluster();
     let id = id.map_or_else(|| cluster.generate_id(), Into::into);
     let write = Write { kind, id: &id, routing: request.parameter("routing"), guard };
     let written = cluster.write(index, &write, now)?;
-    if refresh != Refresh::Later {
+    if refreshes {
         cluster.each(std::slice::from_ref(&written.index), |index| index.refresh(now));
     }
-    Ok(Answer::json(written.status, written.to_json(refresh == Refresh::Now)))
+    Ok(Answer::json(written.status, written.to_json()))
 }
 
 fn refuse(problems: &[String]) -> Result<(), EsError> {
     if problems.is_empty() { Ok(()) } else { Err(EsError::validation(problems)) }
-}
-
-fn find<'a>(request: &Request, index: &'a Index, id: &str) -> Result<Option<&'a Document>, EsError> {
-    let found = match request.parameter("realtime") {
-        Some("false") => index.get_searchable(id),
-        _ => index.get(id),
-    };
-    if let (Some(document), Some(version)) = (found, request.number("version")?)
-        && document.version != version
-    {
-        let current = document.version;
-        return Err(conflict(id, &format!("current version [{current}], requested version [{version}]")));
-    }
-    Ok(found.map(|document| &**document))
 }
 
 /// Renders a document that was asked for, whether it was found or not.
@@ -126,7 +116,7 @@ pub(super) fn get(shared: &Shared, request: &Request, index: &str, id: &str) -> 
     request.check_parameters(READ_PARAMETERS)?;
     let cluster = shared.cluster();
     let index = cluster.single(index)?;
-    let found = find(request, index, id)?;
+    let found = index.get(id).map(|document| &**document);
     let shown = SourceFilter::parse_parameter(request.parameter("_source"));
     let status = if found.is_some() { 200 } else { 404 };
     Ok(Answer::rendered(status, found_json(index, id, found, &shown)))
@@ -137,7 +127,7 @@ pub(super) fn get_source(shared: &Shared, request: &Request, index: &str, id: &s
     let cluster = shared.cluster();
     let index = cluster.single(index)?;
     let shown = SourceFilter::parse_parameter(request.parameter("_source"));
-    match find(request, index, id)?.and_then(|document| shown.apply(document)) {
+    match index.get(id).map(|document| &**document).and_then(|document| shown.apply(document)) {
         Some(source) => Ok(Answer::rendered(200, source)),
         None => {
             let reason = format!("Document not found [{}]/[{id}]", index.name);
@@ -183,8 +173,8 @@ pub(super) fn multi_get(shared: &Shared, request: &Request, default_index: Optio
         let name = text(entry, "_index").or_else(|| default_index.map(Into::into)).unwrap_or_default();
         let id = text(entry, "_id").unwrap_or_default();
         let shown = entry.get("_source").map_or_else(|| shown.clone(), SourceFilter::parse);
-        let document = match cluster.single(&name).and_then(|index| Ok((index, find(request, index, &id)?))) {
-            Ok((index, found)) => found_json(index, &id, found, &shown),
+        let document = match cluster.single(&name) {
+            Ok(index) => found_json(index, &id, index.get(&id).map(|document| &**document), &shown),
             Err(error) => json!({ "_index": name, "_id": id, "error": error.to_answer() }).to_string(),
         };
         let separator = if position > 0 { "," } else { "" };

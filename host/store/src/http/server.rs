@@ -54,10 +54,14 @@ async fn handle(
 ) -> Response {
     let (head, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, shared.max_body_bytes).await else {
-        shared.counting.request(0);
+        shared.counters().requests += 1;
         return Answer::empty(413).into_response(None);
     };
-    shared.counting.request(body.len());
+    {
+        let mut counters = shared.counters();
+        counters.requests += 1;
+        counters.bytes += body.len() as u64;
+    }
     let is_gzip = head.headers.get(header::CONTENT_ENCODING).is_some_and(|value| value.as_bytes() == b"gzip");
     let body = match decompress(body, is_gzip, shared.max_body_bytes) {
         Ok(body) => body,

@@ -1,7 +1,5 @@
 //! The values that each type of field accepts.
 
-use std::net::IpAddr;
-
 use super::date::parse_date;
 use super::field::{FieldMapper, FieldType};
 use crate::json::Event;
@@ -14,7 +12,7 @@ impl FieldMapper {
     pub(crate) fn ignores_malformed(&self, index_default: bool) -> bool {
         let can_ignore = matches!(
             self.field_type,
-            FieldType::Whole { .. } | FieldType::Decimal { .. } | FieldType::Boolean | FieldType::Date | FieldType::Ip
+            FieldType::Whole { .. } | FieldType::Decimal { .. } | FieldType::Boolean | FieldType::Date
         );
         can_ignore && self.ignore_malformed.unwrap_or(index_default)
     }
@@ -22,15 +20,12 @@ impl FieldMapper {
     /// Checks a scalar or the start of an object; the error says why the field refuses it.
     pub(crate) fn check(&self, event: &Event<'_>) -> Result<(), String> {
         match self.field_type {
-            FieldType::Whole { least, most } => self.check_number(event, |text| match whole(text) {
-                Some(_) if !self.coerce && decimal(text).is_some_and(|number| number.fract() != 0.0) => {
-                    Err(format!("{text} cannot be converted without data loss"))
-                }
+            FieldType::Whole { least, most } => check_number(event, |text| match whole(text) {
                 Some(number) if (least..=most).contains(&number) => Ok(()),
                 Some(_) => Err(format!("Value [{text}] is out of range")),
                 None => Err(format!("For input string: \"{text}\"")),
             }),
-            FieldType::Decimal { most } => self.check_number(event, |text| match decimal(text) {
+            FieldType::Decimal { most } => check_number(event, |text| match decimal(text) {
                 Some(number) if number.abs() <= most => Ok(()),
                 Some(_) => Err(format!("only finite values are supported, but got [{text}]")),
                 None => Err(format!("For input string: \"{text}\"")),
@@ -51,29 +46,10 @@ impl FieldMapper {
                     Event::ObjectStart => return Err("Expected text but found an object".into()),
                     _ => {}
                 }
-                let keywords = self.subfields.iter().filter(|(_, field)| field.field_type == FieldType::Keyword);
-                keywords.map(|(_, field)| field.check(event)).collect()
+                let mut keywords = self.subfields.iter().filter(|(_, field)| field.field_type == FieldType::Keyword);
+                keywords.try_for_each(|(_, field)| field.check(event))
             }
-            FieldType::Flattened => match event {
-                Event::ObjectStart => Ok(()),
-                _ => Err("Expected an object".into()),
-            },
-            FieldType::Ip => match event {
-                Event::Text(text) if text.parse::<IpAddr>().is_ok() => Ok(()),
-                Event::Text(text) => Err(format!("'{text}' is not an IP string literal.")),
-                _ => Err("Expected text".into()),
-            },
             FieldType::Other => Ok(()),
-        }
-    }
-
-    fn check_number(&self, event: &Event<'_>, check: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
-        match event {
-            Event::Number(text) => check(text),
-            Event::Text(_) if !self.coerce => Err("a number was passed as a string".into()),
-            Event::Text(text) if text.is_empty() => Ok(()),
-            Event::Text(text) => check(text.trim()),
-            _ => Err("Expected a number".into()),
         }
     }
 
@@ -86,10 +62,19 @@ impl FieldMapper {
 
     fn check_term(&self, text: &str) -> Result<(), String> {
         let is_skipped = self.ignore_above.is_some_and(|longest| text.chars().count() as u64 > longest);
-        if self.field_type != FieldType::Keyword || !self.indexed || is_skipped || text.len() <= LONGEST_TERM {
+        if self.field_type != FieldType::Keyword || is_skipped || text.len() <= LONGEST_TERM {
             return Ok(());
         }
         Err(format!("Document contains at least one immense term (longer than the max length {LONGEST_TERM})"))
+    }
+}
+
+fn check_number(event: &Event<'_>, check: impl Fn(&str) -> Result<(), String>) -> Result<(), String> {
+    match event {
+        Event::Number(text) => check(text),
+        Event::Text(text) if text.is_empty() => Ok(()),
+        Event::Text(text) => check(text.trim()),
+        _ => Err("Expected a number".into()),
     }
 }
 

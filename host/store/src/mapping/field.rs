@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 pub(crate) const DEFAULT_DATE_FORMAT: &str = "strict_date_optional_time||epoch_millis";
 
 /// Types that the store knows by name only; their fields accept any value.
-const OTHER_TYPES: &str = "scaled_float date_nanos constant_keyword wildcard match_only_text search_as_you_type \
+const OTHER_TYPES: &str = "binary flattened ip scaled_float date_nanos constant_keyword wildcard match_only_text search_as_you_type \
     completion token_count geo_point geo_shape point shape integer_range float_range long_range double_range date_range \
     ip_range join percolator dense_vector sparse_vector rank_feature rank_features version alias histogram \
     annotated_text murmur3 semantic_text aggregate_metric_double";
@@ -29,8 +29,6 @@ pub(crate) enum FieldType {
     Date,
     Keyword,
     Text,
-    Flattened,
-    Ip,
     /// Accepts any value.
     Other,
 }
@@ -53,9 +51,6 @@ impl FieldType {
             "date" => FieldType::Date,
             "keyword" => FieldType::Keyword,
             "text" => FieldType::Text,
-            "flattened" => FieldType::Flattened,
-            "ip" => FieldType::Ip,
-            "binary" => FieldType::Other,
             other if OTHER_TYPES.split(' ').any(|known| known == other) => FieldType::Other,
             _ => return None,
         })
@@ -69,12 +64,10 @@ pub(crate) struct FieldMapper {
     /// All parameters but `fields`, as they were given.
     parameters: Map<String, Value>,
     pub(crate) subfields: Vec<(String, Arc<FieldMapper>)>,
-    pub(crate) coerce: bool,
     pub(crate) ignore_malformed: Option<bool>,
     /// The longest keyword that is indexed, in characters.
     pub(crate) ignore_above: Option<u64>,
     pub(crate) format: String,
-    pub(crate) indexed: bool,
 }
 
 impl FieldMapper {
@@ -85,17 +78,10 @@ impl FieldMapper {
         subfields: Vec<(String, Arc<FieldMapper>)>,
     ) -> FieldMapper {
         parameters.remove("fields");
-        let flag = |name: &str| match parameters.get(name) {
-            Some(Value::Bool(flag)) => Some(*flag),
-            Some(Value::String(text)) => text.parse().ok(),
-            _ => None,
-        };
-        let coerce = flag("coerce").unwrap_or(true);
-        let ignore_malformed = flag("ignore_malformed");
-        let indexed = flag("index").unwrap_or(true) || flag("doc_values").unwrap_or(true);
+        let ignore_malformed = parameters.get("ignore_malformed").and_then(Value::as_bool);
         let ignore_above = parameters.get("ignore_above").and_then(Value::as_u64);
         let format = parameters.get("format").and_then(Value::as_str).unwrap_or(DEFAULT_DATE_FORMAT).into();
-        FieldMapper { field_type, parameters, subfields, coerce, ignore_malformed, ignore_above, format, indexed }
+        FieldMapper { field_type, parameters, subfields, ignore_malformed, ignore_above, format }
     }
 
     /// Makes a field as dynamic mapping does.

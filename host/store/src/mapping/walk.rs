@@ -17,18 +17,7 @@ const MAX_DOCUMENT_DEPTH: usize = 1000;
 const MAX_MAPPING_DEPTH: usize = 20;
 
 /// Names that Elasticsearch keeps for the metadata of a document, and refuses at the top of one.
-const METADATA: [&str; 10] = [
-    "_id",
-    "_index",
-    "_source",
-    "_routing",
-    "_version",
-    "_seq_no",
-    "_field_names",
-    "_ignored",
-    "_nested_path",
-    "_tier",
-];
+const METADATA: &str = "_id _index _source _routing _version _seq_no _field_names _ignored _nested_path _tier";
 
 /// The index settings that a check depends on.
 #[derive(Debug, Clone, Copy)]
@@ -101,12 +90,12 @@ impl<'a> Walk<'a> {
     /// Checks the members of an object whose start has been read. `parent` is its mapping, `None` for a new object.
     fn object(&mut self, parent: Option<&'a ObjectMapper>, path: &mut String, dynamic: Dynamic) -> Result<(), EsError> {
         self.enter()?;
-        let mut seen = Keys::default();
+        let mut seen: HashSet<Cow<'a, str>> = HashSet::new();
         while let Event::Key(name) = self.cursor.next() {
             if !seen.insert(name.clone()) {
                 return Err(parsing(format!("failed to parse: Duplicate field '{name}'")));
             }
-            if path.is_empty() && METADATA.contains(&&*name) {
+            if path.is_empty() && METADATA.split(' ').any(|metadata| metadata == name) {
                 return Err(parsing(format!("Field [{name}] is a metadata field and cannot be in a document")));
             }
             // Java's split, which Elasticsearch uses, drops empty parts at the end and keeps the others.
@@ -219,7 +208,7 @@ impl<'a> Walk<'a> {
 
     /// Checks a dotted name that reaches into a field which has no members.
     fn below_field(&mut self, field: &FieldMapper, path: &str, name: &str) -> Result<(), EsError> {
-        if matches!(field.field_type, FieldType::Other | FieldType::Flattened) {
+        if field.field_type == FieldType::Other {
             self.cursor.value_text();
             return Ok(());
         }
@@ -286,24 +275,4 @@ fn refused(field: &FieldMapper, path: &str, reason: &str) -> EsError {
 /// Returns true if dynamic mapping makes a date field of this text. Plain numbers, which may be years, never are dates.
 fn looks_like_date(text: &str) -> bool {
     text.contains([':', '-']) && parse_date("strict_date_optional_time", text).is_some()
-}
-
-/// The keys of one object so far. Most objects are small, so the first keys are kept in a list.
-#[derive(Default)]
-struct Keys<'a> {
-    few: Vec<Cow<'a, str>>,
-    many: HashSet<String>,
-}
-
-impl<'a> Keys<'a> {
-    /// Adds a key; returns false if it was there.
-    fn insert(&mut self, key: Cow<'a, str>) -> bool {
-        if self.many.is_empty() && self.few.len() < 16 {
-            let is_new = !self.few.contains(&key);
-            self.few.push(key);
-            return is_new;
-        }
-        self.many.extend(self.few.drain(..).map(Cow::into_owned));
-        self.many.insert(key.into_owned())
-    }
 }
