@@ -1,7 +1,7 @@
 //! All contents of the store: indices, aliases, scripts and scrolls, and the resolution of names.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -40,15 +40,10 @@ impl Cluster {
         Cluster { indices: BTreeMap::new(), scripts, scrolls: HashMap::new(), auto_create, n_ids: 0 }
     }
 
-    /// Generates an ID that differs from all others of this store.
+    /// Generates an ID that differs from all others of this store, as long as those of Elasticsearch.
     pub(crate) fn generate_id(&mut self) -> String {
-        const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         self.n_ids += 1;
-        let milliseconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        // Multiplication by an odd number maps no two numbers to one, and makes the IDs of neighbours differ clearly.
-        let mixed = u128::from(self.n_ids).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
-        let mixed = mixed.wrapping_add(milliseconds << 84);
-        (0..ID_LENGTH).map(|place| char::from(LETTERS[((mixed >> (place * 6)) & 63) as usize])).collect()
+        format!("embedded{:0width$}", self.n_ids, width = ID_LENGTH - "embedded".len())
     }
 
     /// Applies a write to the index or alias `target`.

@@ -81,6 +81,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Moves to the end of the next value.
+    pub(crate) fn skip_value(&mut self) {
+        let first = self.next();
+        self.skip(&first);
+    }
+
     /// Reads the next value and returns its text.
     pub(crate) fn value_text(&mut self) -> &'a str {
         let first = self.next();

@@ -1,7 +1,5 @@
 //! Handlers of requests for documents: bulk, one document, several by ID; and the stored scripts of updates.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use super::answer::Answer;
@@ -9,7 +7,7 @@ use super::request::Request;
 use crate::bulk::{self, validate_id};
 use crate::error::EsError;
 use crate::filter::{SourceFilter, document_json};
-use crate::index::{Document, Index, Write, WriteKind};
+use crate::index::{Index, Write, WriteKind};
 use crate::json::scalar_text;
 use crate::shared::Shared;
 use crate::version::{Guard, PRIMARY_TERM, VersionType};
@@ -76,7 +74,9 @@ fn apply(
     let mut problems = Vec::new();
     guard.validate(matches!(kind, WriteKind::Create(_)), id.is_some(), &mut problems);
     validate_id(id, &mut problems);
-    refuse(&problems)?;
+    if !problems.is_empty() {
+        return Err(EsError::validation(&problems));
+    }
     let refreshes = refreshes(request)?;
     let now = shared.clock.now();
     let mut cluster = shared.cluster();
@@ -89,13 +89,9 @@ fn apply(
     Ok(Answer::json(written.status, written.to_json()))
 }
 
-fn refuse(problems: &[String]) -> Result<(), EsError> {
-    if problems.is_empty() { Ok(()) } else { Err(EsError::validation(problems)) }
-}
-
-/// Renders a document that was asked for, whether it was found or not.
-fn found_json(index: &Index, id: &str, found: Option<&Document>, shown: &SourceFilter) -> String {
-    let Some(document) = found else {
+/// Renders the document of this ID, or that there is none.
+fn found_json(index: &Index, id: &str, shown: &SourceFilter) -> String {
+    let Some(document) = index.get(id) else {
         return json!({ "_index": index.name, "_id": id, "found": false }).to_string();
     };
     let mut frame = json!({
@@ -116,10 +112,9 @@ pub(super) fn get(shared: &Shared, request: &Request, index: &str, id: &str) -> 
     request.check_parameters(READ_PARAMETERS)?;
     let cluster = shared.cluster();
     let index = cluster.single(index)?;
-    let found = index.get(id).map(|document| &**document);
     let shown = SourceFilter::parse_parameter(request.parameter("_source"));
-    let status = if found.is_some() { 200 } else { 404 };
-    Ok(Answer::rendered(status, found_json(index, id, found, &shown)))
+    let status = if index.get(id).is_some() { 200 } else { 404 };
+    Ok(Answer::rendered(status, found_json(index, id, &shown)))
 }
 
 pub(super) fn get_source(shared: &Shared, request: &Request, index: &str, id: &str) -> Result<Answer, EsError> {
@@ -127,7 +122,7 @@ pub(super) fn get_source(shared: &Shared, request: &Request, index: &str, id: &s
     let cluster = shared.cluster();
     let index = cluster.single(index)?;
     let shown = SourceFilter::parse_parameter(request.parameter("_source"));
-    match index.get(id).map(|document| &**document).and_then(|document| shown.apply(document)) {
+    match index.get(id).and_then(|document| shown.apply(document)) {
         Some(source) => Ok(Answer::rendered(200, source)),
         None => {
             let reason = format!("Document not found [{}]/[{id}]", index.name);
@@ -153,36 +148,24 @@ pub(super) fn multi_get(shared: &Shared, request: &Request, default_index: Optio
         }
     }
     let text = |entry: &Value, name: &str| entry.get(name).and_then(scalar_text);
-    let mut problems = Vec::new();
-    if wanted.is_empty() {
-        problems.push("no documents to get".into());
+    let is_complete =
+        |entry: &Value| text(entry, "_id").is_some() && (default_index.is_some() || text(entry, "_index").is_some());
+    if wanted.is_empty() || !wanted.iter().all(is_complete) {
+        return Err(EsError::validation(&["every document to get needs an index and an id".into()]));
     }
-    for (position, entry) in wanted.iter().enumerate() {
-        if default_index.is_none() && text(entry, "_index").is_none() {
-            problems.push(format!("index is missing for doc {position}"));
-        }
-        if text(entry, "_id").is_none() {
-            problems.push(format!("id is missing for doc {position}"));
-        }
-    }
-    refuse(&problems)?;
     let cluster = shared.cluster();
     let shown = SourceFilter::parse_parameter(request.parameter("_source"));
-    let mut answer = String::from("{\"docs\":[");
-    for (position, entry) in wanted.iter().enumerate() {
+    let mut documents = Vec::new();
+    for entry in &wanted {
         let name = text(entry, "_index").or_else(|| default_index.map(Into::into)).unwrap_or_default();
         let id = text(entry, "_id").unwrap_or_default();
         let shown = entry.get("_source").map_or_else(|| shown.clone(), SourceFilter::parse);
-        let document = match cluster.single(&name) {
-            Ok(index) => found_json(index, &id, index.get(&id).map(|document| &**document), &shown),
+        documents.push(match cluster.single(&name) {
+            Ok(index) => found_json(index, &id, &shown),
             Err(error) => json!({ "_index": name, "_id": id, "error": error.to_answer() }).to_string(),
-        };
-        let separator = if position > 0 { "," } else { "" };
-        // Writing to a string cannot fail.
-        let _ = write!(answer, "{separator}{document}");
+        });
     }
-    answer.push_str("]}");
-    Ok(Answer::rendered(200, answer))
+    Ok(Answer::rendered(200, format!("{{\"docs\":[{}]}}", documents.join(","))))
 }
 
 pub(super) fn put_script(shared: &Shared, request: &Request, id: &str) -> Result<Answer, EsError> {

@@ -68,24 +68,6 @@ struct Walk<'a> {
     depth: usize,
 }
 
-/// The definition that the mapping has for a name in an object.
-enum Known<'a> {
-    Object(&'a ObjectMapper, Dynamic),
-    Field(&'a FieldMapper),
-    Disabled,
-    /// Also a name that this document introduced before: [`Walk::introduce`] compares the types.
-    Unknown,
-}
-
-fn known<'a>(parent: Option<&'a ObjectMapper>, name: &str, dynamic: Dynamic) -> Known<'a> {
-    match parent.and_then(|parent| parent.properties.get(name)) {
-        Some(Mapper::Object(object)) if !object.enabled => Known::Disabled,
-        Some(Mapper::Object(object)) => Known::Object(object, object.dynamic.unwrap_or(dynamic)),
-        Some(Mapper::Field(field)) => Known::Field(field),
-        None => Known::Unknown,
-    }
-}
-
 impl<'a> Walk<'a> {
     /// Checks the members of an object whose start has been read. `parent` is its mapping, `None` for a new object.
     fn object(&mut self, parent: Option<&'a ObjectMapper>, path: &mut String, dynamic: Dynamic) -> Result<(), EsError> {
@@ -125,32 +107,37 @@ impl<'a> Walk<'a> {
             path.push('.');
         }
         path.push_str(name);
-        match (known(parent, name, dynamic), rest.split_first()) {
-            (Known::Object(object, dynamic), Some((next, rest))) => {
-                self.member(Some(object), path, next, rest, dynamic)?;
+        // A name that this document introduced before is unknown here; `introduce` compares the types.
+        match (parent.and_then(|parent| parent.properties.get(name)), rest.split_first()) {
+            (Some(Mapper::Object(object)), _) if !object.enabled => self.cursor.skip_value(),
+            (Some(Mapper::Object(object)), Some((next, rest))) => {
+                self.member(Some(object), path, next, rest, object.dynamic.unwrap_or(dynamic))?;
             }
-            (Known::Object(object, dynamic), None) => {
+            (Some(Mapper::Object(object)), None) => {
                 let event = self.cursor.next();
-                self.object_value(object, path, dynamic, event)?;
+                self.object_value(object, path, object.dynamic.unwrap_or(dynamic), event)?;
             }
-            (Known::Field(field), Some((next, _))) => self.below_field(field, path, next)?,
-            (Known::Field(field), None) => {
+            (Some(Mapper::Field(field)), Some(_)) if field.field_type == FieldType::Other => {
+                self.cursor.skip_value();
+            }
+            (Some(Mapper::Field(field)), Some(_)) => return Err(refused(field, path, "it is not an object")),
+            (Some(Mapper::Field(field)), None) => {
                 let event = self.cursor.next();
                 self.field_value(field, path, event)?;
             }
-            (Known::Unknown, _) if dynamic == Dynamic::Refused => {
+            (None, _) if dynamic == Dynamic::Refused => {
                 let reason = format!("mapping set to strict, dynamic introduction of [{path}] is not allowed");
                 return Err(EsError::new(400, "strict_dynamic_mapping_exception", reason));
             }
-            (Known::Unknown, Some((next, rest))) if dynamic == Dynamic::Added => {
+            (None, Some((next, rest))) if dynamic == Dynamic::Added => {
                 self.introduce(path, Mapper::Object(ObjectMapper::default()))?;
                 self.member(None, path, next, rest, dynamic)?;
             }
-            (Known::Unknown, None) if dynamic == Dynamic::Added => {
+            (None, None) if dynamic == Dynamic::Added => {
                 let event = self.cursor.next();
                 self.new_value(path, event)?;
             }
-            (Known::Disabled | Known::Unknown, _) => drop(self.cursor.value_text()),
+            (None, _) => self.cursor.skip_value(),
         }
         path.truncate(length);
         Ok(())
@@ -204,15 +191,6 @@ impl<'a> Walk<'a> {
                 Ok(())
             }
         }
-    }
-
-    /// Checks a dotted name that reaches into a field which has no members.
-    fn below_field(&mut self, field: &FieldMapper, path: &str, name: &str) -> Result<(), EsError> {
-        if field.field_type == FieldType::Other {
-            self.cursor.value_text();
-            return Ok(());
-        }
-        Err(refused(field, path, &format!("it is not an object and has no field [{name}]")))
     }
 
     /// Checks a value whose field is new, and adds the field.
