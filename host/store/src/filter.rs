@@ -65,12 +65,12 @@ impl SourceFilter {
         }
     }
 
-    /// Reads the parameter `_source`: a flag, or paths separated by commas.
-    pub(crate) fn parse_parameter(text: Option<&str>) -> SourceFilter {
+    /// Returns the JSON of the parameter `_source`, which is a flag, or paths separated by commas.
+    pub(crate) fn value_of_parameter(text: &str) -> Value {
         match text {
-            None | Some("" | "true") => SourceFilter::All,
-            Some("false") => SourceFilter::None,
-            Some(paths) => SourceFilter::Paths(paths.split(',').map(Into::into).collect()),
+            "" | "true" => true.into(),
+            "false" => false.into(),
+            paths => paths.split(',').collect(),
         }
     }
 

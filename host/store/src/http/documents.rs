@@ -89,6 +89,12 @@ fn apply(
     Ok(Answer::json(written.status, written.to_json()))
 }
 
+/// The part of sources that the request asks for.
+fn shown_source(request: &Request) -> SourceFilter {
+    let value = request.parameter("_source").map_or(Value::Null, SourceFilter::value_of_parameter);
+    SourceFilter::parse(&value)
+}
+
 /// Renders the document of this ID, or that there is none.
 fn found_json(index: &Index, id: &str, shown: &SourceFilter) -> String {
     let Some(document) = index.get(id) else {
@@ -112,7 +118,7 @@ pub(super) fn get(shared: &Shared, request: &Request, index: &str, id: &str) -> 
     request.check_parameters(READ_PARAMETERS)?;
     let cluster = shared.cluster();
     let index = cluster.single(index)?;
-    let shown = SourceFilter::parse_parameter(request.parameter("_source"));
+    let shown = shown_source(request);
     let status = if index.get(id).is_some() { 200 } else { 404 };
     Ok(Answer::rendered(status, found_json(index, id, &shown)))
 }
@@ -121,7 +127,7 @@ pub(super) fn get_source(shared: &Shared, request: &Request, index: &str, id: &s
     request.check_parameters(READ_PARAMETERS)?;
     let cluster = shared.cluster();
     let index = cluster.single(index)?;
-    let shown = SourceFilter::parse_parameter(request.parameter("_source"));
+    let shown = shown_source(request);
     match index.get(id).and_then(|document| shown.apply(document)) {
         Some(source) => Ok(Answer::rendered(200, source)),
         None => {
@@ -154,7 +160,7 @@ pub(super) fn multi_get(shared: &Shared, request: &Request, default_index: Optio
         return Err(EsError::validation(&["every document to get needs an index and an id".into()]));
     }
     let cluster = shared.cluster();
-    let shown = SourceFilter::parse_parameter(request.parameter("_source"));
+    let shown = shown_source(request);
     let mut documents = Vec::new();
     for entry in &wanted {
         let name = text(entry, "_index").or_else(|| default_index.map(Into::into)).unwrap_or_default();

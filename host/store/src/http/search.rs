@@ -8,14 +8,14 @@ use super::answer::Answer;
 use super::request::Request;
 use crate::cluster::ID_LENGTH;
 use crate::error::EsError;
+use crate::filter::SourceFilter;
 use crate::json::as_list;
 use crate::query::Query;
 use crate::search::{self, Search};
 use crate::settings::parse_duration;
 use crate::shared::Shared;
 
-const PARAMETERS: &str =
-    "q size from sort _source scroll track_total_hits ignore_unavailable allow_no_indices expand_wildcards";
+const PARAMETERS: &str = "q size from sort _source scroll ignore_unavailable allow_no_indices expand_wildcards";
 
 pub(super) fn search(shared: &Shared, request: &Request, expression: &str) -> Result<Answer, EsError> {
     request.check_parameters(PARAMETERS)?;
@@ -43,12 +43,11 @@ fn read_search(request: &Request) -> Result<Search, EsError> {
         Value::Object(body) => body,
         _ => Map::new(),
     };
-    for name in ["size", "from", "track_total_hits", "sort", "_source"] {
+    for name in ["size", "from", "sort", "_source"] {
         let value = match (name, request.parameter(name)) {
             (_, None) => continue,
-            ("track_total_hits" | "_source", Some("true")) => true.into(),
-            ("track_total_hits" | "_source", Some("false")) => false.into(),
-            ("sort" | "_source", Some(text)) => text.split(',').collect(),
+            ("_source", Some(text)) => SourceFilter::value_of_parameter(text),
+            ("sort", Some(text)) => text.split(',').collect(),
             (_, Some(text)) => text.into(),
         };
         body.insert(name.into(), value);
