@@ -138,18 +138,17 @@ impl Metrics {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = &mut *registry;
         registry.register("events", "Records read", self.events.clone());
-        registry.register_with_unit(
-            "source",
-            "Bytes of keys and values read",
-            Unit::Bytes,
-            self.bytes.clone(),
-        );
+        registry.register_with_unit("source", "Bytes of keys and values read", Unit::Bytes, self.bytes.clone());
         registry.register("rows", "Rows decoded", self.rows.clone());
         registry.register("ignored", "Records without a row", self.ignored.clone());
         registry.register("filtered", "Rows that wrote no document and deleted none", self.filtered.clone());
         registry.register("documents", "Operations written", self.documents.clone());
         registry.register("folded", "Operations that a newer one replaced before they were sent", self.folded.clone());
-        registry.register("stale", "Operations that changed nothing because the sink has a newer version", self.stale.clone());
+        registry.register(
+            "stale",
+            "Operations that changed nothing because the sink has a newer version",
+            self.stale.clone(),
+        );
         registry.register("dead_letters", "Records that became dead letters, by stage", self.dead_letters.clone());
         registry.register("truncates", "Truncates, by what was done", self.truncates.clone());
         registry.register("retries", "Operations sent again, by reason", self.retries.clone());
@@ -161,7 +160,11 @@ impl Metrics {
         registry.register("plugin_faults", "Traps and invalid answers of a plugin", self.plugin_faults.clone());
         registry.register("plugins_refused", "Files that were rejected as plugins", self.plugins_refused.clone());
         registry.register("plugin_swaps", "Publications of the plugin chain", self.plugin_swaps.clone());
-        registry.register("config_changes", "Changes of the configuration at run time, by result", self.config_changes.clone());
+        registry.register(
+            "config_changes",
+            "Changes of the configuration at run time, by result",
+            self.config_changes.clone(),
+        );
         registry.register_with_unit(
             "plugin_swap",
             "Time that a batch waited for a newly published chain to be ready",

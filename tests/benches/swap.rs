@@ -67,7 +67,8 @@ struct Load {
 
 impl Load {
     fn start(code: &Arc<Plugin>, workers: usize) -> anyhow::Result<Self> {
-        let text = "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\n[dead_letter]\npath = \"/dev/null\"\n";
+        let text =
+            "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\n[dead_letter]\npath = \"/dev/null\"\n";
         let config = Arc::new(read_text(text, "bench", &Overrides::default())?);
         let metrics = Metrics::new();
         // Every row is a document, so no letter is ever read.

@@ -94,7 +94,8 @@ fn a_batch_is_of_one_generation() {
         let plugin = ChainPlugin::sandboxed(code[number as usize % 2].clone(), "{}".into(), number);
         Chain { number, plugins: vec![Arc::new(plugin)], ..Chain::default() }
     };
-    let text = "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\n[dead_letter]\npath = \"/dev/null\"\n";
+    let text =
+        "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\n[dead_letter]\npath = \"/dev/null\"\n";
     let config = Arc::new(read_text(text, "test", &Overrides::default()).expect("a configuration"));
     let metrics = Metrics::new();
     let (letters, _) = DeadLetters::channel(metrics.clone());

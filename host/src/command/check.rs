@@ -142,9 +142,8 @@ fn check_sink(config: &Config, report: &mut Report) -> anyhow::Result<()> {
 fn check_http(address: SocketAddr, report: &mut Report) {
     match TcpListener::bind(address) {
         Ok(_) => report.ok("http", &format!("{address} is free for metrics and health")),
-        Err(error) if error.kind() == ErrorKind::AddrInUse && is_gateway(address) => {
-            report.note("http", &format!("a gateway already serves on {address}; a second one needs another http.listen"))
-        }
+        Err(error) if error.kind() == ErrorKind::AddrInUse && is_gateway(address) => report
+            .note("http", &format!("a gateway already serves on {address}; a second one needs another http.listen")),
         Err(error) => report.fail(
             "http",
             &format!(

@@ -28,10 +28,7 @@ fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
 
 #[test]
 fn values_are_refused_with_what_to_write_instead() {
-    refused(
-        "[source]\nkind = \"kafak\"\n",
-        "source.kind = \"kafak\" is none of kafka, file; did you mean \"kafka\"?",
-    );
+    refused("[source]\nkind = \"kafak\"\n", "source.kind = \"kafak\" is none of kafka, file; did you mean \"kafka\"?");
     refused("[source]\nkind = \"kafka\"\nbrokers = \"a:1\"\n", "needs source.topics");
     refused(&MINIMAL.replace("null", "elasticsearch"), "needs sink.urls");
     refused(&format!("{MINIMAL}linger = \"fast\"\n"), "write it like \"200ms\"");

@@ -72,8 +72,7 @@ impl DeadLetterWriter for FileWriter {
             lines.extend_from_slice(letter.line().to_string().as_bytes());
             lines.push(b'\n');
         }
-        append(&self.path, &lines)
-            .with_context(|| format!("cannot write dead letters to {}", self.path.display()))?;
+        append(&self.path, &lines).with_context(|| format!("cannot write dead letters to {}", self.path.display()))?;
         letters.into_iter().for_each(DeadLetter::settle);
         Ok(())
     }

@@ -67,8 +67,11 @@ impl DeadLetterWriter for KafkaWriter {
     }
 
     fn open(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
-        let events =
-            ProducerEvents { shutdown: shutdown.clone(), access: Access::default(), has_delivered: AtomicBool::new(false) };
+        let events = ProducerEvents {
+            shutdown: shutdown.clone(),
+            access: Access::default(),
+            has_delivered: AtomicBool::new(false),
+        };
         let producer = self.client().create_with_context(events).map_err(|error| {
             ConfigError(format!("cannot create the producer of dead letters: {error}; check {PROPERTIES}"))
         })?;

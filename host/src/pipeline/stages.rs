@@ -37,7 +37,9 @@ impl Stages {
             match spawn(&name, &shutdown, work) {
                 Ok(thread) => threads.push(thread),
                 // The run ends: this drops the stage, and with it the stage's ends of the channels to the others.
-                Err(error) => shutdown.fail(anyhow::Error::new(error).context(format!("cannot start the thread {name}"))),
+                Err(error) => {
+                    shutdown.fail(anyhow::Error::new(error).context(format!("cannot start the thread {name}")))
+                }
             }
         }
         for thread in threads.into_iter().rev() {

@@ -61,10 +61,9 @@ impl ElasticsearchSink {
             // The message says what to do.
             Ok(Err(error)) if error.is::<Refused>() => format!("{error:#}"),
             Ok(Err(error)) => format!("{error:#}; is it running, and is sink.urls right (http or https, port)?"),
-            Err(_) => format!(
-                "no answer within {} s; is it running, and is sink.urls right?",
-                report::TIMEOUT.as_secs()
-            ),
+            Err(_) => {
+                format!("no answer within {} s; is it running, and is sink.urls right?", report::TIMEOUT.as_secs())
+            }
         };
         report.fail("Elasticsearch", &format!("{urls}: {problem}"));
         false

@@ -102,7 +102,9 @@ impl KafkaSource {
         match found.as_slice() {
             [] => report.fail(
                 "topic",
-                &format!("{wanted}: not found; does the CDC tool write to another topic, or has it written nothing yet?"),
+                &format!(
+                    "{wanted}: not found; does the CDC tool write to another topic, or has it written nothing yet?"
+                ),
             ),
             [(_, partitions)] => report.ok("topic", &format!("{wanted}: {partitions} partitions")),
             many => report.ok("topic", &format!("{wanted}: {} topics", many.len())),
@@ -216,7 +218,11 @@ impl Reader {
                 return Err(error).context("Kafka refuses access; check the topics, the group and source.properties");
             }
             // After a first successful login a refusal means that the cluster is being changed.
-            _ if !self.was_assigned && let Some(refused) = access.refused() => anyhow::bail!(refused),
+            _ if !self.was_assigned
+                && let Some(refused) = access.refused() =>
+            {
+                anyhow::bail!(refused)
+            }
             _ => tracing::warn!(%error, reason = access.take_message(), "Kafka error; retrying"),
         }
         Ok(())

@@ -53,7 +53,8 @@ async fn prepare_index(index: IndexNumber, indices: &Indices, retry: Retry<'_>) 
         "the index {name} does not exist and sink.create_indices is false; create the index, or set it to true"
     );
     let mapping = indices.mapping(index);
-    let create = retry.until_ok("create the index", async |client| client.create_index(&name, mapping.as_deref()).await);
+    let create =
+        retry.until_ok("create the index", async |client| client.create_index(&name, mapping.as_deref()).await);
     let answer = create.await?;
     match answer.status {
         200 => tracing::info!(index = %name, "index created"),

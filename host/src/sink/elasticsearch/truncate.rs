@@ -50,10 +50,7 @@ pub(super) async fn store(client: &Client, table: &str, index: &str, version: u6
 }
 
 /// The stored versions by table, as far as they are for the index that `own_index` returns for the table.
-pub(super) async fn load(
-    client: &Client,
-    own_index: impl Fn(&str) -> String,
-) -> anyhow::Result<Vec<(Arc<str>, u64)>> {
+pub(super) async fn load(client: &Client, own_index: impl Fn(&str) -> String) -> anyhow::Result<Vec<(Arc<str>, u64)>> {
     let mut floors = Vec::new();
     for_each_page(client, STATE_INDEX, async |hits| {
         for hit in hits {

@@ -178,11 +178,7 @@ mod tests {
             ("a", "10", 5, item(5)),
         ];
         let expected = with_items(&items);
-        assert_eq!(
-            expected["lines"],
-            json!([{ "n": 3 }, { "n": 5 }]),
-            "in the order of keys, without removed items"
-        );
+        assert_eq!(expected["lines"], json!([{ "n": 3 }, { "n": 5 }]), "in the order of keys, without removed items");
         // Every order of five.
         for code in 0..120 {
             let (mut left, mut code) = (items.to_vec(), code);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use rowmill_rows::{RecordBatch, Span, TopicPartition};
 use rowmill_engine::{Action, IndexNumber, Operation};
+use rowmill_rows::{RecordBatch, Span, TopicPartition};
 
 use super::*;
 use crate::checkpoint::Progress;
