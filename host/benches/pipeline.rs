@@ -18,7 +18,8 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 use rowmill::config::{Overrides, SourceConfig, read_text};
 use rowmill::pipeline::Pipeline;
-use rowmill::transform::chain::{Chain, ChainPlugin};
+use rowmill::transform::Published;
+use rowmill_engine::{Chain, ChainPlugin};
 use rowmill_rows::TopicPartition;
 use rowmill_sandbox as contract;
 use rowmill_sdk::harness::Both;
@@ -128,11 +129,8 @@ fn child(mode: &str, brokers: &str, topic: &str) -> anyhow::Result<()> {
         "native" => Some(native()),
         _ => None,
     };
-    pipeline.chain().store(Arc::new(Chain {
-        number: 1,
-        plugins: plugin.into_iter().map(Arc::new).collect(),
-        ..Chain::default()
-    }));
+    let chain = Chain { plugins: plugin.into_iter().map(Arc::new).collect(), ..Chain::default() };
+    pipeline.published().store(Arc::new(Published::new(1, chain)));
     let metrics = pipeline.metrics();
     let watched = metrics.clone();
     let clock = std::thread::spawn(move || {

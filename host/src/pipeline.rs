@@ -37,9 +37,8 @@ use crate::reload::Live;
 use crate::shutdown::Shutdown;
 use crate::sink::{self, Settlement, Sink, SinkContext, Supports};
 use crate::source::{self, Intake, Source};
-use crate::transform::chain::Chain;
-use crate::transform::running::Retire;
-use crate::transform::{Shared, Transformer};
+use crate::transform::retire::Retire;
+use crate::transform::{Published, Shared, Worker};
 use stages::Stages;
 
 pub use summary::{Documents, Summary};
@@ -50,7 +49,7 @@ pub struct Pipeline {
     /// Runs asynchronous sinks and the HTTP server.
     runtime: Runtime,
     metrics: Arc<Metrics>,
-    chain: Arc<ArcSwap<Chain>>,
+    published: Arc<ArcSwap<Published>>,
     indices: Arc<Indices>,
     /// The current settings of bulk requests.
     bulk: watch::Sender<BulkConfig>,
@@ -85,15 +84,15 @@ impl Pipeline {
             .build()?;
         let metrics = Metrics::new();
         let plugins = load_plugins(&config, metrics.clone())?;
-        let chain = plugins.chain();
+        let published = plugins.published();
         let indices = Arc::<Indices>::default();
         let bulk = watch::Sender::new(config.sink.bulk());
         let sink = config.sink.build(SinkContext {
             runtime: runtime.handle().clone(),
             indices: indices.clone(),
             routes: {
-                let chain = chain.clone();
-                Arc::new(move || chain.load().routes.clone())
+                let published = published.clone();
+                Arc::new(move || published.load().chain.routes.clone())
             },
             bulk: bulk.subscribe(),
             metrics: metrics.clone(),
@@ -105,7 +104,7 @@ impl Pipeline {
             config: Arc::new(config),
             runtime,
             metrics,
-            chain,
+            published,
             indices,
             bulk,
             plugins,
@@ -126,8 +125,8 @@ impl Pipeline {
     }
 
     /// The published chain, to be read or replaced.
-    pub fn chain(&self) -> Arc<ArcSwap<Chain>> {
-        self.chain.clone()
+    pub fn published(&self) -> Arc<ArcSwap<Published>> {
+        self.published.clone()
     }
 
     /// The configuration that the pipeline was set up with.
@@ -157,7 +156,7 @@ impl Pipeline {
     /// letters cannot be stored, or a thread panicked. What was not settled is not committed.
     pub fn run(self, until_caught_up: bool) -> anyhow::Result<(Summary, Ended)> {
         let begin = Instant::now();
-        let Self { config, runtime, metrics, chain, indices, plugins, source, ready, shutdown, .. } = self;
+        let Self { config, runtime, metrics, published, indices, plugins, source, ready, shutdown, .. } = self;
         let (mut sink, mut letter_writer) = (self.sink, self.dead_letters);
         letter_writer.open(&shutdown)?;
         let served = Served {
@@ -172,7 +171,7 @@ impl Pipeline {
         let (retire, retired) = Retire::channel();
         let shared = Shared {
             config: config.clone(),
-            chain,
+            published,
             indices: indices.clone(),
             metrics: metrics.clone(),
             dead_letters: dead_letters.clone(),
@@ -301,7 +300,7 @@ impl Deadline {
 
 /// A worker: turns batches of records into batches of operations.
 fn transform(shared: Shared, batches: &Receiver<Arc<SourceBatch>>, to_sink: &mpsc::Sender<OperationBatch>) {
-    let mut transformer = Transformer::new(shared);
+    let mut transformer = Worker::new(shared);
     for batch in batches {
         let operations = transformer.process(batch);
         let source = operations.source.clone();

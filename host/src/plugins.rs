@@ -46,14 +46,14 @@ use crate::config::{PluginConfig, WatchConfig};
 use crate::metrics::Metrics;
 use crate::pipeline::stages;
 use crate::shutdown::Shutdown;
-use crate::transform::Shared;
-use crate::transform::chain::{Chain, ChainPlugin};
-use crate::transform::running::Retired;
+use crate::transform::retire::Retired;
+use crate::transform::{Published, Shared};
 use control::{Control, Request};
 use folder::{Change, Folder};
 use last_good::LastGood;
 use private::PrivateFolder;
 use prove::Road;
+use rowmill_engine::ChainPlugin;
 use supervisor::{Ears, Supervisor};
 use watch::Watch;
 
@@ -144,9 +144,9 @@ impl Plugins {
         self.supervisor.unknown_names(&self.supervisor.config)
     }
 
-    /// The published chain.
-    pub fn chain(&self) -> Arc<ArcSwap<Chain>> {
-        self.supervisor.chain.clone()
+    /// The published chain, which changes while the plugins are watched.
+    pub fn published(&self) -> Arc<ArcSwap<Published>> {
+        self.supervisor.published.clone()
     }
 
     /// The way to ask. What is asked before [`Plugins::start`] is answered after it.

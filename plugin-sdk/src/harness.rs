@@ -227,8 +227,8 @@ fn say(case: &Case, report: &CaseReport) {
     eprintln!("case {}: {}{figures}", case.name, rowmill_harness::summary(&report.outcomes));
 }
 
-fn subject<D: Drive + Send>() -> Subject<'static> {
-    Subject::new(description::<D>(), Box::new(native_guest::<D>))
+fn subject<D: Drive + Send>() -> Subject {
+    Subject::new(description::<D>(), std::sync::Arc::new(native_guest::<D>))
 }
 
 fn description<D: Drive>() -> host::Description {

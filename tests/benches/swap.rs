@@ -19,9 +19,10 @@ use rowmill::dead_letter::DeadLetters;
 use rowmill::metrics::Metrics;
 use rowmill::operation::SourceBatch;
 use rowmill::plugins::compile::Compiler;
-use rowmill::transform::chain::{Chain, ChainPlugin};
-use rowmill::transform::running::{Pause, Retire};
-use rowmill::transform::{Shared, Transformer};
+use rowmill::transform::retire::Retire;
+use rowmill::transform::{Published, Shared, Worker};
+use rowmill_engine::Pause;
+use rowmill_engine::{Chain, ChainPlugin};
 use rowmill_rows::{RecordBatch, TopicPartition};
 use rowmill_sandbox::{Limits, Plugin, Sandbox};
 use rowmill_tests::bombs;
@@ -58,7 +59,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Workers at full load.
 struct Load {
-    chain: Arc<ArcSwap<Chain>>,
+    published: Arc<ArcSwap<Published>>,
     rows: Arc<AtomicU64>,
     pauses: crossbeam_channel::Receiver<Pause>,
     stop: Arc<AtomicBool>,
@@ -73,7 +74,7 @@ impl Load {
         let metrics = Metrics::new();
         // Every row is a document, so no letter is ever read.
         let (dead_letters, _) = DeadLetters::channel(metrics.clone());
-        let chain = Arc::new(ArcSwap::from_pointee(chain_of(code, 1, None)?));
+        let published = Arc::new(ArcSwap::from_pointee(chain_of(code, 1, None)?));
         let (retire, retired) = Retire::channel();
         // As the gateway's own thread does.
         std::thread::spawn(move || {
@@ -82,7 +83,7 @@ impl Load {
         });
         let shared = Shared {
             config,
-            chain: chain.clone(),
+            published: published.clone(),
             indices: Arc::default(),
             metrics,
             dead_letters,
@@ -98,7 +99,7 @@ impl Load {
                 std::thread::spawn(move || {
                     let records = records.expect("the captured stream has a row to copy");
                     let progress = Progress::new(records.partition.clone(), 0, Arc::default());
-                    let mut transformer = Transformer::new(shared);
+                    let mut transformer = Worker::new(shared);
                     while !stop.load(Ordering::Relaxed) {
                         let source = SourceBatch { records: records.clone(), ticket: progress.ticket(1, 0) };
                         let operations = transformer.process(Arc::new(source));
@@ -113,7 +114,7 @@ impl Load {
                 })
             })
             .collect();
-        Ok(Self { chain, rows, pauses, stop, workers })
+        Ok(Self { published, rows, pauses, stop, workers })
     }
 
     /// Rows a second for a while.
@@ -132,12 +133,12 @@ impl Load {
 }
 
 /// A chain of one plugin that is ready for the workers, as the gateway publishes it: with what it falls back to.
-fn chain_of(code: &Arc<Plugin>, number: u64, before: Option<&Chain>) -> anyhow::Result<Chain> {
+fn chain_of(code: &Arc<Plugin>, number: u64, before: Option<&Published>) -> anyhow::Result<Published> {
     let plugin = ChainPlugin::sandboxed(code.clone(), "{}".into(), number);
     plugin.prepare(WORKERS).map_err(anyhow::Error::msg)?;
-    let last_good =
-        before.map(|before| Arc::new(Chain { number, plugins: before.plugins.clone(), ..Chain::default() }));
-    Ok(Chain { number, plugins: vec![Arc::new(plugin)], last_good, ..Chain::default() })
+    let last_good = before.map(|before| before.chain.clone());
+    let chain = Chain { plugins: vec![Arc::new(plugin)], ..Chain::default() };
+    Ok(Published { last_good, ..Published::new(number, chain) })
 }
 
 fn swaps(load: &Load, code: &[Arc<Plugin>; 2]) -> anyhow::Result<()> {
@@ -150,9 +151,9 @@ fn swaps(load: &Load, code: &[Arc<Plugin>; 2]) -> anyhow::Result<()> {
     // The gateway's own thread makes generations at a low priority too.
     let _ = rustix::process::setpriority_process(None, PRIORITY);
     for swap in 0..SWAPS {
-        let present = load.chain.load_full();
+        let present = load.published.load_full();
         let next = chain_of(&code[swap as usize % 2], swap + 2, Some(&present))?;
-        load.chain.store(Arc::new(next));
+        load.published.store(Arc::new(next));
         // The next one when all workers have taken this one up.
         for _ in 0..WORKERS {
             pauses.push(load.pauses.recv_timeout(PATIENCE).context("a worker ended")?);

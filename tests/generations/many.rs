@@ -10,8 +10,8 @@ use rowmill::dead_letter::DeadLetters;
 use rowmill::metrics::Metrics;
 use rowmill::operation::SourceBatch;
 use rowmill::plugins::status::Order;
-use rowmill::transform::chain::{Chain, ChainPlugin};
-use rowmill::transform::{Shared, Transformer};
+use rowmill::transform::{Published, Shared, Worker};
+use rowmill_engine::{Chain, ChainPlugin};
 use rowmill_rows::{RecordBatch, TopicPartition};
 use rowmill_sandbox::{Limits, Plugin, Sandbox};
 use rowmill_tests::{guests, wait};
@@ -92,17 +92,17 @@ fn a_batch_is_of_one_generation() {
     // The generation's last digit is what its documents say.
     let chain_of = |number: u64| {
         let plugin = ChainPlugin::sandboxed(code[number as usize % 2].clone(), "{}".into(), number);
-        Chain { number, plugins: vec![Arc::new(plugin)], ..Chain::default() }
+        Published::new(number, Chain { plugins: vec![Arc::new(plugin)], ..Chain::default() })
     };
     let text =
         "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\n[dead_letter]\npath = \"/dev/null\"\n";
     let config = Arc::new(read_text(text, "test", &Overrides::default()).expect("a configuration"));
     let metrics = Metrics::new();
     let (letters, _) = DeadLetters::channel(metrics.clone());
-    let chain = Arc::new(ArcSwap::from_pointee(chain_of(1)));
+    let published = Arc::new(ArcSwap::from_pointee(chain_of(1)));
     let shared = Shared {
         config,
-        chain: chain.clone(),
+        published: published.clone(),
         indices: Arc::default(),
         metrics,
         dead_letters: letters,
@@ -115,13 +115,13 @@ fn a_batch_is_of_one_generation() {
             for number in 2..200 {
                 let seen = batches.load(Ordering::Relaxed);
                 wait::until("a batch", PATIENCE, || batches.load(Ordering::Relaxed) > seen);
-                chain.store(Arc::new(chain_of(number)));
+                published.store(Arc::new(chain_of(number)));
             }
             done.store(true, Ordering::Relaxed);
         });
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
         let progress = Progress::new(partition.clone(), 0, Arc::default());
-        let mut transformer = Transformer::new(shared);
+        let mut transformer = Worker::new(shared);
         let mut generations = std::collections::BTreeSet::new();
         while !done.load(Ordering::Relaxed) {
             let mut records = RecordBatch::new(partition.clone());

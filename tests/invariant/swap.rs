@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use rowmill::pipeline::Pipeline;
-use rowmill::transform::chain::{Chain, ChainPlugin};
+use rowmill::transform::Published;
+use rowmill_engine::{Chain, ChainPlugin};
 use rowmill_sandbox::{Batch, CallError, Guest, Instance, Limits, Plugin, RawOutput, Sandbox, Table};
 use rowmill_tests::captures::Record;
 use rowmill_tests::guests;
@@ -24,7 +25,7 @@ type Settings = Box<dyn Fn(u64) -> String + Send + Sync>;
 /// Publishes chains one after the other. They have the same plugin, in turn from the file as it was built and from one
 /// that was built anew: other bytes, the same deeds.
 pub struct Swapper {
-    publish: Box<dyn Fn(Chain) + Send + Sync>,
+    publish: Box<dyn Fn(u64, Chain) + Send + Sync>,
     settings: Settings,
     published: AtomicU64,
 }
@@ -32,10 +33,10 @@ pub struct Swapper {
 impl Swapper {
     /// Publishes the first chain, in place of the pipeline's own.
     pub fn start(pipeline: &Pipeline, settings: Settings) -> Arc<Self> {
-        let chain = pipeline.chain();
-        let publish = Box::new(move |next: Chain| {
-            let routes = chain.load().routes.clone();
-            chain.store(Arc::new(Chain { routes, ..next }));
+        let published = pipeline.published();
+        let publish = Box::new(move |number: u64, next: Chain| {
+            let routes = published.load().chain.routes.clone();
+            published.store(Arc::new(Published::new(number, Chain { routes, ..next })));
         });
         let swapper = Arc::new(Self { publish, settings, published: AtomicU64::new(0) });
         swapper.publish_next();
@@ -59,7 +60,7 @@ impl Swapper {
             Err(refusal) => Err(refusal.to_string()),
         };
         let plugin = ChainPlugin::new(description, hash, FIRST + number, Box::new(make));
-        (self.publish)(Chain { number: FIRST + number, plugins: vec![Arc::new(plugin)], ..Chain::default() });
+        (self.publish)(FIRST + number, Chain { plugins: vec![Arc::new(plugin)], ..Chain::default() });
     }
 }
 

@@ -1,4 +1,4 @@
-//! Versions of documents: one number that orders all writes of a document, made of where a change stands in its source.
+//! Versions of documents: one number that orders all writes of a document, made from the change's position in its source.
 //!
 //! Elasticsearch keeps a document's external version and refuses a write that is not newer, so an older change can
 //! never overwrite a newer one, whatever the order in which they arrive. All strategies fit the 63 bits that
@@ -24,9 +24,9 @@ use rowmill_rows::{RowInEvent, SourcePosition};
 /// How versions are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionStrategy {
-    /// The best that the format has: binlog, else time, else offset.
+    /// The best that the format carries: binlog, else time, else offset.
     Auto,
-    /// File, position and row of the binlog; refused where the format does not tell them.
+    /// File, position and row of the binlog; a record without them becomes a dead letter.
     Binlog,
     /// Time of the statement, then offset.
     Time,
@@ -64,36 +64,44 @@ impl PartitionClock {
     }
 }
 
-/// The version of a change, or why it has none.
-///
-/// `column` is the JSON value of the version column for [`VersionStrategy::Column`]; `delete` tells a delete, which
-/// goes after an update that has the same value.
+/// What a record says about the place of a change in its source.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The position in the binlog, or the time.
+    pub position: SourcePosition,
+    /// The record's offset in its partition.
+    pub offset: i64,
+    /// The JSON value of the version column, for [`VersionStrategy::Column`].
+    pub column: Option<&'a [u8]>,
+    /// Whether the change is a delete. A delete follows an update with the same value of the version column.
+    pub is_delete: bool,
+}
+
+/// The version of a change.
 ///
 /// # Errors
-/// The source does not tell what the strategy needs, in words for the dead letter.
+/// The source does not carry what the strategy needs; the text is meant for the dead letter.
 pub fn version(
     strategy: &VersionStrategy,
     epoch: u64,
-    position: SourcePosition,
-    offset: i64,
+    source: Source<'_>,
     clock: &mut PartitionClock,
-    column: Option<&[u8]>,
-    delete: bool,
 ) -> Result<u64, String> {
+    let Source { position, offset, column, is_delete } = source;
     let offset = offset.max(0) as u64;
     let number = match (strategy, position) {
         (VersionStrategy::Auto | VersionStrategy::Binlog, SourcePosition::Binlog { file, position, row }) => {
             binlog(file, position, row, clock)?
         }
         (VersionStrategy::Binlog, _) => {
-            return Err("the record tells no binlog file and position, which `version = \"binlog\"` needs; use `auto` or `time`".into());
+            return Err("the record carries no binlog file and position, which `version = \"binlog\"` needs; use `auto` or `time`".into());
         }
         (VersionStrategy::Auto | VersionStrategy::Time, SourcePosition::Time { milliseconds }) => {
             time(milliseconds, offset, clock)
         }
         (VersionStrategy::Auto | VersionStrategy::Offset, _) => offset,
         (VersionStrategy::Time, _) => {
-            return Err("the record tells no time, which `version = \"time\"` needs; use `auto` or `offset`".into());
+            return Err("the record carries no time, which `version = \"time\"` needs; use `auto` or `offset`".into());
         }
         (VersionStrategy::Column(name), _) => {
             let value = column
@@ -102,7 +110,7 @@ pub fn version(
             let value = column_number(value).ok_or_else(|| {
                 format!("the version column `{name}` is neither an integer from 0 to 2^58 nor a time")
             })?;
-            value * 2 + u64::from(delete)
+            value * 2 + u64::from(is_delete)
         }
     };
     if number >> EPOCH_SHIFT != 0 {
@@ -166,8 +174,12 @@ fn column_number(value: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn source(position: SourcePosition, offset: i64) -> Source<'static> {
+        Source { position, offset, column: None, is_delete: false }
+    }
+
     fn auto(position: SourcePosition, offset: i64, clock: &mut PartitionClock) -> u64 {
-        version(&VersionStrategy::Auto, 0, position, offset, clock, None, false).expect("a version")
+        version(&VersionStrategy::Auto, 0, source(position, offset), clock).expect("a version")
     }
 
     fn at(file: u64, position: u64, row: RowInEvent) -> SourcePosition {
@@ -233,19 +245,12 @@ mod tests {
     fn an_epoch_goes_before_all() {
         let mut clock = PartitionClock::default();
         let newest = auto(at(MAX_FILE, u64::from(u32::MAX), RowInEvent::InEvent(1023)), 0, &mut clock);
-        let raised = version(&VersionStrategy::Auto, 1, at(1, 4, RowInEvent::InEvent(0)), 0, &mut clock, None, false)
+        let raised = version(&VersionStrategy::Auto, 1, source(at(1, 4, RowInEvent::InEvent(0)), 0), &mut clock)
             .expect("a version");
         assert!(raised > newest);
-        let highest = version(
-            &VersionStrategy::Offset,
-            MAX_EPOCH,
-            SourcePosition::Unknown,
-            i64::MAX >> 5,
-            &mut clock,
-            None,
-            false,
-        )
-        .expect("a version");
+        let highest =
+            version(&VersionStrategy::Offset, MAX_EPOCH, source(SourcePosition::Unknown, i64::MAX >> 5), &mut clock)
+                .expect("a version");
         assert!(highest >> 63 == 0);
     }
 
@@ -256,11 +261,8 @@ mod tests {
             version(
                 &VersionStrategy::Column("updated_at".into()),
                 0,
-                SourcePosition::Unknown,
-                0,
+                Source { column: Some(value.as_bytes()), is_delete: delete, ..source(SourcePosition::Unknown, 0) },
                 &mut clock,
-                Some(value.as_bytes()),
-                delete,
             )
         };
         let update = of("\"2026-11-20T23:15:47.160Z\"", false).expect("a version");

@@ -7,21 +7,21 @@
 //! ```
 //!
 //! A [`Subject`] is anything that makes a [`rowmill_sandbox::Guest`]: native code in a plugin's own tests, an instance of
-//! the sandbox in `rowmill plugin`. An [`Outcome`] is what Rowmill would do for a row if the plugin were alone in the
-//! chain: documents with index, id, routing and body, deletes, rows that are kept or dropped, failures with their reason.
+//! the sandbox in `rowmill plugin`. An [`Outcome`] is what the engine does for a row with the plugin alone in the chain:
+//! documents with index, ID, routing and body, deletes, rows that are kept or dropped, failures with their reason.
 //!
-//! A plugin's cases lie in folders, and inside of its `.wasm` file where [`embedded`] put them.
+//! A plugin's cases are folders, and sections of its `.wasm` file once [`embedded`] has put them there.
 //!
-//! This crate knows no Kafka, no Elasticsearch and no engine; so it builds in seconds, which the first `cargo test` of a
-//! new plugin is made of.
+//! This crate depends on neither Kafka, Elasticsearch nor wasmtime, so the first `cargo test` of a new plugin builds in
+//! seconds.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod input;
 mod outcome;
 
-mod fate;
 mod figures;
 mod subject;
+mod through_engine;
 
 mod case;
 mod compare;

@@ -18,7 +18,7 @@ use crate::pipeline::Pipeline;
 use crate::shutdown::Shutdown;
 use crate::sink::elasticsearch::client::Client;
 use crate::sink::embedded;
-use crate::transform::chain::Chain;
+use crate::transform::Published;
 use broker::{Broker, Changes, captured_trade};
 
 /// How long the captured stream may take to be written.
@@ -51,7 +51,7 @@ fn run(args: &DemoArgs, letters: &Path) -> anyhow::Result<ExitCode> {
     let view = View {
         client,
         metrics: pipeline.metrics(),
-        chain: pipeline.chain(),
+        published: pipeline.published(),
         url: store.url(),
         plugins: args.plugins.display().to_string(),
         shutdown: pipeline.shutdown(),
@@ -107,7 +107,7 @@ fn configuration(args: &DemoArgs, broker: &Broker, store: &StoreHandle, letters:
 struct View {
     client: Client,
     metrics: Arc<Metrics>,
-    chain: Arc<ArcSwap<Chain>>,
+    published: Arc<ArcSwap<Published>>,
     /// The store's address.
     url: String,
     /// The folder of plugins.
@@ -117,7 +117,7 @@ struct View {
 
 impl View {
     fn introduce(&self) {
-        let chain = self.chain.load();
+        let chain = self.published.load().chain.clone();
         let names: Vec<&str> = chain.plugins.iter().map(|plugin| &*plugin.name).collect();
         let names = if names.is_empty() { "none".to_string() } else { names.join(" → ") };
         print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process.\n");
@@ -204,7 +204,7 @@ impl View {
     }
 
     fn generations(&self) -> Vec<String> {
-        let chain = self.chain.load();
+        let chain = self.published.load().chain.clone();
         chain.plugins.iter().map(|plugin| format!("{} (generation {})", plugin.name, plugin.generation)).collect()
     }
 

@@ -19,28 +19,33 @@ const LINES: usize = 12;
 /// # Errors
 /// A case comes out otherwise than it expects, they take more than 30 s or 64 MiB together, or their section is broken:
 /// a refusal of the step `cases`, which names the case, the row and the field.
-pub fn run(plugin: &Plugin, wasm: &[u8]) -> Result<usize, Refusal> {
+pub fn run(plugin: &Arc<Plugin>, wasm: &[u8]) -> Result<usize, Refusal> {
     run_within(plugin, wasm, Budget::new(MOST_TIME, MOST_BYTES))
 }
 
 /// The plugin as the harness runs it.
-pub fn subject(plugin: &Plugin) -> Subject<'_> {
-    Subject::new(plugin.description().clone(), Box::new(|settings: &str| instantiate(plugin, settings)))
+pub fn subject(plugin: &Arc<Plugin>) -> Subject {
+    let plugin = plugin.clone();
+    let description = plugin.description().clone();
+    Subject::new(description, Arc::new(move |settings: &str| instantiate(&plugin, settings)))
 }
 
-fn run_within(plugin: &Plugin, wasm: &[u8], budget: Budget) -> Result<usize, Refusal> {
+fn run_within(plugin: &Arc<Plugin>, wasm: &[u8], budget: Budget) -> Result<usize, Refusal> {
     let refuse = |what: String| Refusal::new("cases", what);
     let broken = |error: anyhow::Error| {
         refuse(format!("its embedded cases are broken: {error:#}; build it again with `rowmill plugin build`"))
     };
     let cases = embedded::cases(wasm).map_err(broken)?;
     let budget = Arc::new(budget);
-    let make = |settings: &str| {
-        budget.check().map_err(|error| error.to_string())?;
-        let guest = instantiate(plugin, settings)?;
-        Ok(Box::new(Bounded { guest, budget: budget.clone() }) as Box<dyn Guest>)
+    let make = {
+        let (plugin, budget) = (plugin.clone(), budget.clone());
+        move |settings: &str| {
+            budget.check().map_err(|error| error.to_string())?;
+            let guest = instantiate(&plugin, settings)?;
+            Ok(Box::new(Bounded { guest, budget: budget.clone() }) as Box<dyn Guest>)
+        }
     };
-    let subject = Subject::new(plugin.description().clone(), Box::new(make));
+    let subject = Subject::new(plugin.description().clone(), Arc::new(make));
     for case in &cases {
         let difference =
             differs(case, &subject).map_err(|error| broken(error.context(format!("case {}", case.name))))?;
@@ -65,7 +70,7 @@ fn run_within(plugin: &Plugin, wasm: &[u8], budget: Budget) -> Result<usize, Ref
 }
 
 /// How a case comes out otherwise than it expects; `None` if it does not.
-fn differs(case: &Case, subject: &Subject<'_>) -> anyhow::Result<Option<String>> {
+fn differs(case: &Case, subject: &Subject) -> anyhow::Result<Option<String>> {
     let (input, settings) = (case.input()?, case.settings()?);
     let expected = case.expected()?.unwrap_or_default();
     let outcomes = subject.run(&settings.0, &input);
@@ -155,8 +160,8 @@ mod tests {
         embedded::embed(&wat::parse_file(wat).unwrap(), folder.path()).unwrap()
     }
 
-    fn plugin(wasm: &[u8]) -> Plugin {
-        Plugin::load(&Arc::new(Sandbox::new(Limits::default()).unwrap()), wasm).unwrap()
+    fn plugin(wasm: &[u8]) -> Arc<Plugin> {
+        Arc::new(Plugin::load(&Arc::new(Sandbox::new(Limits::default()).unwrap()), wasm).unwrap())
     }
 
     #[track_caller]

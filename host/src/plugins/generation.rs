@@ -9,8 +9,8 @@ use rowmill_sandbox::Plugin;
 
 use super::status::{CandidateState, CandidateStatus, Event, GenerationStatus, PluginStatus, State, TrialStatus};
 use crate::config::{ProbationConfig, Rollout};
-use crate::transform::chain::ChainPlugin;
-use crate::transform::health::{Figures, Health};
+use rowmill_engine::ChainPlugin;
+use rowmill_engine::{Figures, Health};
 
 /// Events of a plugin that are kept.
 const MOST_EVENTS: usize = 50;

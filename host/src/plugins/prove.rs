@@ -13,7 +13,7 @@ use super::generation::Generation;
 use super::private::PrivateFolder;
 use super::trust::Trust;
 use crate::config::PluginConfig;
-use crate::transform::chain::ChainPlugin;
+use rowmill_engine::ChainPlugin;
 
 /// The road, with what the configuration says of it.
 pub(super) struct Road {

@@ -11,9 +11,9 @@ use super::generation::Generation;
 use super::prove::Road;
 use crate::config::PluginConfig;
 use crate::transform::Shared;
-use crate::transform::chain::Chain;
 use crate::transform::probe::probe;
-use crate::transform::running::Retired;
+use crate::transform::retire::Retired;
+use rowmill_engine::Chain;
 use rowmill_engine::Route;
 
 /// What is to be proven.
@@ -96,7 +96,7 @@ pub(super) fn run(jobs: &Receiver<Job>, retired: &Receiver<Retired>, proven: &Se
 
 /// The probe: what the running chain takes, the chain with the new generation must take too.
 fn prove_on_rows(road: &Road, shared: &Shared, generation: &Generation) -> Result<(), String> {
-    let running = shared.chain.load_full();
+    let running = shared.published.load().chain.clone();
     let candidate = Arc::new(with(&running, generation));
     let found = probe(shared, generation.number(), candidate, running);
     match found.first {
@@ -116,5 +116,5 @@ fn with(chain: &Chain, generation: &Generation) -> Chain {
         Some(plugin) => *plugin = generation.plugin.clone(),
         None => plugins.push(generation.plugin.clone()),
     }
-    Chain { number: chain.number, plugins, routes: chain.routes.clone(), ..Chain::default() }
+    Chain { plugins, ..chain.clone() }
 }

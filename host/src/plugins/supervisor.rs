@@ -26,8 +26,8 @@ use super::prover::{Job, Proven};
 use super::status::{CandidateState, RefusedFile, Status};
 use crate::config::{PluginConfig, Rollout, RolloutMode};
 use crate::metrics::Metrics;
-use crate::transform::chain::{Beside, Chain, ChainPlugin};
-use crate::transform::health::Alarm;
+use crate::transform::{Alarm, Published};
+use rowmill_engine::ChainPlugin;
 use rowmill_engine::Route;
 use trials::ActiveTrial;
 
@@ -68,7 +68,7 @@ pub(super) struct Supervisor {
     pub config: PluginConfig,
     pub routes: Arc<[Route]>,
     pub road: Arc<Road>,
-    pub chain: Arc<ArcSwap<Chain>>,
+    pub published: Arc<ArcSwap<Published>>,
     pub alarm: Alarm,
     pub metrics: Arc<Metrics>,
     pub good: Option<LastGood>,
@@ -99,7 +99,7 @@ impl Supervisor {
         let (alarm, alarms) = Alarm::channel();
         let supervisor = Self {
             road: Arc::new(make_road(&config)?),
-            chain: Arc::new(ArcSwap::from_pointee(Chain::default())),
+            published: Arc::default(),
             config,
             routes,
             alarm,

@@ -10,7 +10,7 @@ use rowmill_rows::Span;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::health::Alarm;
+use super::published::Alarm;
 use crate::config::RolloutMode;
 
 /// Documents that are kept as examples of what differs.

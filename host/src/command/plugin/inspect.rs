@@ -1,5 +1,7 @@
 //! `rowmill plugin inspect`: what a `.wasm` file is and asks for.
 
+use std::sync::Arc;
+
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -70,7 +72,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(args: &InspectArgs, plugin: &Plugin, anatomy: Anatomy, cases: usize) -> anyhow::Result<Report> {
+fn report(args: &InspectArgs, plugin: &Arc<Plugin>, anatomy: Anatomy, cases: usize) -> anyhow::Result<Report> {
     let Description { name, version, tables, mode, indices, settings_schema } = plugin.description().clone();
     let json = |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text)).transpose();
     let subject = subject(plugin);
@@ -120,7 +122,7 @@ fn report(args: &InspectArgs, plugin: &Plugin, anatomy: Anatomy, cases: usize) -
     })
 }
 
-fn ask(subject: &Subject<'_>, settings: &str, table: &Table) -> ColumnsReport {
+fn ask(subject: &Subject, settings: &str, table: &Table) -> ColumnsReport {
     let answer = subject.columns(settings, table);
     let names = |places: Vec<u32>| places.iter().map(|place| table.columns[*place as usize].name.clone()).collect();
     let (reads, refused) = match answer {

@@ -11,12 +11,12 @@ pub(super) use crate::plugins::cases::subject;
 
 /// Reads a file and loads it as the gateway would, with the usual limits. A plugin that imports WASI is taken, with a word
 /// of what the gateway wants for it.
-pub(super) fn load(file: &Path) -> anyhow::Result<Plugin> {
+pub(super) fn load(file: &Path) -> anyhow::Result<Arc<Plugin>> {
     load_bytes(file, &read(file)?)
 }
 
 /// The same with the bytes of the file.
-pub(super) fn load_bytes(file: &Path, bytes: &[u8]) -> anyhow::Result<Plugin> {
+pub(super) fn load_bytes(file: &Path, bytes: &[u8]) -> anyhow::Result<Arc<Plugin>> {
     let sandbox = Arc::new(Sandbox::new(Limits::default())?);
     let plugin =
         Plugin::load_with_wasi(&sandbox, bytes, |_| true).with_context(|| format!("{} is refused", file.display()))?;
@@ -24,7 +24,7 @@ pub(super) fn load_bytes(file: &Path, bytes: &[u8]) -> anyhow::Result<Plugin> {
         let name = &plugin.description().name;
         eprintln!("it imports WASI: a gateway takes it only with `wasi = [{name:?}]` under [plugins]");
     }
-    Ok(plugin)
+    Ok(Arc::new(plugin))
 }
 
 pub(super) fn read(file: &Path) -> anyhow::Result<Vec<u8>> {

@@ -59,7 +59,7 @@ enum Verdict {
     Differs(String),
 }
 
-fn run(case: &Case, subject: &Subject<'_>) -> anyhow::Result<(CaseReport, Verdict)> {
+fn run(case: &Case, subject: &Subject) -> anyhow::Result<(CaseReport, Verdict)> {
     let input = case.input()?;
     let settings = case.settings()?;
     let outcomes = subject.run(&settings.0, &input);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Beside, Chain, ChainPlugin, Slot, Supervisor};
+use rowmill_engine::{Chain, ChainPlugin};
+
+use super::{Slot, Supervisor};
+use crate::transform::{Candidate, Published};
 
 /// Generations whose figures are told after they are gone.
 const MOST_RETIRED: usize = 8;
@@ -18,56 +21,61 @@ impl Supervisor {
         slots
     }
 
-    /// Publishes the chain of what there is now. Workers take it up with their next batch.
+    /// Publishes the chain of the running generations. Workers switch to it with their next batch.
     pub fn publish(&mut self) {
         self.number += 1;
-        let of = |choose: &dyn Fn(&Slot) -> Arc<ChainPlugin>, number: u64| Chain {
-            number,
-            plugins: self.ordered().into_iter().map(choose).collect(),
-            routes: self.routes.clone(),
-            stamp: self.config.stamp,
-            ..Chain::default()
-        };
-        let mut chain = of(&|slot| slot.running.plugin.clone(), self.number);
-        if self.ordered().iter().any(|slot| slot.probation.is_some()) {
-            let last_good = of(
-                &|slot| match (&slot.probation, &slot.last_good) {
-                    (Some(_), Some(good)) => good.plugin.clone(),
-                    _ => slot.running.plugin.clone(),
-                },
-                self.number,
-            );
-            chain.last_good = Some(Arc::new(last_good));
-        }
-        if let Some(trial) = &self.trial {
-            let candidate = of(
-                &|slot| match slot.name() == trial.plugin {
+        let published = Published {
+            number: self.number,
+            chain: Arc::new(self.chain_of(|slot| slot.running.plugin.clone())),
+            last_good: self.last_good_chain().map(Arc::new),
+            candidate: self.trial.as_ref().map(|trial| Candidate {
+                chain: Arc::new(self.chain_of(|slot| match slot.name() == trial.plugin {
                     true => trial.generation.plugin.clone(),
                     false => slot.running.plugin.clone(),
-                },
-                self.number,
-            );
-            chain.trial = Some(Beside { chain: Arc::new(candidate), trial: trial.trial.clone() });
-        }
-        chain.alarm = Some(self.alarm.clone());
-        let before = self.chain.load_full();
+                })),
+                trial: trial.trial.clone(),
+            }),
+            alarm: Some(self.alarm.clone()),
+        };
+        let previous = self.published.load_full();
+        self.log_publication(&previous.chain, &published.chain);
+        self.published.store(Arc::new(published));
+        self.retire(&previous.chain);
+    }
+
+    fn chain_of(&self, choose: impl Fn(&Slot) -> Arc<ChainPlugin>) -> Chain {
+        let plugins = self.ordered().into_iter().map(choose).collect();
+        Chain { plugins, routes: self.routes.clone(), stamp: self.config.stamp }
+    }
+
+    /// The chain with the last good generation in the place of each that is on probation; `None` if none is.
+    fn last_good_chain(&self) -> Option<Chain> {
+        let is_on_probation = self.ordered().iter().any(|slot| slot.probation.is_some());
+        is_on_probation.then(|| {
+            self.chain_of(|slot| match (&slot.probation, &slot.last_good) {
+                (Some(_), Some(good)) => good.plugin.clone(),
+                _ => slot.running.plugin.clone(),
+            })
+        })
+    }
+
+    fn log_publication(&self, previous: &Chain, chain: &Chain) {
         let generations = |chain: &Chain| chain.plugins.iter().map(|plugin| plugin.generation).collect::<Vec<_>>();
-        if self.number > 1 && generations(&before) != generations(&chain) {
-            self.metrics.plugin_swaps.inc();
-            if chain.plugins.is_empty() {
-                tracing::warn!(
-                    chain = chain.number,
-                    "no plugin is left: rows now pass unshaped, each a document of its own columns; put a plugin into the folder, or enable one, to change that"
-                );
-            } else {
-                let names: Vec<String> =
-                    chain.plugins.iter().map(|plugin| format!("{}#{}", plugin.name, plugin.generation)).collect();
-                // Why it was published is told where it was decided.
-                tracing::debug!(chain = chain.number, plugins = names.join(" → "), "chain published");
-            }
+        if self.number == 1 || generations(previous) == generations(chain) {
+            return;
         }
-        self.chain.store(Arc::new(chain));
-        self.retire(&before);
+        self.metrics.plugin_swaps.inc();
+        if chain.plugins.is_empty() {
+            tracing::warn!(
+                chain = self.number,
+                "no plugin is left: every row now becomes a document of its own columns; to change that, put a plugin into the folder or enable one"
+            );
+        } else {
+            let names: Vec<String> =
+                chain.plugins.iter().map(|plugin| format!("{}#{}", plugin.name, plugin.generation)).collect();
+            // The reason is logged where the publication is decided.
+            tracing::debug!(chain = self.number, plugins = names.join(" → "), "chain published");
+        }
     }
 
     /// Forgets the figures of generations that were long gone: each swap would leave some behind.

@@ -8,9 +8,9 @@ use super::{CandidateState, Generation, Slot, Supervisor};
 use crate::config::{Rollout, RolloutMode};
 use crate::plugins::generation::verdict;
 use crate::plugins::status::{FieldCount, TrialStatus};
-use crate::transform::chain::ChainPlugin;
-use crate::transform::health::Figures;
 use crate::transform::trial::{Report, Trial};
+use rowmill_engine::ChainPlugin;
+use rowmill_engine::Figures;
 
 /// Fields that are told, the most frequent first.
 const MOST_FIELDS: usize = 100;

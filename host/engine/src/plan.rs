@@ -1,44 +1,53 @@
-//! What is decided once per table version and chain: where its rows go, how ids are made, which plugins see it.
+//! Decisions that are made once per table version and chain: where the rows go, how IDs are made, which plugins see them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rowmill_engine::{IndexNumber, Indices, Route, route_for, table_index};
 use rowmill_rows::TableVersion;
 use rowmill_sandbox::{ColumnNames, UsualId};
 
-use super::chain::ChainPlugin;
-use super::mapping;
-use rowmill_engine::version::VersionStrategy;
+use crate::chain::ChainPlugin;
+use crate::indices::Indices;
+use crate::mapping;
+use crate::operation::IndexNumber;
+use crate::route::{Route, route_for, table_index};
+use crate::version::VersionStrategy;
 
 /// The decisions for one table version.
-pub(super) struct TablePlan {
+#[derive(Debug)]
+pub struct TablePlan {
+    /// The table version.
     pub table: Arc<TableVersion>,
+    /// The table's full name, `database.table`.
     pub full_name: Arc<str>,
-    pub columns: ColumnNames,
+    /// The route of the table.
     pub route: Route,
-    pub index: IndexNumber,
-    /// The mapping of the columns' types, for an index that holds them; told with the first row that comes through the
-    /// chain as it is, since a plugin's documents would not fit it.
+    pub(crate) columns: ColumnNames,
+    pub(crate) index: IndexNumber,
+    /// The mapping derived from the columns' types, for an index that holds the columns themselves. It is registered with
+    /// the first row that no plugin shapes, because a plugin's documents would not fit it.
     derived_mapping: Option<String>,
-    mapping_told: AtomicBool,
-    /// How the usual id is made, or why it cannot be.
-    pub id: Result<UsualId, String>,
-    pub version_column: Option<u32>,
+    mapping_registered: AtomicBool,
+    /// How the default ID is made, or why there is none.
+    pub(crate) id: Result<UsualId, String>,
+    pub(crate) version_column: Option<u32>,
     /// The plugins of the chain that want this table, by their place in the chain.
-    pub chain: Vec<usize>,
-    /// Other indices in which the table's rows may have documents under their usual id: where a format tells no image
-    /// before an update, a document that no longer comes out of the row is deleted in all of them.
-    pub other_indices: Vec<IndexNumber>,
-    /// Whose row a document is, as a member of a JSON object.
-    pub table_mark: String,
-    /// The patterns of all other indices that may hold documents of the table's rows, a JSON list: where a truncate
-    /// looks. What a plugin of the mode `change` writes into other indices tells of changes, and stays.
-    pub other_patterns: String,
+    pub(crate) chain: Vec<usize>,
+    /// Whether a plugin of the chain names indices of its own, so that an update without a before image can leave documents
+    /// behind.
+    pub names_indices: bool,
+    /// Other indices in which the table's rows may have documents under their default ID. If a format sends no before image
+    /// of an update, documents that the row no longer becomes are deleted in all of them.
+    pub(crate) other_indices: Vec<IndexNumber>,
+    /// The table's name as a member of a JSON object.
+    pub(crate) table_mark: String,
+    /// The patterns of all other indices that may hold documents of the table's rows, as a JSON list: a truncate searches
+    /// them. Documents that a plugin in change mode writes into other indices record changes, and stay.
+    pub(crate) other_patterns: String,
 }
 
 impl TablePlan {
-    pub fn new<'a>(
+    pub(crate) fn new<'a>(
         table: &Arc<TableVersion>,
         routes: &[Route],
         plugins: impl Iterator<Item = (usize, &'a ChainPlugin)>,
@@ -79,7 +88,7 @@ impl TablePlan {
             columns: ColumnNames::new(table.columns.iter().map(|column| &*column.name)),
             index,
             derived_mapping,
-            mapping_told: AtomicBool::new(false),
+            mapping_registered: AtomicBool::new(false),
             id: UsualId::new(
                 &table.full_name(),
                 table.columns.iter().map(|column| &*column.name),
@@ -90,6 +99,7 @@ impl TablePlan {
                 VersionStrategy::Column(name) => column(table, name),
                 _ => None,
             },
+            names_indices: chain.iter().any(|(_, plugin)| !plugin.indices.is_empty()),
             chain: chain.iter().map(|(place, _)| *place).collect(),
             other_indices,
             route,
@@ -97,20 +107,21 @@ impl TablePlan {
         }
     }
 
-    /// To be called before a document of the table's own columns is written or deleted: the index is created for them.
-    pub fn tell_mapping(&self, indices: &Indices) {
+    /// Registers the derived mapping. Call it before a document of the table's own columns is written or deleted, so that the
+    /// index is created for them.
+    pub(crate) fn register_mapping(&self, indices: &Indices) {
         if let Some(mapping) = &self.derived_mapping
-            && !self.mapping_told.swap(true, Ordering::Relaxed)
+            && !self.mapping_registered.swap(true, Ordering::Relaxed)
         {
             indices.number(&indices.name(self.index), Some(mapping));
         }
     }
 
-    /// Appends the usual id of an image to `out`.
+    /// Appends the default ID of an image to `out`.
     ///
     /// # Errors
-    /// The table has no key, or a column of the id is missing or NULL, or the id is too long.
-    pub fn write_id<'c>(&self, out: &mut Vec<u8>, cell: impl Fn(u32) -> &'c [u8]) -> Result<(), String> {
+    /// The table has no key, a column of the ID is missing or NULL, or the ID is too long.
+    pub(crate) fn write_id<'c>(&self, out: &mut Vec<u8>, cell: impl Fn(u32) -> &'c [u8]) -> Result<(), String> {
         self.id.as_ref().map_err(Clone::clone)?.write(out, cell)
     }
 }

@@ -1,10 +1,10 @@
-//! How a generation does, and who is called when it does badly.
+//! Counters of one plugin generation.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How a generation does: counted by the workers, read by whoever decides whether it stays.
+/// Counters of a generation: written by the workers, read by whoever decides whether the generation stays.
 #[derive(Debug, Default)]
 pub struct Health {
     rows: AtomicU64,
@@ -15,24 +15,24 @@ pub struct Health {
     first_regressed: OnceLock<String>,
 }
 
-/// The figures of a generation at one moment.
+/// The counters of a generation at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Images of rows that it saw.
+    /// Images that the generation was called with.
     pub rows: u64,
-    /// Those that it failed.
+    /// Images that it failed on.
     pub failed: u64,
-    /// Rows that it failed and the last good generation did not.
+    /// Rows that it failed on although the last good generation accepts them.
     pub regressed: u64,
-    /// Traps and answers that cannot be read.
+    /// Traps and answers that break the contract.
     pub faults: u64,
-    /// Time spent in it.
+    /// Time spent in calls of the generation.
     pub time: Duration,
 }
 
 impl Health {
-    /// Adds a call.
-    pub(super) fn add(&self, rows: u64, time: Duration, faults: u32) {
+    /// Adds a call with this many images.
+    pub fn add(&self, rows: u64, time: Duration, faults: u32) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.nanoseconds.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
         if faults > 0 {
@@ -40,23 +40,24 @@ impl Health {
         }
     }
 
-    /// Adds images that it failed.
-    pub(super) fn add_failed(&self, images: u64) {
+    /// Adds images that the generation failed on.
+    pub fn add_failed(&self, images: u64) {
         self.failed.fetch_add(images, Ordering::Relaxed);
     }
 
-    /// Adds a row that it failed and the last good generation did not; `why` is its table and the reason.
-    pub(super) fn add_regressed(&self, why: impl FnOnce() -> String) {
+    /// Adds a row that the generation failed on although the last good one accepts it; `why` is the row's table and the
+    /// reason.
+    pub fn add_regressed(&self, why: impl FnOnce() -> String) {
         self.first_regressed.get_or_init(why);
         self.regressed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The first row that it failed and the last good generation did not: its table, and why it failed.
+    /// The first row that the generation failed on although the last good one accepts it: its table and the reason.
     pub fn first_regressed(&self) -> Option<&str> {
         self.first_regressed.get().map(String::as_str)
     }
 
-    /// The figures now.
+    /// The counters now.
     pub fn figures(&self) -> Figures {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Figures {
@@ -70,7 +71,7 @@ impl Health {
 }
 
 impl Figures {
-    /// What came after `earlier`.
+    /// The difference to `earlier`.
     pub fn since(self, earlier: Self) -> Self {
         Self {
             rows: self.rows - earlier.rows,
@@ -81,26 +82,8 @@ impl Figures {
         }
     }
 
-    /// Microseconds an image, on average; `None` before the first.
+    /// Microseconds per image on average; `None` before the first image.
     pub fn us_per_row(self) -> Option<f64> {
         (self.rows > 0).then(|| self.time.as_secs_f64() * 1e6 / self.rows as f64)
-    }
-}
-
-/// Calls the thread that decides over generations, so that it looks at their figures now.
-#[derive(Clone, Debug)]
-pub struct Alarm(crossbeam_channel::Sender<()>);
-
-impl Alarm {
-    /// An alarm, and where it is heard. Any number of rings that were not heard yet are one.
-    pub fn channel() -> (Self, crossbeam_channel::Receiver<()>) {
-        let (sender, receiver) = crossbeam_channel::bounded(1);
-        (Self(sender), receiver)
-    }
-
-    /// Rings.
-    pub fn ring(&self) {
-        // Full: it is about to be heard. Closed: nobody decides any more.
-        let _ = self.0.try_send(());
     }
 }

@@ -1,14 +1,14 @@
-//! The mapping of an index that holds a table's own columns, made of their types.
+//! The mapping of an index that holds a table's own columns, derived from their types.
 //!
 //! Left to itself, Elasticsearch guesses types from the first document and then refuses the rows that do not fit: a
-//! text column whose first value looks like a date, a number beyond 2^63, a zero date. The database is the authority
-//! of what a value is, so Rowmill says it.
+//! text column whose first value looks like a date, a number beyond 2^63, a zero date. The database is the
+//! authority on types, so Rowmill derives the mapping from the columns.
 
 use rowmill_rows::{ColumnType, TableVersion};
 use serde_json::{Map, Value, json};
 
 /// The mapping of a table's columns, a JSON object.
-pub(super) fn of_table(table: &TableVersion) -> String {
+pub(crate) fn of_table(table: &TableVersion) -> String {
     let mut properties = Map::new();
     for column in &table.columns {
         if let Some(field) = of_type(&column.column_type) {

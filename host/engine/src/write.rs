@@ -1,46 +1,47 @@
-//! A row's fate as document operations: bodies, ids, marks, and deletes of what only the image before gives.
+//! Writes one row's operations: bodies, IDs, table marks, and deletes of what only the before image becomes.
 
-use rowmill_engine::{Action, DeletePolicy, IndexNumber, Operation, Operations};
-use rowmill_rows::{RowBatch, Span};
+use rowmill_rows::Span;
 use rowmill_sandbox::{Cells, DocumentOperation, Item, Verdict, literal};
 
-use super::images::{Fate, Images};
-use super::plan::TablePlan;
-use super::running::Running;
-use super::{Failure, Shared};
-use crate::dead_letter::Stage;
+use crate::batch::Batch;
+use crate::chain_instance::ChainInstance;
+use crate::emit::RowToEmit;
+use crate::failure::{Failure, Stage};
+use crate::images::Disposition;
+use crate::operation::{Action, IndexNumber, Operation, Operations};
+use crate::plan::TablePlan;
+use crate::route::DeletePolicy;
 
 /// The cells of one image.
 #[derive(Clone, Copy)]
 struct ImageCells<'a> {
-    rows: &'a RowBatch,
-    records: &'a [u8],
+    batch: &'a Batch<'a>,
     first: u32,
 }
 
 impl<'a> Cells<'a> for ImageCells<'a> {
     #[inline]
     fn get(&self, column: u32) -> &'a [u8] {
-        self.rows.cells[self.first as usize + column as usize].bytes(self.records, &self.rows.scratch)
+        self.batch.bytes_of(self.first as usize + column as usize)
     }
 
     #[inline]
     fn joined(&self, first: u32, last: u32, gap: usize) -> Option<&'a [u8]> {
-        let range = |column: u32| self.rows.cells[self.first as usize + column as usize].range_in_records();
+        let range = |column: u32| self.batch.rows.cells[self.first as usize + column as usize].range_in_records();
         let (before, end) = (range(last - 1)?, range(last)?);
         if before.end + gap != end.start {
             return None;
         }
-        self.records.get(range(first)?.start..end.end)
+        self.batch.records.bytes.get(range(first)?.start..end.end)
     }
 }
 
-/// What is written or deleted: a document, or a part of a merged one.
+/// What an operation writes or deletes: a document, or a part of a merged one.
 #[derive(Clone, Copy)]
-pub(super) struct Target {
+pub(crate) struct Target {
     index: IndexNumber,
     id: Span,
-    /// Of an item of a merged document: see [`Operation::item`].
+    /// The item of a merged document; see [`Operation::item`].
     item: Span,
 }
 
@@ -57,27 +58,21 @@ impl Target {
 }
 
 /// Writes the operations of one row.
-pub(super) struct Writer<'a> {
-    pub shared: &'a Shared,
-    pub rows: &'a RowBatch,
-    pub images: &'a Images,
-    pub running: &'a [Running],
-    pub records: &'a [u8],
+pub(crate) struct Writer<'a> {
+    pub instance: &'a ChainInstance,
+    pub batch: &'a Batch<'a>,
     pub plan: &'a TablePlan,
-    pub version: u64,
+    pub row: RowToEmit,
+    /// The number of the row's record.
     pub record: u32,
+    /// The number of the row's table among the tables of the operations.
     pub table: u16,
-    /// Where the chain's plugins begin among the batch's producers.
-    pub first_producer: usize,
-    pub marks: bool,
-    /// Which generations made it, as a member of a JSON object; empty where documents do not tell.
-    pub stamp: &'a str,
     pub out: &'a mut Operations,
 }
 
 impl<'a> Writer<'a> {
     fn cells(&self, first: u32) -> ImageCells<'a> {
-        ImageCells { rows: self.rows, records: self.records, first }
+        ImageCells { batch: self.batch, first }
     }
 
     fn cell(&self, first: u32) -> impl Fn(u32) -> &'a [u8] + use<'a> {
@@ -100,18 +95,18 @@ impl<'a> Writer<'a> {
             routing,
             item,
             body,
-            version: self.version,
+            version: self.row.version,
             record: self.record,
             table: self.table,
-            producer: plugin.map_or(u16::MAX, |plugin| (self.first_producer + plugin) as u16),
+            producer: plugin.map_or(u16::MAX, |plugin| (self.row.first_producer + plugin) as u16),
             outlives_truncates: self.outlives_truncates(index, plugin),
         });
     }
 
-    /// Documents that a plugin of the mode `change` writes beside the table's own index tell of changes (an audit
-    /// trail): they are no images of rows, and a truncate does not take them.
+    /// Documents that a plugin in change mode writes beside the table's index record changes, as an audit trail does. They
+    /// are not images of rows, so a truncate leaves them.
     fn outlives_truncates(&self, index: IndexNumber, plugin: Option<usize>) -> bool {
-        index != self.plan.index && plugin.is_some_and(|plugin| self.running[plugin].is_change_mode())
+        index != self.plan.index && plugin.is_some_and(|plugin| self.instance.plugins[plugin].plugin.is_change_mode())
     }
 
     pub fn append(&mut self, bytes: &[u8]) -> Span {
@@ -129,28 +124,29 @@ impl<'a> Writer<'a> {
         Span { start, end: self.out.bytes.len() as u32 }
     }
 
-    fn usual_id(&mut self, cells: u32) -> Result<Span, Failure> {
+    fn default_id(&mut self, cells: u32) -> Result<Span, Failure> {
         let start = self.out.bytes.len() as u32;
         let cell = self.cell(cells);
         self.plan.write_id(&mut self.out.bytes, cell).map_err(|reason| Failure {
             stage: Stage::Document,
             reason,
-            plugin: None,
+            producer: None,
             index: Some(self.plan.index),
         })?;
         Ok(Span { start, end: self.out.bytes.len() as u32 })
     }
 
     fn admit(&self, index: IndexNumber, action: Action, plugin: Option<usize>) -> Result<(), Failure> {
-        if self.shared.indices.admits(index, action) {
+        if self.instance.indices.admits(index, action) {
             return Ok(());
         }
         let reason = "an index holds whole documents or merged ones, never both; let the plugin use another index for one of them";
-        Err(Failure { stage: Stage::Document, reason: reason.into(), plugin, index: Some(index) })
+        let producer = plugin.map(|plugin| self.row.first_producer + plugin);
+        Err(Failure { stage: Stage::Document, reason: reason.into(), producer, index: Some(index) })
     }
 
-    /// Ends a body that was begun at `start`, with the mark of its table where that is needed, and
-    /// the generations that made it where the configuration wants them.
+    /// Ends a body that began at `start`: adds the mark of its table if a truncate needs it, and the generations that made it
+    /// if the configuration asks for them.
     fn end_body(&mut self, start: u32, index: IndexNumber, plugin: Option<usize>, deleted: bool) -> Span {
         let add = |bytes: &mut Vec<u8>, field: &[&[u8]]| {
             bytes.pop();
@@ -163,8 +159,9 @@ impl<'a> Writer<'a> {
         if deleted {
             add(&mut self.out.bytes, &[b"\"is_deleted\":true"]);
         }
-        let is_marked = self.marks && index != self.plan.index && !self.outlives_truncates(index, plugin);
-        match (is_marked.then_some(&self.plan.table_mark), self.stamp) {
+        let is_marked =
+            self.instance.marks_tables && index != self.plan.index && !self.outlives_truncates(index, plugin);
+        match (is_marked.then_some(&self.plan.table_mark), self.instance.stamp.as_str()) {
             (None, "") => {}
             (Some(mark), "") => add(&mut self.out.bytes, &[b"\"_rowmill\":{", mark.as_bytes(), b"}"]),
             (None, stamp) => add(&mut self.out.bytes, &[b"\"_rowmill\":{", stamp.as_bytes(), b"}"]),
@@ -175,38 +172,38 @@ impl<'a> Writer<'a> {
         Span { start, end: self.out.bytes.len() as u32 }
     }
 
-    /// The documents of the image after.
-    pub fn documents(&mut self, image: u32, keys: &mut Vec<Target>) -> Result<(), Failure> {
-        let cells = self.images.cells(image);
-        match self.images.fate(image) {
-            Fate::Alive => {
+    /// Writes the documents of the after image.
+    pub fn documents(&mut self, image: u32, targets: &mut Vec<Target>) -> Result<(), Failure> {
+        let cells = self.instance.images.cells(image);
+        match self.instance.images.disposition(image) {
+            Disposition::Pending => {
                 let index = self.plan.index;
-                self.plan.tell_mapping(&self.shared.indices);
+                self.plan.register_mapping(&self.instance.indices);
                 self.admit(index, Action::Index, None)?;
-                let id = self.usual_id(cells)?;
+                let id = self.default_id(cells)?;
                 let start = self.out.bytes.len() as u32;
                 let cells = self.cells(cells);
                 self.plan.columns.write_body(&mut self.out.bytes, cells);
                 let body = self.end_body(start, index, None, false);
                 let target = Target::whole(index, id);
-                keys.push(target);
+                targets.push(target);
                 self.push(Action::Index, target, None, body, None);
                 Ok(())
             }
-            Fate::Documents { part, image: place, .. } => {
-                self.plugin_documents(cells, part, place, keys, Purpose::Write)
+            Disposition::Documents { part, image: place, .. } => {
+                self.plugin_documents(cells, part, place, targets, Purpose::Write)
             }
-            Fate::Dropped | Fate::Suppressed | Fate::Failed(_) => Ok(()),
+            Disposition::Dropped | Disposition::Suppressed | Disposition::Failed(_) => Ok(()),
         }
     }
 
-    /// Deletes what only the image before gives.
-    pub fn deletes(&mut self, image: u32, keys: &mut Vec<Target>) -> Result<(), Failure> {
-        let cells = self.images.cells(image);
-        match self.images.fate(image) {
-            Fate::Alive => {
-                self.plan.tell_mapping(&self.shared.indices);
-                let id = self.usual_id(cells)?;
+    /// Deletes the documents that only the before image becomes.
+    pub fn deletes(&mut self, image: u32, targets: &mut Vec<Target>) -> Result<(), Failure> {
+        let cells = self.instance.images.cells(image);
+        match self.instance.images.disposition(image) {
+            Disposition::Pending => {
+                self.plan.register_mapping(&self.instance.indices);
+                let id = self.default_id(cells)?;
                 let body = match self.plan.route.delete {
                     DeletePolicy::Hard => None,
                     DeletePolicy::Soft => {
@@ -216,36 +213,39 @@ impl<'a> Writer<'a> {
                         Some(self.end_body(start, self.plan.index, None, true))
                     }
                 };
-                self.delete(Action::Index, Target::whole(self.plan.index, id), None, body, None, keys);
+                self.delete(Action::Index, Target::whole(self.plan.index, id), None, body, None, targets);
                 Ok(())
             }
-            // In the mode `change` the plugin answers for deletes itself: what it says of a delete is written.
-            Fate::Documents { part, image: place, change: true } => {
-                self.plugin_documents(cells, part, place, keys, Purpose::Write)
+            // In change mode the plugin answers for deletes itself: its documents of a delete are written.
+            Disposition::Documents { part, image: place, change: true } => {
+                self.plugin_documents(cells, part, place, targets, Purpose::Write)
             }
-            Fate::Documents { part, image: place, change: false } => {
-                self.plugin_documents(cells, part, place, keys, Purpose::Delete)
+            Disposition::Documents { part, image: place, change: false } => {
+                self.plugin_documents(cells, part, place, targets, Purpose::Delete)
             }
-            Fate::Dropped | Fate::Suppressed | Fate::Failed(_) => Ok(()),
+            Disposition::Dropped | Disposition::Suppressed | Disposition::Failed(_) => Ok(()),
         }
     }
 
-    /// Where the image before is not known: deletes the usual id wherever the row's documents could be and are not now.
-    pub fn deletes_without_before(&mut self, image: u32, keys: &mut Vec<Target>) -> Result<(), Failure> {
-        if matches!(self.images.fate(image), Fate::Suppressed | Fate::Documents { change: true, .. }) {
+    /// Without a before image: deletes the default ID in every index where the row may have had a document and has none now.
+    pub fn deletes_without_before(&mut self, image: u32, targets: &mut Vec<Target>) -> Result<(), Failure> {
+        if matches!(
+            self.instance.images.disposition(image),
+            Disposition::Suppressed | Disposition::Documents { change: true, .. }
+        ) {
             return Ok(());
         }
-        let id = self.usual_id(self.images.cells(image))?;
+        let id = self.default_id(self.instance.images.cells(image))?;
         let indices = std::iter::once(self.plan.index).chain(self.plan.other_indices.iter().copied());
         for index in indices {
-            if self.shared.indices.admits(index, Action::Delete) {
-                self.delete(Action::Index, Target::whole(index, id), None, None, None, keys);
+            if self.instance.indices.admits(index, Action::Delete) {
+                self.delete(Action::Index, Target::whole(index, id), None, None, None, targets);
             }
         }
         Ok(())
     }
 
-    /// Deletes what `written` had written, unless it is among `keys`, what is there now.
+    /// Deletes what the action `written` wrote, unless it is among `targets`, which the row writes now.
     fn delete(
         &mut self,
         written: Action,
@@ -253,13 +253,13 @@ impl<'a> Writer<'a> {
         routing: Option<Span>,
         soft: Option<Span>,
         plugin: Option<usize>,
-        keys: &mut Vec<Target>,
+        targets: &mut Vec<Target>,
     ) {
         let bytes = &self.out.bytes;
-        if keys.iter().any(|known| known.is_same(target, bytes)) {
+        if targets.iter().any(|known| known.is_same(target, bytes)) {
             return;
         }
-        keys.push(target);
+        targets.push(target);
         let none = Span::default();
         match (written, soft) {
             (Action::Merge, _) => self.push(Action::MergeRemove, target, routing, none, plugin),
@@ -274,15 +274,15 @@ impl<'a> Writer<'a> {
         cells: u32,
         part: u32,
         place: u32,
-        keys: &mut Vec<Target>,
+        targets: &mut Vec<Target>,
         purpose: Purpose,
     ) -> Result<(), Failure> {
-        let (plugin, output) = self.images.output(part);
+        let (plugin, output) = self.instance.images.output(part);
         let Verdict::Documents(documents) = output.verdict(place) else { return Ok(()) };
         for document in documents {
             let index = match document.index {
                 None => self.plan.index,
-                Some(name) => self.shared.indices.number(name, self.running[plugin].plugin.mapping_of(name)),
+                Some(name) => self.instance.indices.number(name, self.instance.plugins[plugin].plugin.mapping_of(name)),
             };
             let action = match document.operation {
                 DocumentOperation::Index => Action::Index,
@@ -294,7 +294,7 @@ impl<'a> Writer<'a> {
             self.admit(index, action, Some(plugin))?;
             let id = match document.id {
                 Some(id) => self.append(id.as_bytes()),
-                None => self.usual_id(cells)?,
+                None => self.default_id(cells)?,
             };
             let routing = document.routing.map(|routing| self.append(routing.as_bytes()));
             let item = document.item.map(|item| self.append_item(item)).unwrap_or_default();
@@ -316,17 +316,17 @@ impl<'a> Writer<'a> {
             };
             match purpose {
                 Purpose::Write => {
-                    keys.push(target);
+                    targets.push(target);
                     self.push(action, target, routing, body.unwrap_or_default(), Some(plugin));
                 }
-                Purpose::Delete => self.delete(action, target, routing, body, Some(plugin), keys),
+                Purpose::Delete => self.delete(action, target, routing, body, Some(plugin), targets),
             }
         }
         Ok(())
     }
 }
 
-/// What is done with a plugin's documents.
+/// What to do with a plugin's documents.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Write,

@@ -1,40 +1,40 @@
-//! The plugins that rows go through: the chain as it is published.
+//! The chain of plugins that rows go through.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rowmill_engine::Route;
 use rowmill_rows::TableVersion;
-use rowmill_sandbox::{Description, Guest, Mode, Pattern, Plugin};
+use rowmill_sandbox::{Description, Guest, Mode, Pattern};
 
-use super::health::{Alarm, Health};
-use super::trial::Trial;
+use crate::health::Health;
+use crate::route::Route;
 
-/// A plugin in a chain: what it says of itself, and how to make instances of it.
+/// A plugin generation in a chain: its description, its counters, and a way to make instances of it.
 pub struct ChainPlugin {
-    /// Its name.
+    /// The plugin's name.
     pub name: Arc<str>,
-    /// Which load of it this is: rises with every load of any plugin.
+    /// The generation's number: rises with every load of any plugin.
     pub generation: u64,
-    /// SHA-256 of its file.
+    /// SHA-256 of the plugin's file, hexadecimal.
     pub hash: String,
-    /// What it says of itself.
+    /// The answer of `describe`.
     pub description: Description,
     /// The indices that its documents may name.
     pub indices: Vec<Pattern>,
-    /// How it does.
+    /// The generation's counters.
     pub health: Health,
     tables: Vec<Pattern>,
     make: MakeGuest,
-    /// Instances that were made ahead, so that no batch waits for them.
-    ready: Mutex<Vec<Box<dyn Guest>>>,
+    /// Instances made ahead of time, so that no batch waits for them.
+    prepared: Mutex<Vec<Box<dyn Guest>>>,
 }
 
-/// Makes a configured instance, or says why it cannot.
+/// Makes a configured instance, or returns why it cannot.
 pub type MakeGuest = Box<dyn Fn() -> Result<Box<dyn Guest>, String> + Send + Sync>;
 
 impl ChainPlugin {
-    /// A sandboxed plugin with its settings (a JSON object).
-    pub fn sandboxed(plugin: Arc<Plugin>, settings: String, generation: u64) -> Self {
+    /// A sandboxed plugin with its settings, a JSON object.
+    #[cfg(feature = "sandbox")]
+    pub fn sandboxed(plugin: Arc<rowmill_sandbox::Plugin>, settings: String, generation: u64) -> Self {
         let description = plugin.description().clone();
         let hash = plugin.hash().to_string();
         let make = move || match plugin.instantiate(&settings) {
@@ -44,7 +44,7 @@ impl ChainPlugin {
         Self::new(description, hash, generation, Box::new(make))
     }
 
-    /// A plugin of any making, for benchmarks and test harnesses.
+    /// A plugin whose instances are made by `make`: sandboxed, or native in benchmarks and the test harness.
     pub fn new(description: Description, hash: String, generation: u64, make: MakeGuest) -> Self {
         Self {
             name: description.name.as_str().into(),
@@ -60,55 +60,60 @@ impl ChainPlugin {
             description,
             health: Health::default(),
             make,
-            ready: Mutex::default(),
+            prepared: Mutex::default(),
         }
     }
 
-    /// Whether it wants rows of this table.
+    /// Returns true if the plugin wants rows of this table.
     pub fn wants(&self, table: &TableVersion) -> bool {
         self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches_table(&table.database, &table.name))
     }
 
-    /// A configured instance.
+    /// A configured instance: one that was made ahead of time if there is one.
     ///
     /// # Errors
     /// The plugin traps or refuses its settings.
     pub fn instantiate(&self) -> Result<Box<dyn Guest>, String> {
-        if let Some(guest) = self.ready().pop() {
+        if let Some(guest) = self.prepared().pop() {
             return Ok(guest);
         }
         (self.make)()
     }
 
-    /// Makes instances ahead, to be taken by the next that ask.
+    /// Makes instances ahead of time for the next callers of [`ChainPlugin::instantiate`].
     ///
     /// # Errors
     /// As [`ChainPlugin::instantiate`].
     pub fn prepare(&self, instances: usize) -> Result<(), String> {
-        let made = self.ready().len();
+        let made = self.prepared().len();
         for _ in made..instances {
             let guest = (self.make)()?;
-            self.ready().push(guest);
+            self.prepared().push(guest);
         }
         Ok(())
     }
 
-    fn ready(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Guest>>> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The name, number and hash as one text: `NAME#GENERATION@HASH`, the hash cut to 12 digits.
+    pub(crate) fn stamp(&self) -> String {
+        format!("{}#{}@{}", self.name, self.generation, &self.hash[..self.hash.len().min(12)])
     }
 
-    /// Whether it sees changes and not rows, and so answers for deletes itself.
+    fn prepared(&self) -> std::sync::MutexGuard<'_, Vec<Box<dyn Guest>>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns true if the plugin sees changes instead of rows, and so answers for deletes itself.
     pub fn is_change_mode(&self) -> bool {
         self.description.mode == Mode::Change
     }
 
-    /// The mapping for the index that the configuration names, if the plugin gives one; `Some(None)` if it says that
-    /// it writes there and gives none.
+    /// The plugin's mapping for the index that the route names; `Some(None)` if the plugin declares that it writes there
+    /// without a mapping, `None` if it does not declare it.
     pub fn mapping_of_route_index(&self) -> Option<Option<&str>> {
         self.description.indices.iter().find(|index| index.name.is_empty()).map(|index| index.mapping.as_deref())
     }
 
-    /// The mapping for an index that the plugin names.
+    /// The mapping that the plugin gives for an index that it names.
     pub fn mapping_of(&self, index: &str) -> Option<&str> {
         let named = self.description.indices.iter().filter(|described| !described.name.is_empty());
         named
@@ -126,37 +131,19 @@ impl std::fmt::Debug for ChainPlugin {
     }
 }
 
-/// The chain as it is published: never changed, only replaced as a whole.
-#[derive(Debug, Default)]
+/// The plugins that rows go through, in order, and the routes of their documents. Never changed, only replaced.
+#[derive(Clone, Debug, Default)]
 pub struct Chain {
-    /// Rises with every publication.
-    pub number: u64,
     /// The plugins in the order in which rows go through them.
     pub plugins: Vec<Arc<ChainPlugin>>,
-    /// Where tables go; the first route that fits a table holds.
+    /// The routes of the tables; the first matching route wins.
     pub routes: Arc<[Route]>,
-    /// Whether documents tell which generations made them.
+    /// Whether documents name the generations that made them.
     pub stamp: bool,
-    /// The chain of last good generations, while one of this chain is on probation: a batch with rows that only the new
-    /// one fails is transformed by that instead.
-    pub last_good: Option<Arc<Chain>>,
-    /// A generation on trial beside this chain.
-    pub trial: Option<Beside>,
-    /// Rung when a generation on probation or in a canary fails a row.
-    pub alarm: Option<Alarm>,
-}
-
-/// What runs beside the published chain.
-#[derive(Clone, Debug)]
-pub struct Beside {
-    /// The chain with the generation that is tried in its place.
-    pub chain: Arc<Chain>,
-    /// Which rows it gets, and what came of it.
-    pub trial: Arc<Trial>,
 }
 
 impl Chain {
-    /// Whether the plugin at this place is the same generation in both chains.
+    /// Returns true if the generation at this place is also in the other chain.
     pub fn shares(&self, place: usize, other: &Self) -> bool {
         let generation = self.plugins[place].generation;
         other.plugins.iter().any(|plugin| plugin.generation == generation)

@@ -1,0 +1,129 @@
+//! One row's operations: its version, what is written, and what is deleted.
+
+use std::sync::Arc;
+
+use rowmill_rows::Operation as RowOperation;
+
+use crate::batch::Batch;
+use crate::chain_instance::ChainInstance;
+use crate::failure::{Failure, Stage};
+use crate::images::Disposition;
+use crate::operation::{Action, Operations};
+use crate::plan::TablePlan;
+use crate::route::TruncatePolicy;
+use crate::version::{PartitionClock, Source, version};
+use crate::write::{Target, Writer};
+
+/// A row whose operations are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct RowToEmit {
+    /// The row's number in the batch.
+    pub row: usize,
+    /// The version of its documents.
+    pub version: u64,
+    /// The number of the chain's first plugin among the producers of the operations; see
+    /// [`ChainInstance::add_producers`].
+    pub first_producer: usize,
+}
+
+/// The operations that a row added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emitted {
+    /// Operations that the row's documents are written by; further ones delete documents that the row no longer becomes.
+    pub written: usize,
+}
+
+impl ChainInstance {
+    /// The version of a row's documents by the strategy of its route.
+    ///
+    /// # Errors
+    /// The record does not carry what the strategy needs.
+    pub fn version_of(&mut self, batch: &Batch<'_>, row: usize, clock: &mut PartitionClock) -> Result<u64, Failure> {
+        let number = row;
+        let row = batch.row(number);
+        let plan = self.plan(row.table, batch.table_of(number));
+        let column = plan.version_column.and_then(|column| {
+            let cells = row.after.or(row.before)? as usize;
+            Some(batch.bytes_of(cells + column as usize))
+        });
+        let source = Source {
+            position: row.position,
+            offset: batch.records.records[row.record as usize].offset,
+            column,
+            is_delete: row.after.is_none(),
+        };
+        version(&plan.route.version, plan.route.epoch, source, clock)
+            .map_err(|reason| Failure::of_document(&plan, reason))
+    }
+
+    /// Appends a row's operations to `out`. The row must have been part of the last [`ChainInstance::run`]. A truncate
+    /// has an operation only if its route applies truncates.
+    ///
+    /// # Errors
+    /// A plugin failed on the row, or no document can be made of it. No operation is appended then.
+    pub fn emit_row(&mut self, batch: &Batch<'_>, row: RowToEmit, out: &mut Operations) -> Result<Emitted, Failure> {
+        let table = batch.row(row.row).table;
+        let plan = self.plan(table, batch.table_of(row.row));
+        let n_operations = out.list.len();
+        let mut targets = std::mem::take(&mut self.targets);
+        targets.clear();
+        let result = self.try_emit_row(batch, row, &plan, &mut targets, out);
+        self.targets = targets;
+        if result.is_err() {
+            out.list.truncate(n_operations);
+        }
+        result
+    }
+
+    fn try_emit_row(
+        &self,
+        batch: &Batch<'_>,
+        emitted: RowToEmit,
+        plan: &Arc<TablePlan>,
+        targets: &mut Vec<Target>,
+        out: &mut Operations,
+    ) -> Result<Emitted, Failure> {
+        let row = batch.row(emitted.row);
+        let n_operations = out.list.len();
+        let (before, after) = self.images.of_row(emitted.row);
+        for image in [before, after].into_iter().flatten() {
+            if let Disposition::Failed(failure) = self.images.disposition(image) {
+                return Err(self.plugin_failure(failure, emitted.first_producer));
+            }
+        }
+        let table = out.table_number(&plan.full_name);
+        let mut writer = Writer { instance: self, batch, plan, row: emitted, record: row.record, table, out };
+        if row.operation == RowOperation::Truncate {
+            if plan.route.truncate == TruncatePolicy::Apply {
+                let body = writer.append(plan.other_patterns.as_bytes());
+                writer.push(Action::Truncate, Target::whole(plan.index, Default::default()), None, body, None);
+            }
+            return Ok(Emitted { written: writer.out.list.len() - n_operations });
+        }
+        if let Some(image) = after {
+            writer.documents(image, targets)?;
+        }
+        let mut written = writer.out.list.len() - n_operations;
+        match (before, after) {
+            (Some(image), _) => {
+                writer.deletes(image, targets)?;
+                // A plugin in change mode says itself what a delete writes.
+                if let Disposition::Documents { change: true, .. } = self.images.disposition(image) {
+                    written = writer.out.list.len() - n_operations;
+                }
+            }
+            // The source sends no before image, so it is unknown what the row was: its default ID is deleted in every index
+            // where it may have been.
+            (None, Some(image)) if row.operation == RowOperation::Update && !row.before_is_whole => {
+                writer.deletes_without_before(image, targets)?;
+            }
+            _ => {}
+        }
+        Ok(Emitted { written })
+    }
+
+    fn plugin_failure(&self, failure: u32, first_producer: usize) -> Failure {
+        let (place, stage, reason): (usize, Stage, &str) = self.images.failure(failure);
+        Failure { stage, reason: reason.to_string(), producer: Some(first_producer + place), index: None }
+    }
+}
