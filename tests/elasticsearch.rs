@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use rowmill::sink::embedded;
 use rowmill_store::{FaultEffect, FaultRule, Store, StoreHandle};
 use rowmill_tests::captures::{self, Record};
 use rowmill_tests::elasticsearch::Elasticsearch;
@@ -21,7 +20,7 @@ struct Sink {
 
 impl Sink {
     fn embedded() -> Self {
-        let store = embedded::start(0).expect("the embedded store starts");
+        let store = rowmill::sink::embedded::start(0).expect("the embedded store starts");
         Self { elasticsearch: Elasticsearch::at(&store.url()), store: Some(store), prefix: unique("sink") }
     }
 

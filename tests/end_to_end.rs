@@ -284,7 +284,7 @@ fn one_second_of_canal_in_two_partitions_has_no_order() {
         record
     };
     let name = |records: &[Record]| {
-        let (store, _) = embedded(records, Chain::None, "one-second", "");
+        let (store, _) = into_store(records, Chain::None, "one-second", "");
         sources(&store, "customers")["C1"]["name"].clone()
     };
     // The row was C1 with `first`; then, in truth, another row's key was changed to C1: that is the last change.

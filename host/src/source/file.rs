@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -38,7 +39,7 @@ impl FileSource {
     }
 
     /// Reads in a thread of its own, since reading blocks: a slow pipe must not hold back records that were read before.
-    fn start_reader(&self) -> anyhow::Result<Receiver<ReadRecord>> {
+    fn start_reader(&self) -> anyhow::Result<(Receiver<ReadRecord>, JoinHandle<()>)> {
         let (reader, name): (Box<dyn BufRead + Send>, _) = if self.is_stdin() {
             (Box::new(std::io::BufReader::new(std::io::stdin())), "stdin".to_string())
         } else {
@@ -48,14 +49,14 @@ impl FileSource {
             (Box::new(std::io::BufReader::with_capacity(1 << 20, file)), name)
         };
         let (sender, records) = crossbeam_channel::bounded(READ_AHEAD);
-        std::thread::Builder::new().name("reader".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("reader".into()).spawn(move || {
             for record in Captures::new(reader, name) {
                 if sender.send(record).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(records)
+        Ok((records, thread))
     }
 
     fn failure(&self, error: CaptureError) -> anyhow::Error {
@@ -78,7 +79,7 @@ impl Source for FileSource {
     }
 
     fn run(self: Box<Self>, mut intake: Intake) -> anyhow::Result<()> {
-        let records = self.start_reader()?;
+        let (records, reader) = self.start_reader()?;
         while !intake.shutdown().is_requested() {
             if intake.is_full() {
                 intake.retry_held();
@@ -91,7 +92,11 @@ impl Source for FileSource {
                 Ok(Ok(record)) => push(&mut intake, &record)?,
                 Ok(Err(error)) => return Err(self.failure(error)),
                 Err(RecvTimeoutError::Timeout) => intake.flush(),
-                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Without this a panic would look like the end of the file.
+                    anyhow::ensure!(reader.join().is_ok(), "the thread reader panicked; this is a bug in Rowmill");
+                    break;
+                }
             }
         }
         intake.flush_all();
