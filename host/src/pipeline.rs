@@ -329,6 +329,7 @@ impl Pipeline {
         drop((shared, sink));
         ready.set(true);
         let intake = Intake {
+            format: config.format,
             workers: senders,
             config: config.pipeline,
             metrics: metrics.clone(),

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{SendTimeoutError, Sender};
-use rowmill_rows::{RecordBatch, TopicPartition};
+use rowmill_rows::{Format, RecordBatch, TopicPartition};
 
 use crate::checkpoint::{BytesInFlight, Progress};
 use crate::config::PipelineConfig;
@@ -59,6 +59,8 @@ impl Stop {
 
 /// What every source needs.
 pub struct Intake {
+    /// The format of the records.
+    pub format: Format,
     /// The workers' ends.
     pub workers: Vec<Sender<Arc<SourceBatch>>>,
     /// Batch sizes and the budget of bytes.
@@ -121,7 +123,7 @@ impl Lanes {
         let worker = number % self.intake.workers.len();
         let lane = Lane {
             progress: progress.clone(),
-            batch: RecordBatch::new(partition.clone()),
+            batch: RecordBatch::new(partition.clone(), self.intake.format),
             since: Instant::now(),
             worker,
             next_offset: -1,
@@ -180,7 +182,7 @@ impl Lanes {
     /// Drops what was read and not handed over: it is not settled, and so read again by the next run.
     pub fn discard(&mut self) {
         for lane in &mut self.lanes {
-            lane.batch = RecordBatch::new(lane.batch.partition.clone());
+            lane.batch = RecordBatch::new(lane.batch.partition.clone(), lane.batch.format);
         }
     }
 
@@ -188,7 +190,7 @@ impl Lanes {
     pub fn close(&mut self, partition: &TopicPartition) {
         if let Some(&lane) = self.by_partition.get(partition) {
             let lane = &mut self.lanes[lane];
-            lane.batch = RecordBatch::new(partition.clone());
+            lane.batch = RecordBatch::new(partition.clone(), lane.batch.format);
             lane.progress = Progress::new(partition.clone(), 0, self.intake.bytes.clone());
         }
     }
@@ -200,7 +202,7 @@ impl Lanes {
         }
         let entry = &mut self.lanes[lane];
         entry.usual_bytes = entry.batch.bytes.len();
-        let empty = RecordBatch::new(entry.batch.partition.clone());
+        let empty = RecordBatch::new(entry.batch.partition.clone(), entry.batch.format);
         let records = std::mem::replace(&mut entry.batch, empty);
         let ticket = entry.progress.ticket(entry.next_offset, records.bytes.len());
         self.held = Some((entry.worker, Arc::new(SourceBatch { records, ticket })));

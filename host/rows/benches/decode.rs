@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use rowmill_rows::capture::Captures;
-use rowmill_rows::{DeclaredTypes, Decoder, DecoderSettings, RecordBatch, RowBatch, TopicPartition};
+use rowmill_rows::{DeclaredTypes, Decoder, DecoderSettings, Format, RecordBatch, RowBatch, TopicPartition};
 
 const ROUNDS: usize = 25;
 const EVENTS: usize = 1000;
@@ -91,7 +91,7 @@ fn batch(capture: &str, telling: &str) -> RecordBatch {
         .filter(|r| String::from_utf8_lossy(r.value.as_deref().unwrap()).matches("\"trade_no\":\"").count() <= 3)
         .collect();
     let topic = records[0].topic.as_str().into();
-    let mut batch = RecordBatch::new(TopicPartition { topic, partition: 0 });
+    let mut batch = RecordBatch::new(TopicPartition { topic, partition: 0 }, Format::Auto);
     for record in records.iter().cycle().take(EVENTS) {
         record.push_to(&mut batch);
     }

@@ -3,16 +3,25 @@
 //! A message has the rows of one statement that fall on one partition (`data`), all values as text, and describes
 //! them after the rows (`mysqlType`, `pkNames`). `old` holds what an update changed.
 
-use crate::decoder::work::{self, Change, begin_signature, inside, no_skip, number};
-use crate::decoder::{Outcome, Work};
+use crate::decoder::work::{self, Change, Outcome, begin_signature, inside, no_skip, number};
 use crate::error::DecodeError;
-use crate::image::image_by_name;
 use crate::json::Walk;
-use crate::row::{Cell, Ignored, Operation, RowBatch, SourcePosition};
+use crate::row::{Ignored, Operation, RowBatch, SourcePosition};
 use crate::settings::Format;
 use crate::table::NewShape;
 use crate::types::Declaration;
 use crate::value::{Dialect, Sent};
+
+/// What Canal's decoder keeps of a topic from message to message.
+#[derive(Debug, Default)]
+pub(crate) struct TopicState {
+    /// The shape of the topic's last row.
+    shape: Option<u32>,
+    /// `sqlType` of the last message. It is compared so that an equal one can be stepped over; nothing is read of it.
+    sql_type: Vec<u8>,
+}
+
+type Work<'a> = work::Work<'a, &'a mut TopicState>;
 
 /// The envelope's members, as they stand in the message.
 #[derive(Default)]
@@ -34,7 +43,7 @@ fn not_canal<T>(expected: &'static str) -> Result<T, DecodeError> {
 }
 
 pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
-    let expected = work.topic.shape;
+    let expected = work.state.shape;
     let envelope = envelope(work, expected, out)?;
     if envelope.kind.is_empty() {
         return not_canal("`type`, `database` and `table`");
@@ -77,8 +86,8 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
             Operation::Delete => (change.before, change.after) = (Some(cells), None),
             Operation::Update => match work.buffers.old.get(i).copied().flatten() {
                 Some(start) => {
-                    let walk = walk_at(work, start);
-                    change.before = Some(lay_over(work, walk, cells, n_columns, shape, out)?);
+                    let walk = work.walk_at(start);
+                    change.before = Some(work.lay_over(walk, cells, n_columns, shape, out)?);
                 }
                 None => change.before_is_whole = false,
             },
@@ -87,34 +96,6 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
         work.push_row(work.version(shape), change, out);
     }
     Ok(Outcome::Rows)
-}
-
-fn walk_at<'a>(work: &Work<'a>, start: usize) -> Walk<'a> {
-    let mut walk = work.walk.clone();
-    walk.go_to(start);
-    walk
-}
-
-/// The whole before image: the after image with what the update changed laid over it.
-pub(crate) fn lay_over(
-    work: &mut Work<'_>,
-    mut walk: Walk<'_>,
-    after: u32,
-    n_columns: usize,
-    shape: u32,
-    out: &mut RowBatch,
-) -> Result<u32, DecodeError> {
-    // First the old values alone, so that only they are converted; then the others from the after image.
-    let before = out.cells.len();
-    out.cells.resize(before + n_columns, Cell::ABSENT);
-    image_by_name(&mut walk, work.tables, shape, before, out, no_skip)?;
-    crate::image::convert(work.tables, shape, before, work.arena, out)?;
-    for column in 0..n_columns {
-        if out.cells[before + column].is_absent() {
-            out.cells[before + column] = out.cells[after as usize + column];
-        }
-    }
-    Ok(before as u32)
 }
 
 fn envelope<'a>(work: &mut Work<'a>, expected: Option<u32>, out: &mut RowBatch) -> Result<Envelope<'a>, DecodeError> {
@@ -153,7 +134,7 @@ fn envelope<'a>(work: &mut Work<'a>, expected: Option<u32>, out: &mut RowBatch) 
                 continue;
             }
             b"sqlType" => {
-                let known = &mut work.topic.sql_type;
+                let known = &mut work.state.sql_type;
                 if known.is_empty() || !walk.take(known) {
                     let (from, to) = walk.value()?;
                     known.clear();
@@ -204,7 +185,7 @@ fn rows(
 fn find_old(work: &mut Work<'_>, old: Option<usize>) -> Result<(), DecodeError> {
     work.buffers.old.clear();
     let Some(start) = old else { return Ok(()) };
-    let mut walk = walk_at(work, start);
+    let mut walk = work.walk_at(start);
     walk.enter_array()?;
     let mut first = true;
     while walk.element(&mut first)? {
@@ -245,7 +226,8 @@ fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, Decode
         // Without types the names are all that is known.
         work.buffers.key = pk_names(envelope.pk_names)?.join(&0);
         let shape = work.shape_of_names(Dialect::Canal, database, table, work.buffers.images[0].start, no_skip)?;
-        work.expect_next(shape);
+        work.state.shape = Some(shape);
+        work.tables.set_last(shape);
         return Ok(shape);
     }
     let signature = &mut work.buffers.signature;
@@ -254,7 +236,7 @@ fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, Decode
     let shape = match work.tables.find(signature) {
         Some(shape) => shape,
         None => {
-            let mut walk = walk_at(work, envelope.mysql_type_at);
+            let mut walk = work.walk_at(envelope.mysql_type_at);
             let (mut columns, mut first) = (Vec::new(), true);
             walk.enter_object()?;
             while let Some((from, to)) = walk.member(&mut first)? {
@@ -276,7 +258,8 @@ fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, Decode
             work.tables.add(&work.buffers.signature, new)?
         }
     };
-    work.expect_next(shape);
+    work.state.shape = Some(shape);
+    work.tables.set_last(shape);
     Ok(shape)
 }
 

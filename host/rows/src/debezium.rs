@@ -3,10 +3,9 @@
 mod flat;
 mod schema;
 
-pub(crate) use schema::{Schemas, TopicMemory};
+pub(crate) use schema::Schemas;
 
-use crate::decoder::work::{self, Change, Image, binlog_number, inside, no_skip, number};
-use crate::decoder::{Outcome, Work};
+use crate::decoder::work::{self, Change, Image, Outcome, binlog_number, inside, no_skip, number};
 use crate::error::DecodeError;
 use crate::json::{JsonError, Text, Walk};
 use crate::row::{Ignored, Operation, RowBatch, RowInEvent, SourcePosition};
@@ -16,6 +15,26 @@ use crate::value::Dialect;
 fn not_debezium<T>(expected: &'static str) -> Result<T, DecodeError> {
     Err(DecodeError::Envelope { format: Format::Debezium, expected })
 }
+
+/// What Debezium's decoder keeps of a topic from message to message.
+#[derive(Debug, Default)]
+pub(crate) struct TopicState {
+    /// The shape of the topic's last row.
+    shape: Option<u32>,
+    /// The beginnings of recent messages, from `{` to the payload, with the numbers of their schemas; the last used
+    /// comes first.
+    recent: Vec<(Box<[u8]>, u32)>,
+    /// The beginning of the last key, up to its payload.
+    key_schema: Vec<u8>,
+}
+
+/// The state that decoding one record needs: that of its topic, and the schemas of all topics.
+pub(crate) struct State<'a> {
+    pub topic: &'a mut TopicState,
+    pub schemas: &'a mut Schemas,
+}
+
+type Work<'a> = work::Work<'a, State<'a>>;
 
 /// The envelope's members, as they stand in the message.
 #[derive(Default)]
@@ -59,7 +78,7 @@ fn position(file: &[u8], position: &[u8], row: &[u8], milliseconds: &[u8]) -> So
 }
 
 pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
-    if work.topic.name.starts_with("__debezium-heartbeat") {
+    if work.topic.starts_with("__debezium-heartbeat") {
         work.walk.white();
         work.walk.value()?;
         work.walk.end()?;
@@ -110,7 +129,7 @@ fn body<'a>(
     let ahead = &walk.bytes()[walk.at()..];
     if BEGINNINGS.iter().any(|b| ahead.starts_with(b)) {
         let n_cells = out.cells.len();
-        let expected = work.topic.shape;
+        let expected = work.state.topic.shape;
         let envelope = envelope(work, walk, expected, out)?;
         if envelope.source.is_some() && (!envelope.op.is_empty() || envelope.has_ddl) {
             return change(work, envelope, expected, schema, out);
@@ -256,7 +275,8 @@ fn shape(
         Some(schema) => schema::shape(work, schema, database, table)?,
         None => work.shape_of_names(dialect, database, table, telling.start, skip)?,
     };
-    work.expect_next(shape);
+    work.state.topic.shape = Some(shape);
+    work.tables.set_last(shape);
     Ok(shape)
 }
 
@@ -265,7 +285,7 @@ fn key_columns(work: &mut Work<'_>) {
     let names = &mut work.buffers.key;
     names.clear();
     if let Some(key) = work.key
-        && names_of_key(key, &mut work.topic.debezium.key_schema, names).is_err()
+        && names_of_key(key, &mut work.state.topic.key_schema, names).is_err()
     {
         names.clear();
     }

@@ -3,14 +3,21 @@
 //! A message is one row: `data`, and for an update what it changed in `old`. The key's columns are named by the
 //! record's key (`pk.id`) or by `primary_key_columns`; types are told by nobody.
 
-use crate::canal::lay_over;
-use crate::decoder::work::{self, Change, Image, binlog_number, inside, no_skip, number};
-use crate::decoder::{Outcome, Work};
+use crate::decoder::work::{self, Change, Image, Outcome, binlog_number, inside, no_skip, number};
 use crate::error::DecodeError;
 use crate::json::{JsonError, Text, Walk};
 use crate::row::{Ignored, Operation, RowBatch, RowInEvent, SourcePosition};
 use crate::settings::Format;
 use crate::value::Dialect;
+
+/// What Maxwell's decoder keeps of a topic from message to message.
+#[derive(Debug, Default)]
+pub(crate) struct TopicState {
+    /// The shape of the topic's last row.
+    shape: Option<u32>,
+}
+
+type Work<'a> = work::Work<'a, &'a mut TopicState>;
 
 /// The envelope's members, as they stand in the message.
 #[derive(Default)]
@@ -64,10 +71,9 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
         Operation::Delete => (change.before, change.after) = (Some(cells), None),
         Operation::Update => match envelope.old {
             Some(start) => {
-                let mut walk = work.walk.clone();
-                walk.go_to(start);
+                let walk = work.walk_at(start);
                 let n_columns = work.tables.shapes[shape as usize].n_columns();
-                change.before = Some(lay_over(work, walk, cells, n_columns, shape, out)?);
+                change.before = Some(work.lay_over(walk, cells, n_columns, shape, out)?);
             }
             None => change.before_is_whole = false,
         },
@@ -120,7 +126,7 @@ fn envelope<'a>(
 
 /// The shape that the table's last row had. Maxwell writes the table's name before the row.
 fn expected_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Option<u32> {
-    let last = work.topic.shape?;
+    let last = work.state.shape?;
     let shape = &work.tables.shapes[last as usize];
     if shape.table == envelope.table && shape.database == envelope.database {
         return Some(last);
@@ -137,13 +143,14 @@ fn shape(work: &mut Work<'_>, expected: Option<u32>, envelope: &Envelope<'_>, da
             && shape.database == envelope.database
             && shape.key == work.buffers.key
         {
-            work.topic.shape = expected;
+            work.state.shape = expected;
             return Ok(number);
         }
     }
     let (database, table) = (envelope.database, envelope.table);
     let shape = work.shape_of_names(Dialect::Maxwell, database, table, data.start, no_skip)?;
-    work.expect_next(shape);
+    work.state.shape = Some(shape);
+    work.tables.set_last(shape);
     Ok(shape)
 }
 
@@ -168,11 +175,10 @@ fn position(envelope: &Envelope<'_>) -> SourcePosition {
 
 /// Puts the names of the key's columns into the buffer.
 fn key_columns(work: &mut Work<'_>, named: Option<usize>) -> Result<(), DecodeError> {
+    let mut named = named.map(|start| work.walk_at(start));
     let names = &mut work.buffers.key;
     names.clear();
-    if let Some(start) = named {
-        let mut walk = work.walk.clone();
-        walk.go_to(start);
+    if let Some(walk) = &mut named {
         walk.enter_array()?;
         let mut first = true;
         while walk.element(&mut first)? {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::settings::Format;
+
 /// A range of bytes of an arena, `start..end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -69,6 +71,8 @@ pub type Header = (Span, Option<Span>);
 pub struct RecordBatch {
     /// Where the records come from.
     pub partition: TopicPartition,
+    /// The format of the values, set by the source that read them.
+    pub format: Format,
     /// The bytes of keys, values and headers; less than 2 GiB.
     pub bytes: Vec<u8>,
     /// The records, by ascending offset.
@@ -79,8 +83,8 @@ pub struct RecordBatch {
 
 impl RecordBatch {
     /// An empty batch.
-    pub fn new(partition: TopicPartition) -> Self {
-        Self { partition, bytes: Vec::new(), records: Vec::new(), headers: Vec::new() }
+    pub fn new(partition: TopicPartition, format: Format) -> Self {
+        Self { partition, format, bytes: Vec::new(), records: Vec::new(), headers: Vec::new() }
     }
 
     /// Appends a record, copying its bytes into the arena.

@@ -1,13 +1,13 @@
-//! What a decoder is told: the format and declared column types.
+//! The decoder's settings: message formats, declared column types and size limits.
 
 use std::fmt;
 
 use crate::types::Declaration;
 
-/// The tool whose messages are read.
+/// The tool that wrote the messages of a record batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// Found out per topic, from its first telling record.
+    /// Detected per topic from its first record that identifies a format.
     #[default]
     Auto,
     /// Canal flat messages.
@@ -29,11 +29,9 @@ impl fmt::Display for Format {
     }
 }
 
-/// What a [`crate::Decoder`] is told.
+/// Settings of a [`crate::Decoder`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecoderSettings {
-    /// Whose messages are read.
-    pub format: Format,
     /// Column types that the configuration declares. They win over what a message tells.
     pub declared: DeclaredTypes,
     /// A longer record value is undecodable. In bytes.
@@ -43,7 +41,6 @@ pub struct DecoderSettings {
 impl Default for DecoderSettings {
     fn default() -> Self {
         Self {
-            format: Format::Auto,
             declared: DeclaredTypes::default(),
             // Kafka's own default is 1 MB; MySQL rows can be far larger and brokers are set accordingly.
             max_message_bytes: 64 << 20,

@@ -72,7 +72,7 @@ fn captures_replay_to_the_tables() {
     let types = column_types();
     for capture in CAPTURES {
         for format in [Format::Auto, format_of(capture)] {
-            let decoded = decode_capture(capture, &mut decoder(format, declared()));
+            let decoded = decode_capture(format, capture, &mut decoder(declared()));
             assert_eq!(decoded.errors, [""; 0], "{capture}");
             let mut state: BTreeMap<String, BTreeMap<Vec<String>, Image>> = BTreeMap::new();
             for row in decoded.rows {
@@ -138,7 +138,7 @@ type Change = (&'static str, Option<Image>, Option<Image>);
 
 /// The changes of each key in order. A snapshot's row counts as inserted, a change of the key as delete and insert.
 fn changes(capture: &str, types: &BTreeMap<(String, String), String>) -> BTreeMap<(String, Vec<String>), Vec<Change>> {
-    let decoded = decode_capture(capture, &mut decoder(Format::Auto, declared()));
+    let decoded = decode_capture(Format::Auto, capture, &mut decoder(declared()));
     let mut changes: BTreeMap<(String, Vec<String>), Vec<Change>> = BTreeMap::new();
     for row in decoded.rows {
         let table = row.table.strip_prefix("shop.").unwrap().to_owned();
@@ -199,8 +199,8 @@ fn all_tools_tell_the_same_changes() {
 #[test]
 fn all_tools_tell_the_same_table_versions() {
     let versions = |capture: &str| {
-        let mut decoder = decoder(Format::Auto, declared());
-        decode_capture(capture, &mut decoder);
+        let mut decoder = decoder(declared());
+        decode_capture(Format::Auto, capture, &mut decoder);
         let mut versions: Vec<_> = decoder.tables().iter().map(|v| (**v).clone()).collect();
         versions.sort_by_key(|v| (v.full_name(), v.columns.len()));
         versions
@@ -230,7 +230,7 @@ fn what_each_capture_holds_besides_rows() {
             count(|c| value_has(c, "\"type\":\"CREATE\"") || value_has(c, "\"type\":\"ALTER\""), "canal/flat"),
         ),
     ] {
-        let decoded = decode_capture(capture, &mut decoder(Format::Auto, declared()));
+        let decoded = decode_capture(Format::Auto, capture, &mut decoder(declared()));
         assert!(n > 0, "{capture} {kind:?}");
         assert_eq!(decoded.ignored.iter().filter(|i| **i == kind).count(), n, "{capture} {kind:?}");
     }
@@ -247,7 +247,7 @@ fn count(fits: impl Fn(&rowmill_rows::capture::CapturedRecord) -> bool, capture:
 #[test]
 fn without_declarations_no_capture_has_an_undecodable_record() {
     for capture in CAPTURES {
-        let decoded = decode_capture(capture, &mut decoder(Format::Auto, Default::default()));
+        let decoded = decode_capture(Format::Auto, capture, &mut decoder(Default::default()));
         assert_eq!(decoded.errors, [""; 0], "{capture}");
     }
 }

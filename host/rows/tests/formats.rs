@@ -13,12 +13,12 @@ fn decode(format: Format, topic: &str, declared: &[(&str, &str)], records: &[Key
     for (column, column_type) in declared {
         types.declare("*", column, column_type).unwrap();
     }
-    let mut batch = batch(topic, 0);
+    let mut batch = batch(format, topic, 0);
     for (n, (key, value)) in records.iter().enumerate() {
         batch.push(n as i64, -1, key.map(str::as_bytes), value.map(str::as_bytes), []);
     }
     let (mut decoded, mut again) = (Decoded::default(), Decoded::default());
-    let mut decoder = decoder(format, types);
+    let mut decoder = decoder(types);
     decode_batch(&mut decoder, &batch, &mut decoded);
     // All that was learnt must not change what is decoded, nor make new versions.
     let n_versions = decoder.tables().len();
@@ -492,6 +492,26 @@ fn a_topic_has_one_format() {
     assert_eq!(text.errors, ["not JSON at byte 0: expected a value"]);
     let cut = decode(Format::Maxwell, "t", &[], &[(None, Some(&maxwell[..17]))]);
     assert_eq!(cut.errors, ["not JSON at byte 17: expected the end of a string"]);
+}
+
+#[test]
+fn a_batch_says_its_format() {
+    let mut decoder = decoder(DeclaredTypes::default());
+    let mut decode = |format, value: &str| {
+        let mut records = batch(format, "shop.t", 0);
+        records.push(0, -1, None, Some(value.as_bytes()), []);
+        let mut decoded = Decoded::default();
+        decode_batch(&mut decoder, &records, &mut decoded);
+        render(&decoded).join("\n")
+    };
+    let maxwell = r#"{"database":"shop","table":"t","type":"insert","ts":5,"data":{"id":1}}"#;
+    let canal = r#"{"data":[{"id":"1"}],"database":"shop","isDdl":false,"mysqlType":{"id":"int"},"pkNames":["id"],"table":"t","type":"INSERT"}"#;
+    // One decoder, one topic name, batches of two formats by turns: each keeps its own state.
+    for _ in 0..2 {
+        assert_eq!(decode(Format::Maxwell, maxwell), "Insert shop.t[] - => id=1 at time 5000");
+        assert_eq!(decode(Format::Canal, canal), "Insert shop.t[id] - => id=1 at nowhere");
+        assert!(decode(Format::Maxwell, canal).contains("a Canal message where Maxwell was expected"));
+    }
 }
 
 #[test]

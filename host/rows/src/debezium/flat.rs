@@ -2,9 +2,8 @@
 //!
 //! Members whose name begins with `__`, Debezium's default prefix, are metadata; all others are columns.
 
-use super::{not_debezium, position, shape};
-use crate::decoder::work::{Change, Image, inside};
-use crate::decoder::{Outcome, Work};
+use super::{Work, not_debezium, position, shape};
+use crate::decoder::work::{Change, Image, Outcome, inside};
 use crate::error::DecodeError;
 use crate::image::columns_in_order;
 use crate::json::{JsonError, Walk};
@@ -59,7 +58,7 @@ pub(super) fn decode<'a>(
     schema: Option<u32>,
     out: &mut RowBatch,
 ) -> Result<Found, DecodeError> {
-    let expected = work.topic.shape;
+    let expected = work.state.topic.shape;
     let (start, first_cell) = (walk.clone(), out.cells.len() as u32);
     if let Some(number) = expected
         && columns_in_order(walk, &work.tables.shapes[number as usize], out)?
@@ -173,7 +172,7 @@ fn row(
     schema: Option<u32>,
     out: &mut RowBatch,
 ) -> Result<Outcome, DecodeError> {
-    let topic = work.topic.name.clone();
+    let topic = work.topic;
     let (database, table) = names_of_topic(topic.as_bytes(), meta.table);
     let database = if meta.database.is_empty() { database } else { meta.database };
     let position = position(meta.file, meta.position, meta.row, meta.milliseconds);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::decoder::Work;
+use super::Work;
 use crate::decoder::work::begin_signature;
 use crate::error::DecodeError;
 use crate::json::push_string;
@@ -25,15 +25,6 @@ pub(crate) struct Schemas {
     columns: Vec<Vec<(Vec<u8>, Option<Sent>)>>,
 }
 
-/// What is kept of a topic.
-#[derive(Debug, Default)]
-pub(crate) struct TopicMemory {
-    /// The last messages' beginnings, from `{` to the payload, with their schemas' numbers; the last used is first.
-    recent: Vec<(Box<[u8]>, u32)>,
-    /// The last key's beginning, to the payload.
-    pub key_schema: Vec<u8>,
-}
-
 /// A message `{"schema":…,"payload":…}`.
 pub(super) struct Wrapped {
     /// The schema's number; `None` if it is `null`.
@@ -49,7 +40,7 @@ pub(super) struct Wrapped {
 pub(super) fn unwrap(work: &mut Work<'_>) -> Result<Option<Wrapped>, DecodeError> {
     let start = work.walk.at();
     let ahead = &work.walk.bytes()[start..];
-    let recent = &mut work.topic.debezium.recent;
+    let recent = &mut work.state.topic.recent;
     if let Some(n) = recent.iter().position(|(beginning, _)| ahead.starts_with(beginning)) {
         recent.swap(0, n);
         let (beginning, schema) = &recent[0];
@@ -91,10 +82,10 @@ fn unwrap_new(work: &mut Work<'_>, start: usize) -> Result<Option<Wrapped>, Deco
     if schema[0] != b'{' || !matches!(bytes[payload], b'{') || payload_end == payload {
         return Ok(None);
     }
-    let schema = work.schemas.number(schema)?;
+    let schema = work.state.schemas.number(schema)?;
     // Only what ends in the payload can be recognised by its beginning.
     if payload > schema_to {
-        let recent = &mut work.topic.debezium.recent;
+        let recent = &mut work.state.topic.recent;
         recent.truncate(MAX_RECENT - 1);
         recent.insert(0, (bytes[start..payload].into(), schema));
     }
@@ -132,7 +123,7 @@ pub(super) fn shape(work: &mut Work<'_>, schema: u32, database: &[u8], table: &[
         dialect: Dialect::DebeziumSchema,
         database,
         table,
-        columns: work.schemas.columns[schema as usize].clone(),
+        columns: work.state.schemas.columns[schema as usize].clone(),
         key_columns: work.key_columns(),
         key: &work.buffers.key,
         types: &types,

@@ -1,13 +1,9 @@
 //! What a format's decoder works on: one record, what is known of its topic, and the steps that formats share.
 
-use std::sync::Arc;
-
-use crate::debezium::{Schemas, TopicMemory};
 use crate::error::DecodeError;
 use crate::image::{check_key, convert, image_by_name, image_in_order};
 use crate::json::{JsonError, Walk};
 use crate::row::{Cell, Ignored, Operation, Row, RowBatch, SourcePosition};
-use crate::settings::Format;
 use crate::table::{NewShape, Tables};
 use crate::value::Dialect;
 
@@ -17,25 +13,6 @@ pub(crate) enum Outcome {
     /// It has rows; they are in the batch.
     Rows,
     Ignored(Ignored),
-}
-
-/// What is known of a topic.
-#[derive(Debug)]
-pub(crate) struct Topic {
-    pub name: Arc<str>,
-    /// [`Format::Auto`] until a record told it.
-    pub format: Format,
-    /// The shape that the topic's last row had.
-    pub shape: Option<u32>,
-    /// Canal's `sqlType` in the topic's last message: nothing is read of it.
-    pub sql_type: Vec<u8>,
-    pub debezium: TopicMemory,
-}
-
-impl Topic {
-    pub fn new(name: Arc<str>, format: Format) -> Self {
-        Self { name, format, shape: None, sql_type: Vec::new(), debezium: TopicMemory::default() }
-    }
 }
 
 /// Memory that is used again for every record.
@@ -57,8 +34,8 @@ pub(crate) struct Image {
     pub cells: Option<u32>,
 }
 
-/// One record being decoded.
-pub(crate) struct Work<'a> {
+/// One record being decoded, with the state `S` that its format keeps of the topic.
+pub(crate) struct Work<'a, S> {
     /// The record batch's bytes.
     pub arena: &'a [u8],
     /// The record's number in the batch.
@@ -66,9 +43,10 @@ pub(crate) struct Work<'a> {
     pub key: Option<&'a [u8]>,
     /// At the start of the message, ends where it ends.
     pub walk: Walk<'a>,
-    pub topic: &'a mut Topic,
+    /// The topic's name.
+    pub topic: &'a str,
+    pub state: S,
     pub tables: &'a mut Tables,
-    pub schemas: &'a mut Schemas,
     pub buffers: &'a mut Buffers,
 }
 
@@ -81,7 +59,20 @@ pub(crate) struct Change {
     pub position: SourcePosition,
 }
 
-impl<'a> Work<'a> {
+impl<'a, S> Work<'a, S> {
+    /// The same record with the state of its format.
+    pub fn with_state<T>(self, state: T) -> Work<'a, T> {
+        let Self { arena, record, key, walk, topic, tables, buffers, state: _ } = self;
+        Work { arena, record, key, walk, topic, state, tables, buffers }
+    }
+
+    /// A walk over the message from `start`, a position in the arena.
+    pub fn walk_at(&self, start: usize) -> Walk<'a> {
+        let mut walk = self.walk.clone();
+        walk.go_to(start);
+        walk
+    }
+
     /// Where the image's cells are once its shape is known, in their final spelling.
     #[inline]
     pub fn settle(
@@ -109,8 +100,7 @@ impl<'a> Work<'a> {
         skip: fn(&[u8]) -> bool,
         out: &mut RowBatch,
     ) -> Result<u32, DecodeError> {
-        let mut walk = self.walk.clone();
-        walk.go_to(start);
+        let mut walk = self.walk_at(start);
         let first_cell = out.cells.len();
         let known = &self.tables.shapes[shape as usize];
         if !image_in_order(&mut walk, known, out)? {
@@ -130,11 +120,7 @@ impl<'a> Work<'a> {
         start: usize,
         skip: fn(&[u8]) -> bool,
     ) -> Result<u32, DecodeError> {
-        let object = {
-            let mut walk = self.walk.clone();
-            walk.go_to(start);
-            walk
-        };
+        let object = self.walk_at(start);
         let signature = &mut self.buffers.signature;
         begin_signature(signature, dialect, database, table, &self.buffers.key);
         let mut walk = object.clone();
@@ -182,10 +168,26 @@ impl<'a> Work<'a> {
         self.buffers.key.split(|&b| b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect()
     }
 
-    /// Notes the shape as the one to expect next.
-    pub fn expect_next(&mut self, shape: u32) {
-        self.topic.shape = Some(shape);
-        self.tables.set_last(shape);
+    /// The whole before image: the after image with what the update changed laid over it.
+    pub fn lay_over(
+        &mut self,
+        mut walk: Walk<'_>,
+        after: u32,
+        n_columns: usize,
+        shape: u32,
+        out: &mut RowBatch,
+    ) -> Result<u32, DecodeError> {
+        // First the old values alone, so that only they are converted; then the others from the after image.
+        let before = out.cells.len();
+        out.cells.resize(before + n_columns, Cell::ABSENT);
+        image_by_name(&mut walk, self.tables, shape, before, out, no_skip)?;
+        convert(self.tables, shape, before, self.arena, out)?;
+        for column in 0..n_columns {
+            if out.cells[before + column].is_absent() {
+                out.cells[before + column] = out.cells[after as usize + column];
+            }
+        }
+        Ok(before as u32)
     }
 
     /// Appends a row.

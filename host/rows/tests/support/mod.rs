@@ -60,8 +60,8 @@ pub fn declared() -> DeclaredTypes {
     declared
 }
 
-pub fn decoder(format: Format, declared: DeclaredTypes) -> Decoder {
-    Decoder::new(DecoderSettings { format, declared, ..DecoderSettings::default() })
+pub fn decoder(declared: DeclaredTypes) -> Decoder {
+    Decoder::new(DecoderSettings { declared, ..DecoderSettings::default() })
 }
 
 pub type Image = BTreeMap<String, String>;
@@ -86,8 +86,8 @@ pub struct Decoded {
     pub errors: Vec<String>,
 }
 
-pub fn batch(topic: &str, partition: i32) -> RecordBatch {
-    RecordBatch::new(TopicPartition { topic: topic.into(), partition })
+pub fn batch(format: Format, topic: &str, partition: i32) -> RecordBatch {
+    RecordBatch::new(TopicPartition { topic: topic.into(), partition }, format)
 }
 
 /// Decodes one batch; checks what holds for every batch.
@@ -136,10 +136,10 @@ pub fn decode_batch(decoder: &mut Decoder, records: &RecordBatch, into: &mut Dec
 }
 
 /// Decodes a capture in its file's order, record by record.
-pub fn decode_capture(name: &str, decoder: &mut Decoder) -> Decoded {
+pub fn decode_capture(format: Format, name: &str, decoder: &mut Decoder) -> Decoded {
     let mut decoded = Decoded::default();
     for record in captured(name) {
-        let mut records = batch(&record.topic, record.partition);
+        let mut records = batch(format, &record.topic, record.partition);
         record.push_to(&mut records);
         decode_batch(decoder, &records, &mut decoded);
     }
