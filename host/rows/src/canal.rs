@@ -3,7 +3,7 @@
 //! A message has the rows of one statement that fall on one partition (`data`), all values as text, and describes
 //! them after the rows (`mysqlType`, `pkNames`). `old` holds what an update changed.
 
-use crate::decoder::work::{self, Change, Outcome, begin_signature, inside, no_skip, number};
+use crate::context::{self, Change, Outcome, begin_signature, inside, no_skip, number};
 use crate::error::DecodeError;
 use crate::json::Walk;
 use crate::row::{Ignored, Operation, RowBatch, SourcePosition};
@@ -21,7 +21,7 @@ pub(crate) struct TopicState {
     sql_type: Vec<u8>,
 }
 
-type Work<'a> = work::Work<'a, &'a mut TopicState>;
+type Work<'a> = context::Work<'a, &'a mut TopicState>;
 
 /// The envelope's members, as they stand in the message.
 #[derive(Default)]
@@ -173,7 +173,7 @@ fn rows(
     walk.enter_array()?;
     let mut first = true;
     while walk.element(&mut first)? {
-        match work::image(work.tables, walk, expected, out)? {
+        match context::image(work.tables, walk, expected, out)? {
             Some(image) => work.buffers.images.push(image),
             None => return not_canal("objects in `data`"),
         }

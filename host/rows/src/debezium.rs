@@ -1,40 +1,21 @@
 //! Debezium messages: the envelope, with and without schema, and what is around it.
 
 mod flat;
+mod row;
 mod schema;
+mod state;
+mod wrapper;
 
 pub(crate) use schema::Schemas;
+pub(crate) use state::{State, TopicState};
 
-use crate::decoder::work::{self, Change, Image, Outcome, binlog_number, inside, no_skip, number};
+use row::{key_columns, position, shape};
+use state::{Work, not_debezium};
+
+use crate::context::{self, Change, Image, Outcome, inside, no_skip};
 use crate::error::DecodeError;
-use crate::json::{JsonError, Text, Walk};
-use crate::row::{Ignored, Operation, RowBatch, RowInEvent, SourcePosition};
-use crate::settings::Format;
-use crate::value::Dialect;
-
-fn not_debezium<T>(expected: &'static str) -> Result<T, DecodeError> {
-    Err(DecodeError::Envelope { format: Format::Debezium, expected })
-}
-
-/// What Debezium's decoder keeps of a topic from message to message.
-#[derive(Debug, Default)]
-pub(crate) struct TopicState {
-    /// The shape of the topic's last row.
-    shape: Option<u32>,
-    /// The beginnings of recent messages, from `{` to the payload, with the numbers of their schemas; the last used
-    /// comes first.
-    recent: Vec<(Box<[u8]>, u32)>,
-    /// The beginning of the last key, up to its payload.
-    key_schema: Vec<u8>,
-}
-
-/// The state that decoding one record needs: that of its topic, and the schemas of all topics.
-pub(crate) struct State<'a> {
-    pub topic: &'a mut TopicState,
-    pub schemas: &'a mut Schemas,
-}
-
-type Work<'a> = work::Work<'a, State<'a>>;
+use crate::json::{JsonError, Walk};
+use crate::row::{Ignored, Operation, RowBatch, SourcePosition};
 
 /// The envelope's members, as they stand in the message.
 #[derive(Default)]
@@ -63,20 +44,6 @@ impl Source<'_> {
     }
 }
 
-/// The position in the binlog; the time where that is not told.
-fn position(file: &[u8], position: &[u8], row: &[u8], milliseconds: &[u8]) -> SourcePosition {
-    match (binlog_number(file), number(position), number(milliseconds)) {
-        (Some(file), Some(position), _) => {
-            let row = number(row).and_then(|r| u32::try_from(r).ok()).unwrap_or(0);
-            SourcePosition::Binlog { file, position, row: RowInEvent::InEvent(row) }
-        }
-        (_, _, Some(milliseconds)) if milliseconds <= i64::MAX as u64 => {
-            SourcePosition::Time { milliseconds: milliseconds as i64 }
-        }
-        _ => SourcePosition::Unknown,
-    }
-}
-
 pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
     if work.topic.starts_with("__debezium-heartbeat") {
         work.walk.white();
@@ -93,7 +60,7 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
             _ => not_debezium("an object"),
         };
     }
-    let Some(wrapped) = schema::unwrap(work)? else {
+    let Some(wrapped) = wrapper::unwrap(work)? else {
         let mut walk = work.walk.clone();
         let outcome = body(work, &mut walk, None, out)?;
         walk.end()?;
@@ -160,8 +127,8 @@ fn envelope<'a>(
     let mut first = true;
     while let Some((from, to)) = walk.member(&mut first)? {
         match &bytes[from..to] {
-            b"before" => envelope.before = work::image(work.tables, walk, expected, out)?,
-            b"after" => envelope.after = work::image(work.tables, walk, expected, out)?,
+            b"before" => envelope.before = context::image(work.tables, walk, expected, out)?,
+            b"after" => envelope.after = context::image(work.tables, walk, expected, out)?,
             b"source" if walk.peek() == b'{' => envelope.source = Some(source(walk)?),
             b"op" => {
                 let (from, to) = walk.value()?;
@@ -245,98 +212,4 @@ fn change(
     let change = Change { operation, before, after, before_is_whole, position };
     work.push_row(work.version(shape), change, out);
     Ok(Outcome::Rows)
-}
-
-/// The shape of a row: what its schema says, or its names.
-fn shape(
-    work: &mut Work<'_>,
-    expected: Option<u32>,
-    schema: Option<u32>,
-    (database, table): (&[u8], &[u8]),
-    telling: Image,
-    skip: fn(&[u8]) -> bool,
-) -> Result<u32, DecodeError> {
-    let dialect = if schema.is_some() { Dialect::DebeziumSchema } else { Dialect::DebeziumPlain };
-    let types = schema.map_or([0; 4], u32::to_le_bytes);
-    let types = if schema.is_some() { &types[..] } else { &[] };
-    if let Some(number) = expected {
-        let shape = &work.tables.shapes[number as usize];
-        if shape.dialect == dialect
-            && shape.types == types
-            && shape.table == table
-            && shape.database == database
-            && shape.key == work.buffers.key
-            && (schema.is_some() || telling.cells.is_some())
-        {
-            return Ok(number);
-        }
-    }
-    let shape = match schema {
-        Some(schema) => schema::shape(work, schema, database, table)?,
-        None => work.shape_of_names(dialect, database, table, telling.start, skip)?,
-    };
-    work.state.topic.shape = Some(shape);
-    work.tables.set_last(shape);
-    Ok(shape)
-}
-
-/// Puts the names of the key's columns into the buffer. A key of another form tells nothing and is no error.
-fn key_columns(work: &mut Work<'_>) {
-    let names = &mut work.buffers.key;
-    names.clear();
-    if let Some(key) = work.key
-        && names_of_key(key, &mut work.state.topic.key_schema, names).is_err()
-    {
-        names.clear();
-    }
-}
-
-fn names_of_key(key: &[u8], key_schema: &mut Vec<u8>, names: &mut Vec<u8>) -> Result<(), JsonError> {
-    let mut walk = Walk::new(key, 0, Text::HasControls);
-    // Mostly the topic's last key had the same schema.
-    let is_known = !key_schema.is_empty() && walk.take(key_schema);
-    if !is_known && key.starts_with(b"{\"schema\":") {
-        let mut first = true;
-        walk.enter_object()?;
-        while let Some((from, to)) = walk.member(&mut first)? {
-            if &key[from..to] == b"payload" {
-                key_schema.clear();
-                key_schema.extend_from_slice(&key[..walk.at()]);
-                break;
-            }
-            walk.value()?;
-        }
-    }
-    if !is_known && key.starts_with(b"{\"payload\":") {
-        walk = behind_payload(key, walk)?;
-    }
-    walk.white();
-    walk.enter_object()?;
-    let mut first = true;
-    while let Some((from, to)) = walk.member(&mut first)? {
-        walk.value()?;
-        // The routing transform adds a field that is no column.
-        if !key[from..to].starts_with(b"__dbz__") {
-            names.extend_from_slice(&key[from..to]);
-            names.push(0);
-        }
-    }
-    Ok(())
-}
-
-/// Where the payload of a key begins that has its schema behind it, as a tool may write it that reads and writes JSON on
-/// the way; without a schema it is a key of a column of that name.
-#[cold]
-fn behind_payload<'a>(key: &[u8], start: Walk<'a>) -> Result<Walk<'a>, JsonError> {
-    let (mut walk, mut payload, mut has_schema, mut first) = (start.clone(), None, false, true);
-    walk.enter_object()?;
-    while let Some((from, to)) = walk.member(&mut first)? {
-        match &key[from..to] {
-            b"payload" => payload = Some(walk.clone()),
-            b"schema" => has_schema = true,
-            _ => return Ok(start),
-        }
-        walk.value()?;
-    }
-    Ok(payload.filter(|_| has_schema).unwrap_or(start))
 }

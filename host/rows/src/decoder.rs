@@ -1,12 +1,11 @@
 //! The decoder: finds the format of each topic and hands every record to that format's decoder.
 
 mod detect;
-pub(crate) mod work;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use work::{Buffers, Outcome, Work};
+use crate::context::{Buffers, Outcome, Work};
 
 use crate::error::DecodeError;
 use crate::json::{JsonError, Text, Walk};

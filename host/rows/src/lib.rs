@@ -15,6 +15,7 @@ mod record;
 mod row;
 mod types;
 
+mod context;
 mod decoder;
 mod error;
 mod settings;

@@ -3,7 +3,7 @@
 //! A message is one row: `data`, and for an update what it changed in `old`. The key's columns are named by the
 //! record's key (`pk.id`) or by `primary_key_columns`; types are told by nobody.
 
-use crate::decoder::work::{self, Change, Image, Outcome, binlog_number, inside, no_skip, number};
+use crate::context::{self, Change, Image, Outcome, binlog_number, inside, no_skip, number};
 use crate::error::DecodeError;
 use crate::json::{JsonError, Text, Walk};
 use crate::row::{Ignored, Operation, RowBatch, RowInEvent, SourcePosition};
@@ -17,7 +17,7 @@ pub(crate) struct TopicState {
     shape: Option<u32>,
 }
 
-type Work<'a> = work::Work<'a, &'a mut TopicState>;
+type Work<'a> = context::Work<'a, &'a mut TopicState>;
 
 /// The envelope's members, as they stand in the message.
 #[derive(Default)]
@@ -102,7 +102,7 @@ fn envelope<'a>(
         let bytes = walk.bytes();
         if &bytes[from..to] == b"data" {
             *expected = expected_shape(work, &envelope);
-            envelope.data = work::image(work.tables, &mut walk, *expected, out)?;
+            envelope.data = context::image(work.tables, &mut walk, *expected, out)?;
             continue;
         }
         let (value_from, value_to) = walk.value()?;

@@ -2,8 +2,9 @@
 //!
 //! Members whose name begins with `__`, Debezium's default prefix, are metadata; all others are columns.
 
-use super::{Work, not_debezium, position, shape};
-use crate::decoder::work::{Change, Image, Outcome, inside};
+use super::row::{key_columns, position, shape};
+use super::state::{Work, not_debezium};
+use crate::context::{Change, Image, Outcome, inside};
 use crate::error::DecodeError;
 use crate::image::columns_in_order;
 use crate::json::{JsonError, Walk};
@@ -78,7 +79,7 @@ pub(super) fn decode<'a>(
             Names::Ignored(kind) => return Ok(Found::Outcome(Outcome::Ignored(kind))),
             Names::Row => {
                 // Nothing tells that this is a row. It may only be one if the record's key names columns of it.
-                super::key_columns(work);
+                key_columns(work);
                 let key = work.key_columns();
                 if key.is_empty() || !has_all(start, &key)? {
                     return not_debezium(
@@ -189,7 +190,7 @@ fn row(
         (b"", _) => Operation::Update,
         _ => return not_debezium("`__op` c, u, d, r or t"),
     };
-    super::key_columns(work);
+    key_columns(work);
     let shape = shape(work, expected, schema, (database, table), image, is_meta)?;
     let cells = Some(work.settle(image, expected, shape, is_meta, out)?);
     let (before, after) = if operation == Operation::Delete { (cells, None) } else { (None, cells) };

@@ -1,6 +1,7 @@
 //! Which conversion a column needs: from the tool, from what its message says, and from what is declared.
 
-use super::{Bits, Conversion, DecimalBytes, Unit, text};
+use super::spelling::{Bits, DecimalBytes, Unit};
+use super::{Conversion, text};
 use crate::types::{ColumnType, Declaration};
 
 /// How a tool spells values.

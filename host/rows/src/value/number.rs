@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Bits, DecimalBytes, Misfit, Result, Spelled, push_digits, unquoted};
+use super::spelling::{Bits, DecimalBytes, Misfit, Result, Spelled, push_digits, unquoted};
 use crate::json::number_end;
 
 const INTEGER: Misfit = Misfit::Not("an integer in its type's range");

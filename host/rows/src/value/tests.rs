@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::spelling::Result;
 use super::*;
 use crate::types::Declaration;
 

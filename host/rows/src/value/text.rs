@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::number::digits_value;
-use super::{Misfit, Result, Spelled, unquoted};
+use super::spelling::{Misfit, Result, Spelled, unquoted};
 use crate::json::{Text, Walk, compact_tail, has_controls, push_string, unescape_into};
 
 const BASE64: Misfit = Misfit::Not("base64 text");

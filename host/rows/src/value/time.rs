@@ -1,6 +1,6 @@
 //! Dates and times: from text or from a count since 1970 to ISO-8601.
 
-use super::{Misfit, Result, Spelled, Unit, push_digits, unquoted};
+use super::spelling::{Misfit, Result, Spelled, Unit, push_digits, unquoted};
 
 const DATE: Misfit = Misfit::Not("a date");
 const TIME: Misfit = Misfit::Not("a time");
