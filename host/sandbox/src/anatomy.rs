@@ -2,7 +2,7 @@
 
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
-use crate::load::FileKind;
+use crate::file::FileKind;
 
 /// The outside of a WebAssembly file, whether or not it is accepted as a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,9 @@ use wasmparser::{Parser, Payload};
 use crate::anatomy::Anatomy;
 use crate::contract::CONTRACT_VERSION;
 use crate::engine::Sandbox;
+use crate::file::{FileKind, file_kind};
 use crate::interface::{check_component, check_exports, check_import};
-use crate::load::{FileKind, Refusal};
+use crate::refusal::Refusal;
 
 impl Sandbox {
     /// Compiles a file's bytes, a component or a core module for the contract's world, to what
@@ -89,18 +90,6 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-pub(crate) fn file_kind(bytes: &[u8]) -> Result<FileKind, Refusal> {
-    match bytes.get(..8) {
-        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Ok(FileKind::CoreModule),
-        Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(FileKind::Component),
-        Some([0, b'a', b's', b'm', ..]) => {
-            Err(Refusal::new("format", "a WebAssembly file of a version that this host does not know"))
-        }
-        _ if bytes.is_empty() => Err(Refusal::new("format", "the file is empty")),
-        _ => Err(Refusal::new("format", "not a WebAssembly file: it does not begin with \\0asm")),
-    }
 }
 
 fn make_component(module: &[u8]) -> anyhow::Result<Vec<u8>> {

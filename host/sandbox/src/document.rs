@@ -1,11 +1,12 @@
 //! Documents out of a verdict: where they go, and their bodies made of pieces.
 
-use crate::output::Output;
+use crate::answer::AnswerData;
+use crate::encoding::{flag, operation, piece};
 
 /// One document of a verdict.
 #[derive(Clone, Debug)]
 pub struct Document<'a> {
-    output: &'a Output,
+    answer: &'a AnswerData,
     /// What to do with it.
     pub operation: DocumentOperation,
     /// The index, if the plugin names one.
@@ -51,21 +52,6 @@ impl<'a> Item<'a> {
 }
 
 impl Document<'_> {
-    pub(crate) const INDEX: u32 = 0;
-    pub(crate) const MERGE: u32 = 1;
-    pub(crate) const DELETE: u32 = 2;
-    pub(crate) const PUT_ITEM: u32 = 3;
-    pub(crate) const REMOVE_ITEM: u32 = 4;
-    pub(crate) const HAS_INDEX: u32 = 1;
-    pub(crate) const HAS_ID: u32 = 2;
-    pub(crate) const HAS_ROUTING: u32 = 4;
-    pub(crate) const COLUMN: u32 = 0;
-    pub(crate) const COLUMN_AS: u32 = 1;
-    pub(crate) const LITERAL: u32 = 2;
-    pub(crate) const ALL_EXCEPT: u32 = 3;
-    pub(crate) const BEGIN: u32 = 4;
-    pub(crate) const END: u32 = 5;
-
     /// Appends the body, a JSON object on one line.
     ///
     /// `columns` are the table's column names as JSON with their colon.
@@ -83,7 +69,7 @@ impl Document<'_> {
         };
         loop {
             pieces = match *pieces {
-                [Self::COLUMN, column, ref rest @ ..] => {
+                [piece::COLUMN, column, ref rest @ ..] => {
                     let value = cells.get(column);
                     if !value.is_empty() {
                         name(out, &mut first, columns.encoded(column));
@@ -91,7 +77,7 @@ impl Document<'_> {
                     }
                     rest
                 }
-                [Self::COLUMN_AS, field, column, ref rest @ ..] => {
+                [piece::COLUMN_AS, field, column, ref rest @ ..] => {
                     let value = cells.get(column);
                     if !value.is_empty() {
                         name(out, &mut first, self.name(field));
@@ -99,12 +85,12 @@ impl Document<'_> {
                     }
                     rest
                 }
-                [Self::LITERAL, field, start, len, ref rest @ ..] => {
+                [piece::LITERAL, field, start, len, ref rest @ ..] => {
                     name(out, &mut first, self.name(field));
-                    out.extend_from_slice(self.output.range(start, len));
+                    out.extend_from_slice(self.answer.range(start, len));
                     rest
                 }
-                [Self::ALL_EXCEPT, n, ref rest @ ..] => {
+                [piece::ALL_EXCEPT, n, ref rest @ ..] => {
                     let (except, rest) = rest.split_at(n as usize);
                     let (mut from, end) = (0, columns.len() as u32);
                     while from < end {
@@ -114,13 +100,13 @@ impl Document<'_> {
                     }
                     rest
                 }
-                [Self::BEGIN, field, ref rest @ ..] => {
+                [piece::BEGIN, field, ref rest @ ..] => {
                     name(out, &mut first, self.name(field));
                     out.push(b'{');
                     first = true;
                     rest
                 }
-                [Self::END, ref rest @ ..] => {
+                [piece::END, ref rest @ ..] => {
                     out.push(b'}');
                     first = false;
                     rest
@@ -132,21 +118,21 @@ impl Document<'_> {
     }
 
     fn name(&self, field: u32) -> &[u8] {
-        self.output.name(field)
+        self.answer.name(field)
     }
 }
 
 /// The documents of one verdict.
 #[derive(Clone, Debug)]
 pub struct Documents<'a> {
-    output: &'a Output,
+    answer: &'a AnswerData,
     left: u32,
     words: &'a [u32],
 }
 
 impl<'a> Documents<'a> {
-    pub(crate) fn new(output: &'a Output, left: u32, words: &'a [u32]) -> Self {
-        Self { output, left, words }
+    pub(crate) fn new(answer: &'a AnswerData, left: u32, words: &'a [u32]) -> Self {
+        Self { answer, left, words }
     }
 
     fn text(&mut self, present: bool) -> Option<&'a str> {
@@ -155,7 +141,7 @@ impl<'a> Documents<'a> {
         }
         let (range, rest) = self.words.split_first_chunk::<2>()?;
         self.words = rest;
-        Some(self.output.text(range[0], range[1]))
+        Some(self.answer.text(range[0], range[1]))
     }
 }
 
@@ -166,14 +152,14 @@ impl<'a> Iterator for Documents<'a> {
         self.left = self.left.checked_sub(1)?;
         let (head, rest) = self.words.split_first_chunk::<2>()?;
         self.words = rest;
-        let index = self.text(head[1] & Document::HAS_INDEX != 0);
-        let id = self.text(head[1] & Document::HAS_ID != 0);
-        let routing = self.text(head[1] & Document::HAS_ROUTING != 0);
+        let index = self.text(head[1] & flag::INDEX != 0);
+        let id = self.text(head[1] & flag::ID != 0);
+        let routing = self.text(head[1] & flag::ROUTING != 0);
         let item = match head[0] {
-            Document::PUT_ITEM | Document::REMOVE_ITEM => {
+            operation::PUT_ITEM | operation::REMOVE_ITEM => {
                 let (words, rest) = self.words.split_first_chunk::<3>()?;
                 self.words = rest;
-                Some(Item { array: self.output.name(words[0]), key: self.output.text(words[1], words[2]) })
+                Some(Item { array: self.answer.name(words[0]), key: self.answer.text(words[1], words[2]) })
             }
             _ => None,
         };
@@ -181,23 +167,23 @@ impl<'a> Iterator for Documents<'a> {
         let mut len = 0;
         for _ in 0..n {
             len += match rest[len] {
-                Document::COLUMN | Document::BEGIN => 2,
-                Document::COLUMN_AS => 3,
-                Document::LITERAL => 4,
-                Document::ALL_EXCEPT => 2 + rest[len + 1] as usize,
+                piece::COLUMN | piece::BEGIN => 2,
+                piece::COLUMN_AS => 3,
+                piece::LITERAL => 4,
+                piece::ALL_EXCEPT => 2 + rest[len + 1] as usize,
                 _ => 1,
             };
         }
         let (pieces, rest) = rest.split_at(len);
         self.words = rest;
         let operation = match head[0] {
-            Document::INDEX => DocumentOperation::Index,
-            Document::MERGE => DocumentOperation::Merge,
-            Document::PUT_ITEM => DocumentOperation::PutItem,
-            Document::REMOVE_ITEM => DocumentOperation::RemoveItem,
+            operation::INDEX => DocumentOperation::Index,
+            operation::MERGE => DocumentOperation::Merge,
+            operation::PUT_ITEM => DocumentOperation::PutItem,
+            operation::REMOVE_ITEM => DocumentOperation::RemoveItem,
             _ => DocumentOperation::Delete,
         };
-        Some(Document { output: self.output, operation, index, id, routing, item, pieces })
+        Some(Document { answer: self.answer, operation, index, id, routing, item, pieces })
     }
 }
 

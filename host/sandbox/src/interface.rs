@@ -1,7 +1,7 @@
 //! Whether a file imports what the contract offers and exports what it asks for, in words that say what to do.
 
 use crate::contract::CONTRACT_VERSION;
-use crate::load::Refusal;
+use crate::refusal::Refusal;
 use crate::wasi;
 
 const GUEST: &str = "rowmill:plugin/guest@";

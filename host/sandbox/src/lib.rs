@@ -23,14 +23,20 @@
 
 #[cfg(feature = "sandbox")]
 mod anatomy;
+mod answer;
 #[cfg(feature = "sandbox")]
 mod bindings;
 #[cfg(feature = "sandbox")]
 mod compile;
 mod contract;
 mod document;
+mod encoding;
 #[cfg(feature = "sandbox")]
 mod engine;
+#[cfg(feature = "sandbox")]
+mod file;
+#[cfg(feature = "sandbox")]
+mod host_state;
 #[cfg(feature = "sandbox")]
 mod instance;
 #[cfg(feature = "sandbox")]
@@ -45,6 +51,8 @@ mod output;
 mod pattern;
 mod reason;
 #[cfg(feature = "sandbox")]
+mod refusal;
+#[cfg(feature = "sandbox")]
 mod wasi;
 
 #[cfg(feature = "sandbox")]
@@ -56,11 +64,15 @@ pub use document::{Cells, ColumnNames, Document, DocumentOperation, Documents, I
 #[cfg(feature = "sandbox")]
 pub use engine::Sandbox;
 #[cfg(feature = "sandbox")]
+pub use file::FileKind;
+#[cfg(feature = "sandbox")]
 pub use instance::Instance;
 pub use limits::Limits;
 #[cfg(feature = "sandbox")]
-pub use load::{FileKind, Plugin, Refusal};
+pub use load::Plugin;
 pub use names::{UsualId, index_of_table, is_index_name};
 pub use output::{Edits, Expect, Output, Verdict};
 pub use pattern::Pattern;
 pub use reason::readable;
+#[cfg(feature = "sandbox")]
+pub use refusal::Refusal;

@@ -5,35 +5,18 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker};
 
-use crate::bindings::{Transform, TransformPre, rowmill::plugin::log};
-use crate::compile::{file_kind, hexadecimal};
+use crate::bindings::{TransformPre, rowmill::plugin::log};
+use crate::compile::hexadecimal;
 use crate::contract::{CallError, Description};
 use crate::engine::Sandbox;
-use crate::instance::{HostState, Instance};
+use crate::file::{FileKind, file_kind};
+use crate::host_state::HostState;
+use crate::instance::Instance;
 use crate::interface::{check_component, refused_wasi};
 use crate::names::is_index_name;
 use crate::pattern::Pattern;
-use crate::reason::readable;
+use crate::refusal::Refusal;
 use crate::wasi;
-
-/// Why a file is not used as a plugin.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{step}: {reason}")]
-pub struct Refusal {
-    /// The step that refused it: `read`, `format`, `imports`, `exports`, `compile`, `instantiate`, `describe`,
-    /// `configure`; the steps that a host adds have names of its own.
-    pub step: &'static str,
-    /// What is wrong and what to do.
-    pub reason: String,
-}
-
-impl Refusal {
-    /// A refusal of a step. The reason is cut to 1024 bytes on one line.
-    pub fn new(step: &'static str, reason: impl Into<String>) -> Self {
-        // Names of a file's imports or the words of a plugin may be in it.
-        Self { step, reason: readable(&reason.into()) }
-    }
-}
 
 /// A plugin: compiled, type-checked, and asked to describe itself. Cheap to share; [`Plugin::instantiate`] makes what runs.
 pub struct Plugin {
@@ -46,15 +29,6 @@ pub struct Plugin {
     size: usize,
     kind: FileKind,
     imports_wasi: bool,
-}
-
-/// What sort of file a plugin came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// A core module; the component was made of it in process.
-    CoreModule,
-    /// A component.
-    Component,
 }
 
 impl Plugin {
@@ -240,6 +214,3 @@ impl std::fmt::Debug for Plugin {
         f.debug_struct("Plugin").field("name", &self.description.name).field("hash", &self.hash).finish_non_exhaustive()
     }
 }
-
-// Kept here so that the generated type is named once outside `instance`.
-pub(crate) type Bindings = Transform;

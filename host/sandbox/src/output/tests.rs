@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::verdict::{DOCUMENTS, DROP, EDIT, FAIL, KEEP};
 use super::*;
-use crate::document::{Cells, ColumnNames};
+use crate::document::{Cells, ColumnNames, Document};
+use crate::pattern::Pattern;
 
 const COLUMNS: [&str; 3] = ["id", "say \"hi\"", "note"];
 const CELLS: [&str; 3] = ["1", "\"two\"", ""];

@@ -1,0 +1,238 @@
+//! Checks the words of an answer one by one.
+
+use crate::answer::{AnswerData, field_name, slice};
+use crate::encoding::{flag, operation, piece, verdict};
+use crate::literal;
+use crate::pattern::Pattern;
+
+/// What an answer is checked against.
+#[derive(Clone, Copy, Debug)]
+pub struct Expect<'a> {
+    /// How many verdicts there must be.
+    pub count: u32,
+    /// How many columns the table version has.
+    pub columns: u32,
+    /// The indices that documents may name.
+    pub indices: &'a [Pattern],
+    /// Whether the plugin has the mode `change`, in which it may delete.
+    pub change_mode: bool,
+    /// Documents that one image may become.
+    pub documents_per_image: u32,
+}
+
+/// Walks the words once. An `Err` is the end of the whole answer; `Ok(Some(reason))` refuses one image.
+pub(super) struct Checker<'a> {
+    answer: &'a AnswerData,
+    /// The names as the guest told them, for the reason why one cannot be used.
+    raw_names: &'a [u32],
+    expect: Expect<'a>,
+    pub(super) at: usize,
+    /// The range that last passed the list of allowed indices: most documents of a batch name the same.
+    allowed_index: Option<(u32, u32)>,
+}
+
+type Structure<T> = Result<T, String>;
+
+impl<'a> Checker<'a> {
+    pub(super) fn new(answer: &'a AnswerData, raw_names: &'a [u32], expect: Expect<'a>) -> Self {
+        Self { answer, raw_names, expect, at: 0, allowed_index: None }
+    }
+
+    fn word(&mut self) -> Structure<u32> {
+        let word = self.answer.words.get(self.at).copied().ok_or("its verdicts end in the middle of one")?;
+        self.at += 1;
+        Ok(word)
+    }
+
+    fn range(&mut self) -> Structure<(u32, u32)> {
+        Ok((self.word()?, self.word()?))
+    }
+
+    fn bytes(&self, (start, len): (u32, u32)) -> Structure<&[u8]> {
+        slice(&self.answer.bytes, start, len).ok_or_else(|| "a range lies outside of the answer's bytes".into())
+    }
+
+    /// How many things of at least `words` words follow; never more than there can be.
+    fn count(&mut self, words: usize) -> Structure<u32> {
+        let n = self.word()?;
+        if n as usize > (self.answer.words.len() - self.at) / words {
+            return Err("a verdict announces more than the answer holds".into());
+        }
+        Ok(n)
+    }
+
+    pub(super) fn verdict(&mut self) -> Structure<Option<String>> {
+        match self.word()? {
+            verdict::KEEP | verdict::DROP => Ok(None),
+            verdict::EDIT => {
+                let mut refused = None;
+                for _ in 0..self.count(3)? {
+                    let column = self.word()?;
+                    let value = self.range()?;
+                    let bytes = self.bytes(value)?;
+                    refused = refused.or_else(|| self.column(column)).or_else(|| match bytes {
+                        [] => None,
+                        bytes => literal::check(bytes).err().map(|error| format!("the new value of a cell is {error}")),
+                    });
+                }
+                Ok(refused)
+            }
+            verdict::DOCUMENTS => {
+                let n = self.count(3)?;
+                let mut refused = (n > self.expect.documents_per_image).then(|| {
+                    format!("{n} documents of one image, more than the limit of {}", self.expect.documents_per_image)
+                });
+                for _ in 0..n {
+                    let document = self.document()?;
+                    refused = refused.or(document);
+                }
+                Ok(refused)
+            }
+            verdict::FAIL => {
+                let reason = self.range()?;
+                let reason = self.bytes(reason)?;
+                Ok(std::str::from_utf8(reason).err().map(|_| "it failed with a reason that is not UTF-8".to_string()))
+            }
+            tag => Err(format!("unknown verdict {tag}")),
+        }
+    }
+
+    fn document(&mut self) -> Structure<Option<String>> {
+        let operation = self.word()?;
+        let flags = self.word()?;
+        let mut refused = match operation {
+            operation::INDEX | operation::MERGE | operation::PUT_ITEM => None,
+            operation::DELETE | operation::REMOVE_ITEM if self.expect.change_mode => None,
+            operation::DELETE | operation::REMOVE_ITEM => Some(
+                "a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row".into(),
+            ),
+            other => return Err(format!("unknown document operation {other}")),
+        };
+        if flags & !7 != 0 {
+            return Err(format!("unknown document flags {flags}"));
+        }
+        if flags & flag::INDEX != 0 {
+            let range = self.range()?;
+            let bytes = self.bytes(range)?;
+            if Some(range) != self.allowed_index {
+                match self.index(bytes) {
+                    None => self.allowed_index = Some(range),
+                    reason => refused = refused.or(reason),
+                }
+            }
+        }
+        if flags & flag::ID != 0 {
+            let range = self.range()?;
+            let bytes = self.bytes(range)?;
+            refused = refused.or_else(|| short_text("id", bytes));
+        }
+        if flags & flag::ROUTING != 0 {
+            let range = self.range()?;
+            let bytes = self.bytes(range)?;
+            refused = refused.or_else(|| short_text("routing value", bytes));
+        }
+        if matches!(operation, operation::PUT_ITEM | operation::REMOVE_ITEM) {
+            let array = self.name()?;
+            let range = self.range()?;
+            let bytes = self.bytes(range)?;
+            refused = refused.or(array).or_else(|| short_text("item key", bytes));
+        }
+        let mut depth = 0_u32;
+        for _ in 0..self.count(1)? {
+            let piece = self.piece(&mut depth)?;
+            refused = refused.or(piece);
+        }
+        if depth != 0 {
+            refused = refused.or_else(|| Some("a document with an object that does not end".into()));
+        }
+        Ok(refused)
+    }
+
+    fn piece(&mut self, depth: &mut u32) -> Structure<Option<String>> {
+        Ok(match self.word()? {
+            piece::COLUMN => {
+                let column = self.word()?;
+                self.column(column)
+            }
+            piece::COLUMN_AS => {
+                let name = self.name()?;
+                let column = self.word()?;
+                name.or_else(|| self.column(column))
+            }
+            piece::LITERAL => {
+                let name = self.name()?;
+                let range = self.range()?;
+                let bytes = self.bytes(range)?;
+                name.or_else(|| literal::check(bytes).err().map(|error| format!("a field's value is {error}")))
+            }
+            piece::ALL_EXCEPT => {
+                let mut refused = None;
+                for _ in 0..self.count(1)? {
+                    let column = self.word()?;
+                    refused = refused.or_else(|| self.column(column));
+                }
+                refused
+            }
+            piece::BEGIN => {
+                let name = self.name()?;
+                *depth += 1;
+                name.or_else(|| {
+                    (*depth > literal::MAX_DEPTH)
+                        .then(|| format!("objects nested more than {} deep", literal::MAX_DEPTH))
+                })
+            }
+            piece::END => match depth.checked_sub(1) {
+                Some(less) => {
+                    *depth = less;
+                    None
+                }
+                None => Some("an object ends that did not begin".into()),
+            },
+            piece => return Err(format!("unknown piece {piece} of a document")),
+        })
+    }
+
+    fn name(&mut self) -> Structure<Option<String>> {
+        let name = self.word()?;
+        Ok(match self.answer.names.get(name as usize) {
+            Some((start, end)) if start < end => None,
+            Some(_) => self.bad_name(name),
+            None => Some(format!("field name {name} of {}", self.answer.names.len())),
+        })
+    }
+
+    #[cold]
+    fn bad_name(&self, name: u32) -> Option<String> {
+        let range = self.raw_names.get(2 * name as usize..)?.first_chunk::<2>()?;
+        field_name(slice(&self.answer.bytes, range[0], range[1])?).err()
+    }
+
+    fn column(&self, column: u32) -> Option<String> {
+        (column >= self.expect.columns).then(|| format!("column {column} of a table that has {}", self.expect.columns))
+    }
+
+    fn index(&self, bytes: &[u8]) -> Option<String> {
+        match std::str::from_utf8(bytes) {
+            Err(_) => Some("an index name that is not UTF-8".into()),
+            Ok(name) if !self.expect.indices.iter().any(|pattern| pattern.matches(name)) => {
+                Some(format!("the index {name:?} is not among those that the plugin describes"))
+            }
+            Ok(name) if !crate::names::is_index_name(name) => {
+                Some(format!("{name:?} is no index name that Elasticsearch takes"))
+            }
+            Ok(_) => None,
+        }
+    }
+}
+
+fn short_text(what: &str, bytes: &[u8]) -> Option<String> {
+    match std::str::from_utf8(bytes) {
+        Err(_) => Some(format!("an {what} that is not UTF-8").replace("an r", "a r")),
+        Ok("") => Some(format!("an empty {what}")),
+        Ok(text) if text.len() > 512 => {
+            let limit = if what == "item key" { "512 is the limit" } else { "Elasticsearch takes 512" };
+            Some(format!("an {what} of {} bytes; {limit}", text.len()).replace("an r", "a r"))
+        }
+        Ok(_) => None,
+    }
+}
