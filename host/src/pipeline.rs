@@ -132,7 +132,8 @@ impl Pipeline {
             .enable_all()
             .build()?;
         let metrics = Metrics::new();
-        let sandbox = Arc::new(Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?);
+        let sandbox = Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?;
+        let sandbox = Arc::new(sandbox.with_name_rules(crate::sink::rules::elasticsearch()));
         let plugins = Plugins::load(
             &config.plugins,
             config.routes.clone().into(),

@@ -9,6 +9,7 @@ pub mod merge;
 pub mod outcome;
 mod pending;
 mod refused;
+pub mod rules;
 mod truncate;
 mod writer;
 

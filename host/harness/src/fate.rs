@@ -1,8 +1,6 @@
 //! From a verdict to what Rowmill does for the row, as if the plugin were alone in the chain.
 
-use rowmill_sandbox::{
-    ColumnNames, DocumentOperation, Item, Output, Table, UsualId, Verdict, index_of_table, readable,
-};
+use rowmill_sandbox::{ColumnNames, DocumentOperation, Item, NameRules, Output, Table, UsualId, Verdict, readable};
 use serde_json::value::RawValue;
 
 use crate::input::{Image, Operation, Row};
@@ -76,7 +74,9 @@ impl Fate {
                     written.push(Written {
                         operation,
                         undone_by,
-                        index: document.index.map_or_else(|| index_of_table(&table.name), str::to_string),
+                        index: document
+                            .index
+                            .map_or_else(|| NameRules::default().index_of_table(&table.name), str::to_string),
                         id,
                         routing: document.routing.map(str::to_string),
                         item: document.item.map(item_key),
@@ -103,7 +103,7 @@ impl Fate {
                 Ok(vec![Written {
                     operation: "keep",
                     undone_by: Some("delete"),
-                    index: index_of_table(&table.name),
+                    index: NameRules::default().index_of_table(&table.name),
                     id: usual_id(table, image)?,
                     routing: None,
                     item: None,
@@ -195,7 +195,7 @@ impl Fates {
         {
             // The source does not tell how the row was: all places are cleared where it would be under its usual id.
             let id = usual_id(table, after)?;
-            let own = index_of_table(&table.name);
+            let own = NameRules::default().index_of_table(&table.name);
             for index in std::iter::once(own.as_str()).chain(others.iter().copied()) {
                 delete("delete", index.to_string(), id.clone(), None, None);
             }
@@ -214,7 +214,7 @@ fn raw(body: Vec<u8>) -> Option<Box<RawValue>> {
 
 fn usual_id(table: &Table, image: &Image) -> Result<String, String> {
     let columns = table.columns.iter().map(|column| column.name.as_str());
-    let id = UsualId::new(&table.full_name(), columns, &table.key, None)?;
+    let id = UsualId::new(&table.full_name(), columns, &table.key, None, &NameRules::default())?;
     let mut out = Vec::new();
     id.write(&mut out, |column| &image[column as usize])?;
     String::from_utf8(out).map_err(|_| format!("the id of a row of {} is not UTF-8", table.full_name()))

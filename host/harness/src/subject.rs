@@ -1,7 +1,7 @@
 //! A plugin under test, native or in the sandbox, and what it makes of rows.
 
 use rowmill_sandbox::isolate::{self, Part};
-use rowmill_sandbox::{Batch, CallError, Description, Expect, Guest, Limits, Mode, Pattern, Table};
+use rowmill_sandbox::{Batch, CallError, Description, Expect, Guest, Limits, Mode, NameRules, Pattern, Table};
 
 use crate::fate::{Fate, Fates};
 use crate::figures::{self, Figures};
@@ -202,6 +202,7 @@ impl<'a> Subject<'a> {
                 indices: &self.indices,
                 change_mode: change,
                 documents_per_image: Limits::default().documents_per_image,
+                rules: &NameRules::default(),
             };
             let cells_per_image = columns.len() * if change { 2 } else { 1 };
             let mut renew = || {

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowmill_sandbox::{Batch, Column, ColumnKind, Expect, Guest, Limits, Output, Plugin, Sandbox, Table};
+use rowmill_sandbox::{Batch, Column, ColumnKind, Expect, Guest, Limits, NameRules, Output, Plugin, Sandbox, Table};
 use rowmill_sdk::native::Native;
 use rowmill_sdk::testing;
 use trade_document::TradeDocument;
@@ -75,12 +75,14 @@ fn main() {
         bytes: batch.bytes.clone(),
         ..rowmill_sdk::Batch::default()
     };
+    let rules = NameRules::default();
     let expect = Expect {
         count: ROWS,
         columns: 41,
         indices: plugin.indices(),
         change_mode: false,
         documents_per_image: Limits::default().documents_per_image,
+        rules: &rules,
     };
 
     // By turns, so that a busy moment of the machine meets both; the best of each, so that it counts for neither.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use wasmtime::{Config, Engine};
 
 use crate::limits::Limits;
+use crate::rules::NameRules;
 
 /// One tick of the epoch clock: how exactly time limits are kept.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
@@ -18,11 +19,12 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 pub struct Sandbox {
     pub(crate) engine: Engine,
     pub(crate) limits: Limits,
+    pub(crate) rules: NameRules,
     _clock: Clock,
 }
 
 impl Sandbox {
-    /// A sandbox with these limits.
+    /// A sandbox with these limits, and with [`NameRules::default`] for the index names that plugins declare.
     ///
     /// # Errors
     /// This machine cannot run the engine, or no thread can be made.
@@ -44,7 +46,12 @@ impl Sandbox {
         // needs a bounds check, which the bench `boundary` shows.
         let engine = Engine::new(&config)?;
         let clock = Clock::start(&engine)?;
-        Ok(Self { engine, limits, _clock: clock })
+        Ok(Self { engine, limits, rules: NameRules::default(), _clock: clock })
+    }
+
+    /// The same sandbox with the sink's rules for the index names that plugins declare.
+    pub fn with_name_rules(self, rules: NameRules) -> Self {
+        Self { rules, ..self }
     }
 
     /// The limits.

@@ -97,7 +97,7 @@ impl HostState {
 
 impl HostState {
     /// Takes what a plugin writes to standard output or error; whole lines go to the log.
-    fn write(&mut self, output: u32, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, output: u32, bytes: &[u8]) {
         let mut lines = bytes.split(|&byte| byte == b'\n');
         let first = lines.next().unwrap_or_default();
         self.append(output, first);

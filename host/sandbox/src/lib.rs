@@ -1,7 +1,7 @@
 //! Rowmill's sandbox: loads plugins, limits them, and checks what they answer.
 //!
-//! It knows WebAssembly and the contract in `wit/`, and nothing of Kafka, Elasticsearch or the formats of change
-//! events. The way through it:
+//! It knows WebAssembly and the contract in `wit/`, and nothing of Kafka, of sinks or of the formats of change events;
+//! the sink's rules for names are given to it as [`NameRules`]. The way through it:
 //!
 //! ```text
 //! bytes of a file ── Plugin::load ──▶ Plugin ── instantiate ──▶ Instance (a Guest)
@@ -29,6 +29,7 @@ mod bindings;
 #[cfg(feature = "sandbox")]
 mod compile;
 mod contract;
+mod default_id;
 mod document;
 mod encoding;
 #[cfg(feature = "sandbox")]
@@ -46,12 +47,12 @@ mod limits;
 pub mod literal;
 #[cfg(feature = "sandbox")]
 mod load;
-mod names;
 mod output;
 mod pattern;
 mod reason;
 #[cfg(feature = "sandbox")]
 mod refusal;
+mod rules;
 #[cfg(feature = "sandbox")]
 mod wasi;
 
@@ -60,6 +61,7 @@ pub use anatomy::Anatomy;
 pub use contract::{
     Batch, CONTRACT_VERSION, CallError, Column, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table,
 };
+pub use default_id::UsualId;
 pub use document::{Cells, ColumnNames, Document, DocumentOperation, Documents, Item};
 #[cfg(feature = "sandbox")]
 pub use engine::Sandbox;
@@ -70,9 +72,9 @@ pub use instance::Instance;
 pub use limits::Limits;
 #[cfg(feature = "sandbox")]
 pub use load::Plugin;
-pub use names::{UsualId, index_of_table, is_index_name};
 pub use output::{Edits, Expect, Output, Verdict};
 pub use pattern::Pattern;
 pub use reason::readable;
 #[cfg(feature = "sandbox")]
 pub use refusal::Refusal;
+pub use rules::NameRules;

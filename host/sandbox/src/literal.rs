@@ -22,7 +22,8 @@ fn is_plain(bytes: &[u8]) -> bool {
         && std::str::from_utf8(bytes).is_ok()
 }
 
-/// Arrays and objects may be nested this deep. Elasticsearch maps 20 levels of objects; what is deeper is a mistake.
+/// Deepest nesting of arrays and objects. Document stores limit mappings to far fewer levels, so deeper values are
+/// mistakes.
 pub const MAX_DEPTH: u32 = 64;
 
 #[cold]

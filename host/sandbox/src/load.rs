@@ -13,9 +13,9 @@ use crate::file::{FileKind, file_kind};
 use crate::host_state::HostState;
 use crate::instance::Instance;
 use crate::interface::{check_component, refused_wasi};
-use crate::names::is_index_name;
 use crate::pattern::Pattern;
 use crate::refusal::Refusal;
+use crate::rules::NameRules;
 use crate::wasi;
 
 /// A plugin: compiled, type-checked, and asked to describe itself. Cheap to share; [`Plugin::instantiate`] makes what runs.
@@ -94,7 +94,7 @@ impl Plugin {
         let mut instance =
             Instance::start(sandbox, &pre, "").map_err(|error| Refusal::new("instantiate", error.to_string()))?;
         let description = instance.describe().map_err(|error| Refusal::new("describe", error.to_string()))?;
-        check_description(&description)?;
+        check_description(&description, &sandbox.rules)?;
         // Asked this late since only now the name is known; until here such a plugin could do no more than any other.
         if let Some(import) = &wasi_import
             && !allowed(&description.name)
@@ -177,7 +177,7 @@ fn deserialize(sandbox: &Sandbox, compiled: &[u8]) -> Result<Component, Refusal>
         .map_err(|error| Refusal::new("compile", format!("the compiled code is not of this engine: {error:#}")))
 }
 
-fn check_description(description: &Description) -> Result<(), Refusal> {
+fn check_description(description: &Description, rules: &NameRules) -> Result<(), Refusal> {
     let refuse = |reason: String| Err(Refusal::new("describe", reason));
     let name = &description.name;
     if name.is_empty()
@@ -187,8 +187,8 @@ fn check_description(description: &Description) -> Result<(), Refusal> {
         return refuse(format!("the name {name:?} is not 1 to 64 letters, digits, `-`, `_` or `.`"));
     }
     for index in &description.indices {
-        if !index.name.is_empty() && !is_index_pattern(&index.name) {
-            return refuse(format!("{:?} is no index name or pattern that Elasticsearch could take", index.name));
+        if !index.name.is_empty() && !rules.is_index_pattern(&index.name) {
+            return refuse(format!("{:?} is not a valid index name or pattern", index.name));
         }
         if let Some(mapping) = &index.mapping
             && !matches!(serde_json::from_str(mapping), Ok(serde_json::Value::Object(_)))
@@ -202,11 +202,6 @@ fn check_description(description: &Description) -> Result<(), Refusal> {
         return refuse(format!("the settings schema is not JSON: {error}"));
     }
     Ok(())
-}
-
-/// Whether `name`, with `*` standing for any text, can be the name of an index.
-fn is_index_pattern(name: &str) -> bool {
-    is_index_name(&name.replace('*', "x"))
 }
 
 impl std::fmt::Debug for Plugin {

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::plugins::Plugins;
 use crate::reload::topic::Topic;
 use crate::sink::client::{Client, Refused};
+use crate::sink::rules;
 use crate::source::access;
 
 /// How long a server may take to answer.
@@ -74,7 +75,7 @@ fn check_plugins(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         );
         return Ok(());
     };
-    let sandbox = Arc::new(Sandbox::new(config.limits.clone())?);
+    let sandbox = Arc::new(Sandbox::new(config.limits.clone())?.with_name_rules(rules::elasticsearch()));
     // What the folder holds, and not what a restart could do without it; a gateway may be at work on the state folder.
     let plugins = PluginConfig { state: None, ..config.plugins.clone() };
     let plugins = match Plugins::load(&plugins, Arc::new([]), &sandbox, Metrics::new(), 1) {

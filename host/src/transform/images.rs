@@ -246,6 +246,7 @@ impl Images {
             indices: &plugin.indices,
             change_mode: change,
             documents_per_image: shared.config.limits.documents_per_image,
+            rules: &crate::sink::rules::elasticsearch(),
         };
         let cells_per_image = columns.len() * if change { 2 } else { 1 };
         let begin = Instant::now();

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rowmill_rows::TableVersion;
-use rowmill_sandbox::{ColumnNames, UsualId, index_of_table};
+use rowmill_sandbox::{ColumnNames, UsualId};
 
 use super::chain::ChainPlugin;
 use super::mapping;
 use crate::config::{Route, route_of};
 use crate::indices::Indices;
 use crate::operation::IndexNumber;
+use crate::sink::rules::elasticsearch;
 use crate::version::VersionStrategy;
 
 /// The decisions for one table version.
@@ -87,6 +88,7 @@ impl TablePlan {
                 table.columns.iter().map(|column| &*column.name),
                 &table.key,
                 route.id.as_deref(),
+                &elasticsearch(),
             ),
             version_column: match &route.version {
                 VersionStrategy::Column(name) => column(table, name),
@@ -123,5 +125,5 @@ fn column(table: &TableVersion, name: &str) -> Option<u32> {
 
 /// The index of a table's own: where its rows go without a plugin's word.
 pub(crate) fn own_index(routes: &[Route], database: &str, table: &str) -> String {
-    route_of(routes, database, table).index.unwrap_or_else(|| index_of_table(table))
+    route_of(routes, database, table).index.unwrap_or_else(|| elasticsearch().index_of_table(table))
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::contract::{RawOutput, Table};
 use crate::output::Verdict;
+use crate::rules::NameRules;
 
 const CELLS: usize = 2;
 
@@ -58,8 +59,14 @@ fn batch(count: u32) -> Batch {
     batch
 }
 
-const EXPECT: Expect<'static> =
-    Expect { count: 0, columns: 2, indices: &[], change_mode: false, documents_per_image: 1 };
+const EXPECT: Expect<'static> = Expect {
+    count: 0,
+    columns: 2,
+    indices: &[],
+    change_mode: false,
+    documents_per_image: 1,
+    rules: &NameRules::STRICTEST,
+};
 
 /// The images that failed for want of an answer; all others have to have their own verdict.
 #[track_caller]

@@ -4,6 +4,7 @@ use crate::answer::{AnswerData, field_name, slice};
 use crate::encoding::{flag, operation, piece, verdict};
 use crate::literal;
 use crate::pattern::Pattern;
+use crate::rules::NameRules;
 
 /// What an answer is checked against.
 #[derive(Clone, Copy, Debug)]
@@ -16,8 +17,10 @@ pub struct Expect<'a> {
     pub indices: &'a [Pattern],
     /// Whether the plugin has the mode `change`, in which it may delete.
     pub change_mode: bool,
-    /// Documents that one image may become.
+    /// Largest number of documents per image.
     pub documents_per_image: u32,
+    /// The sink's rules for ids, routing values and index names.
+    pub rules: &'a NameRules,
 }
 
 /// Walks the words once. An `Err` is the end of the whole answer; `Ok(Some(reason))` refuses one image.
@@ -124,18 +127,18 @@ impl<'a> Checker<'a> {
         if flags & flag::ID != 0 {
             let range = self.range()?;
             let bytes = self.bytes(range)?;
-            refused = refused.or_else(|| short_text("id", bytes));
+            refused = refused.or_else(|| short_text("id", bytes, self.expect.rules.max_id_bytes));
         }
         if flags & flag::ROUTING != 0 {
             let range = self.range()?;
             let bytes = self.bytes(range)?;
-            refused = refused.or_else(|| short_text("routing value", bytes));
+            refused = refused.or_else(|| short_text("routing value", bytes, self.expect.rules.max_routing_bytes));
         }
         if matches!(operation, operation::PUT_ITEM | operation::REMOVE_ITEM) {
             let array = self.name()?;
             let range = self.range()?;
             let bytes = self.bytes(range)?;
-            refused = refused.or(array).or_else(|| short_text("item key", bytes));
+            refused = refused.or(array).or_else(|| short_text("item key", bytes, MAX_ITEM_KEY));
         }
         let mut depth = 0_u32;
         for _ in 0..self.count(1)? {
@@ -217,21 +220,23 @@ impl<'a> Checker<'a> {
             Ok(name) if !self.expect.indices.iter().any(|pattern| pattern.matches(name)) => {
                 Some(format!("the index {name:?} is not among those that the plugin describes"))
             }
-            Ok(name) if !crate::names::is_index_name(name) => {
-                Some(format!("{name:?} is no index name that Elasticsearch takes"))
-            }
+            Ok(name) if !self.expect.rules.is_index_name(name) => Some(format!("{name:?} is not a valid index name")),
             Ok(_) => None,
         }
     }
 }
 
-fn short_text(what: &str, bytes: &[u8]) -> Option<String> {
+/// Longest key of an item of an array, in bytes.
+const MAX_ITEM_KEY: usize = 512;
+
+/// Checks a text of 1 to `max_bytes` bytes.
+fn short_text(what: &str, bytes: &[u8], max_bytes: usize) -> Option<String> {
+    let article = if what.starts_with('r') { "a" } else { "an" };
     match std::str::from_utf8(bytes) {
-        Err(_) => Some(format!("an {what} that is not UTF-8").replace("an r", "a r")),
+        Err(_) => Some(format!("{article} {what} that is not UTF-8")),
         Ok("") => Some(format!("an empty {what}")),
-        Ok(text) if text.len() > 512 => {
-            let limit = if what == "item key" { "512 is the limit" } else { "Elasticsearch takes 512" };
-            Some(format!("an {what} of {} bytes; {limit}", text.len()).replace("an r", "a r"))
+        Ok(text) if text.len() > max_bytes => {
+            Some(format!("{article} {what} of {} bytes; the limit is {max_bytes}", text.len()))
         }
         Ok(_) => None,
     }

@@ -6,6 +6,7 @@ use super::verdict::{DOCUMENTS, DROP, EDIT, FAIL, KEEP};
 use super::*;
 use crate::document::{Cells, ColumnNames, Document};
 use crate::pattern::Pattern;
+use crate::rules::NameRules;
 
 const COLUMNS: [&str; 3] = ["id", "say \"hi\"", "note"];
 const CELLS: [&str; 3] = ["1", "\"two\"", ""];
@@ -36,7 +37,14 @@ fn check_raw(raw: RawOutput, count: u32, change_mode: bool) -> Result<Output, St
     let indices = [Pattern::new("allowed-*")];
     Output::check(
         raw,
-        Expect { count, columns: COLUMNS.len() as u32, indices: &indices, change_mode, documents_per_image: 3 },
+        Expect {
+            count,
+            columns: COLUMNS.len() as u32,
+            indices: &indices,
+            change_mode,
+            documents_per_image: 3,
+            rules: &NameRules::default(),
+        },
     )
 }
 
@@ -164,7 +172,7 @@ fn items_of_an_array() {
     put(&[0, 0, 5, 2, 1, 0, 0], r#"putitem "items"[17] {"id":1}"#);
     put(&[2, 7, 1, 0, 5, 2, 1, 0, 0], r#"putitem "items"[17] id=i {"id":1}"#);
     put(&[0, 0, 5, 0, 0], "refused: an empty item key");
-    put(&[0, 0, 8, 513, 0], "refused: an item key of 513 bytes; 512 is the limit");
+    put(&[0, 0, 8, 513, 0], "refused: an item key of 513 bytes; the limit is 512");
     put(&[0, 1, 5, 2, 0], "refused: an empty field name");
     put(&[0, 7, 5, 2, 0], "refused: field name 7 of 2");
     unreadable(Answer::new(&[DOCUMENTS, 1, 3, 0, 0, 5, 900, 0]), 1, "outside of the answer's bytes");
@@ -234,13 +242,13 @@ fn heads() {
     let head = |flag: u32, text: &[u8]| Answer::new(&[DOCUMENTS, 1, 0, flag, 0, text.len() as u32, 0]).bytes(text);
     check(head(1, b""), &["refused: the index \"\" is not among those that the plugin describes"]);
     check(head(1, b"other"), &["refused: the index \"other\" is not among those that the plugin describes"]);
-    check(head(1, b"allowed-X"), &["refused: \"allowed-X\" is no index name that Elasticsearch takes"]);
+    check(head(1, b"allowed-X"), &["refused: \"allowed-X\" is not a valid index name"]);
     check(head(1, b"allowed-\xff"), &["refused: an index name that is not UTF-8"]);
     check(head(2, b""), &["refused: an empty id"]);
-    check(head(2, &[b'i'; 513]), &["refused: an id of 513 bytes; Elasticsearch takes 512"]);
+    check(head(2, &[b'i'; 513]), &["refused: an id of 513 bytes; the limit is 512"]);
     check(head(2, b"\xff"), &["refused: an id that is not UTF-8"]);
     check(head(4, b""), &["refused: an empty routing value"]);
-    check(head(4, &[b'r'; 513]), &["refused: a routing value of 513 bytes; Elasticsearch takes 512"]);
+    check(head(4, &[b'r'; 513]), &["refused: a routing value of 513 bytes; the limit is 512"]);
     // The same range as the one that was allowed is allowed, another is looked at.
     let words = [DOCUMENTS, 3, 0, 1, 0, 9, 0, 0, 1, 0, 9, 0, 0, 1, 0, 8, 0];
     check(
