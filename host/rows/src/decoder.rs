@@ -5,17 +5,17 @@ mod detect;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::context::{Buffers, Outcome, Work};
+use crate::context::{Buffers, Outcome, RecordContext};
 
 use crate::error::DecodeError;
-use crate::json::{JsonError, Text, Walk};
+use crate::json::{Cursor, JsonError, Text};
 use crate::record::{Record, RecordBatch};
 use crate::row::{ARENA_LIMIT, Ignored, RowBatch, TableVersion, Undecodable};
 use crate::settings::{DecoderSettings, Format};
 use crate::table::Tables;
 use crate::{canal, debezium, maxwell};
 
-/// Decodes record batches of any topics and formats. Keeps what it learns of topics and tables from batch to batch.
+/// Decodes record batches of any topics and formats. Keeps state about topics and tables from batch to batch.
 ///
 /// ```
 /// use rowmill_rows::{Decoder, DecoderSettings, Format, RecordBatch, RowBatch, TopicPartition};
@@ -44,15 +44,15 @@ pub struct Decoder {
     buffers: Buffers,
 }
 
-/// A topic as batches of one format bring it.
+/// A topic, as read in one format.
 #[derive(Debug)]
 struct Topic {
     name: Arc<str>,
-    /// `None` until a record shows which format it is.
+    /// `None` until the format is detected.
     state: Option<TopicState>,
 }
 
-/// What the decoder of a topic's format keeps of the topic.
+/// The state that a format's decoder keeps for a topic.
 #[derive(Debug)]
 enum TopicState {
     Canal(canal::TopicState),
@@ -61,7 +61,7 @@ enum TopicState {
 }
 
 impl TopicState {
-    /// The state of a topic of which nothing was decoded yet; `None` where the format has to be detected.
+    /// The state of a new topic; `None` if its format has to be detected.
     fn new(format: Format) -> Option<Self> {
         match format {
             Format::Auto => None,
@@ -81,7 +81,7 @@ impl TopicState {
 }
 
 impl Decoder {
-    /// A decoder that has seen nothing yet.
+    /// A decoder without any state.
     pub fn new(settings: DecoderSettings) -> Self {
         Self {
             max_message_bytes: settings.max_message_bytes,
@@ -93,12 +93,12 @@ impl Decoder {
         }
     }
 
-    /// The table versions met so far; [`crate::Row::table`] is an index. Versions are only ever appended.
+    /// The table versions seen so far; [`crate::Row::table`] is an index into them. Versions are only appended.
     pub fn tables(&self) -> &[Arc<TableVersion>] {
         &self.tables.versions
     }
 
-    /// Decodes all records in their order. `out` is emptied first; its cells point into `records` and into itself.
+    /// Decodes all records in order into `out`, which is cleared first. Its cells point into `records` and `out`.
     pub fn decode(&mut self, records: &RecordBatch, out: &mut RowBatch) {
         out.clear();
         let topic = self.topic(&records.partition.topic, records.format);
@@ -118,7 +118,7 @@ impl Decoder {
         }
     }
 
-    /// The number of a topic in `topics`.
+    /// The topic's index in `topics`; adds the topic if it is new.
     fn topic(&mut self, name: &Arc<str>, format: Format) -> usize {
         *self.topic_numbers.entry((name.clone(), format)).or_insert_with(|| {
             self.topics.push(Topic { name: name.clone(), state: TopicState::new(format) });
@@ -146,18 +146,18 @@ impl Decoder {
         let text = Text::check(value.of(&records.bytes)).ok_or(DecodeError::NotText)?;
         let start = value.start as usize;
         let topic = &mut self.topics[topic];
-        let work = Work {
+        let context = RecordContext {
             arena: &records.bytes,
             record: number,
             key: record.key.map(|k| k.of(&records.bytes)),
-            walk: Walk::new(&records.bytes[..value.end as usize], start, text),
+            cursor: Cursor::new(&records.bytes[..value.end as usize], start, text),
             topic: &topic.name,
             state: (),
             tables: &mut self.tables,
             buffers: &mut self.buffers,
         };
-        decode_one(work, &mut topic.state, &mut self.schemas, out).map_err(|error| match error {
-            // The walk counts in the arena, a person counts in the message.
+        decode_one(context, &mut topic.state, &mut self.schemas, out).map_err(|error| match error {
+            // Positions count from the start of the arena; report them from the start of the message.
             DecodeError::NotJson { at, expected } => DecodeError::NotJson { at: at - start.min(at), expected },
             other => other,
         })
@@ -165,12 +165,12 @@ impl Decoder {
 }
 
 fn decode_one<'a>(
-    work: Work<'a, ()>,
+    context: RecordContext<'a, ()>,
     state: &'a mut Option<TopicState>,
     schemas: &'a mut debezium::Schemas,
     out: &mut RowBatch,
 ) -> Result<Outcome, DecodeError> {
-    let (whole, topic) = (work.walk.clone(), work.topic);
+    let (whole, topic) = (context.cursor.clone(), context.topic);
     let state = match state {
         Some(state) => state,
         None => match detect::detect(whole.clone(), topic)?.and_then(TopicState::new) {
@@ -180,9 +180,11 @@ fn decode_one<'a>(
     };
     let expected = state.format();
     let decoded = match state {
-        TopicState::Canal(state) => canal::decode(&mut work.with_state(state), out),
-        TopicState::Debezium(topic) => debezium::decode(&mut work.with_state(debezium::State { topic, schemas }), out),
-        TopicState::Maxwell(state) => maxwell::decode(&mut work.with_state(state), out),
+        TopicState::Canal(state) => canal::decode(&mut context.with_state(state), out),
+        TopicState::Debezium(topic) => {
+            debezium::decode(&mut context.with_state(debezium::State { topic, schemas }), out)
+        }
+        TopicState::Maxwell(state) => maxwell::decode(&mut context.with_state(state), out),
     };
     match decoded {
         Err(DecodeError::Envelope { .. }) => match detect::detect(whole, topic)? {

@@ -558,5 +558,8 @@ fn rows_with_ever_other_columns_do_not_make_versions_without_end() {
     let records: Vec<KeyAndValue<'_>> = messages.iter().map(|m| (None, Some(m.as_str()))).collect();
     let decoded = decode(Format::Maxwell, "t", &[], &records);
     assert_eq!(decoded.rows.len(), 1000);
-    assert_eq!(decoded.errors[0], "table shop.t: more than 1000 shapes of its rows: are these rows of one table?");
+    assert_eq!(
+        decoded.errors[0],
+        "table shop.t: its rows have more than 1000 different shapes: are these rows of one table?"
+    );
 }

@@ -1,4 +1,4 @@
-//! Debezium's schemas: recognised by their bytes, read once each.
+//! Debezium's schemas: recognised by their bytes and parsed once each.
 
 use std::collections::HashMap;
 
@@ -8,19 +8,19 @@ use crate::error::DecodeError;
 use crate::json::push_string;
 use crate::settings::Format;
 use crate::types::{ColumnType, Declaration};
-use crate::value::{Sent, Unit};
+use crate::value::{SourceType, Unit};
 
-/// More different schemas than this are no schemas.
+/// Most different schemas. More are a sign of messages that are not Debezium's.
 const MAX_SCHEMAS: usize = 10_000;
-/// The schemas that all topics had.
+/// The schemas of all topics.
 #[derive(Debug, Default)]
 pub(crate) struct Schemas {
     by_bytes: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
     columns: Vec<Columns>,
 }
 
-/// The columns that a schema describes: names as messages spell them, and types where the schema tells one.
-pub(super) type Columns = Vec<(Vec<u8>, Option<Sent>)>;
+/// The columns that a schema describes: names as messages write them, and types if declared.
+pub(super) type Columns = Vec<(Vec<u8>, Option<SourceType>)>;
 
 impl Schemas {
     pub fn number(&mut self, bytes: &[u8]) -> Result<u32, DecodeError> {
@@ -31,7 +31,7 @@ impl Schemas {
         if self.columns.len() >= MAX_SCHEMAS {
             return Err(wrong("at most 10000 different schemas"));
         }
-        let schema: Value = serde_json::from_slice(bytes).map_err(|_| wrong("a schema of Kafka Connect's"))?;
+        let schema: Value = serde_json::from_slice(bytes).map_err(|_| wrong("a Kafka Connect schema"))?;
         self.columns.push(columns(&schema));
         let number = self.columns.len() as u32 - 1;
         self.by_bytes.insert(bytes.into(), number);
@@ -56,13 +56,13 @@ fn columns(schema: &Value) -> Columns {
     let column = |field: &Value| {
         let mut name = Vec::new();
         push_string(field["field"].as_str().unwrap_or_default().as_bytes(), &mut name);
-        (name[1..name.len() - 1].to_vec(), sent(field))
+        (name[1..name.len() - 1].to_vec(), source_type(field))
     };
     columns.iter().map(column).collect()
 }
 
-/// The type that a field's schema tells; `None` where the value shall pass as it is.
-fn sent(field: &Value) -> Option<Sent> {
+/// The type that a field's schema declares; `None` if values need no conversion.
+fn source_type(field: &Value) -> Option<SourceType> {
     let name = field["name"].as_str().unwrap_or_default();
     let parameter = |name: &str| field["parameters"][name].as_str().unwrap_or_default();
     let labels = || parameter("allowed").split(',').map(str::to_owned).collect();
@@ -107,5 +107,5 @@ fn sent(field: &Value) -> Option<Sent> {
         _ => return None,
     };
     let declaration = Declaration { column_type, fraction: 0, is_bigint: false, binary_length: 0, is_geometry: false };
-    Some(Sent { declaration, unit, decimal_bytes })
+    Some(SourceType { declaration, unit, decimal_bytes })
 }

@@ -1,4 +1,4 @@
-//! The walk against `serde_json`: the same texts are refused, the same members found.
+//! The cursor against `serde_json`: the same texts are refused, the same members found.
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::*;
 
 fn ours(bytes: &[u8]) -> bool {
-    Text::check(bytes).is_some() && Walk::is_json(bytes)
+    Text::check(bytes).is_some() && Cursor::is_json(bytes)
 }
 
 fn theirs(bytes: &[u8]) -> bool {
@@ -18,17 +18,17 @@ fn check(text: &[u8]) {
     assert_eq!(ours(text), theirs(text), "{:?}", String::from_utf8_lossy(text));
     if theirs(text) {
         let members: Option<Vec<(String, Box<RawValue>)>> = members_of(text);
-        let mut walk = Walk::new(text, 0, Text::check(text).unwrap());
-        walk.white();
+        let mut cursor = Cursor::new(text, 0, Text::check(text).unwrap());
+        cursor.skip_whitespace();
         if let Some(members) = members {
-            walk.enter_object().unwrap();
+            cursor.enter_object().unwrap();
             let mut first = true;
             for (name, value) in &members {
-                let (start, end) = walk.member(&mut first).unwrap().unwrap();
+                let (start, end) = cursor.next_member(&mut first).unwrap().unwrap();
                 let mut said = Vec::new();
                 unescape_into(&text[start..end], &mut said);
                 assert_eq!(said, name.as_bytes());
-                let (start, end) = walk.value().unwrap();
+                let (start, end) = cursor.skip_value().unwrap();
                 assert_eq!(&text[start..end], value.get().as_bytes());
                 let mut tight = text[start..end].to_vec();
                 compact_tail(&mut tight, 0);
@@ -36,8 +36,8 @@ fn check(text: &[u8]) {
                 let same = |b: &[u8]| serde_json::from_slice::<serde_json::Value>(b).unwrap();
                 assert_eq!(same(&tight), same(value.get().as_bytes()));
             }
-            assert_eq!(walk.member(&mut first).unwrap(), None);
-            walk.end().unwrap();
+            assert_eq!(cursor.next_member(&mut first).unwrap(), None);
+            cursor.expect_end().unwrap();
         }
     }
 }
