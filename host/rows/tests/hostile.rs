@@ -1,4 +1,4 @@
-//! Nothing that a topic can hold makes the decoder panic, lose a record or answer beside the point.
+//! Malformed input: no record makes the decoder panic, and every record has exactly one outcome.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,7 +10,7 @@ use support::*;
 
 const FORMATS: [Format; 4] = [Format::Auto, Format::Canal, Format::Debezium, Format::Maxwell];
 
-/// Some records of each capture, of all kinds.
+/// A sample of the records of each capture.
 fn samples() -> Vec<CapturedRecord> {
     let mut samples = Vec::new();
     for capture in CAPTURES {
@@ -34,7 +34,7 @@ fn a_message_cut_at_any_byte_is_undecodable() {
         let value = record.value.clone().unwrap();
         let mut decoder = decoder(declared());
         one(&mut decoder, &record, &value);
-        // Long messages: all places near both ends, and some between.
+        // In long messages: every position near both ends, and some in between.
         let near = |at: &usize| *at < 300 || at + 300 > value.len() || at.is_multiple_of(37);
         for at in (0..value.len()).filter(near) {
             let decoded = one(&mut decoder, &record, &value[..at]);
@@ -94,7 +94,7 @@ fn deep_nesting() {
 }
 
 #[test]
-fn no_error_carries_a_value() {
+fn no_error_contains_a_value() {
     let secret = "s3cr3t";
     for (key, column_type) in
         [("int", "int"), ("date", "date"), ("bits", "bit(3)"), ("money", "decimal(9,2)"), ("time", "time")]
@@ -113,7 +113,7 @@ fn no_error_carries_a_value() {
 }
 
 #[test]
-fn what_is_no_text_is_told() {
+fn invalid_utf8_is_reported() {
     let mut records = batch(Format::Auto, "t", 0);
     records.push(0, -1, Some(b"\xff"), Some(b"\x00\x01\xff"), []);
     records.push(1, -1, Some(b"\xff"), Some(b""), []);
@@ -126,7 +126,7 @@ fn what_is_no_text_is_told() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
-    /// One decoder sees messages with bytes changed, put in, taken out, and pieces of other messages put in.
+    /// One decoder reads messages in which bytes were changed, inserted or removed, and pieces of other messages inserted.
     #[test]
     fn mutated_messages(
         which in any::<prop::sample::Index>(),
@@ -160,7 +160,7 @@ proptest! {
         for value in [&value, &whole, &value] {
             let mut records = batch(format, &record.topic, 0);
             records.push(0, -1, record.key.as_deref(), Some(value), []);
-            // A broken key, too.
+            // With a malformed key, too.
             records.push(1, -1, Some(value), Some(value), []);
             let mut decoded = Decoded::default();
             decode_batch(&mut decoder, &records, &mut decoded);

@@ -31,7 +31,7 @@ fn canal_rows() {
             "pkNames":null,"table":"t","type":"DELETE"}"#,
         &["Delete shop.t[] id=1 => - at time 7000"],
     );
-    // A changed value that was NULL is `null` in `old`; an element may be missing altogether.
+    // A changed value that was NULL is `null` in `old`; a whole element of `old` may be `null`.
     canal(
         r#"{"data":[{"id":"1","a":"x"},{"id":"2","a":"x"}],"database":"shop","isDdl":false,
             "mysqlType":{"id":"int","a":"text"},"old":[{"a":null},null],"pkNames":["id"],"table":"t","type":"UPDATE"}"#,
@@ -74,7 +74,7 @@ fn canal_without_rows() {
 }
 
 #[test]
-fn canal_rows_stand_and_fall_together() {
+fn canal_rows_of_one_message_fail_together() {
     canal(
         r#"{"data":[{"a":"1"},{"a":"x"}],"database":"shop","isDdl":false,"mysqlType":{"a":"int"},"pkNames":null,"table":"t",
             "type":"INSERT"}"#,
@@ -92,7 +92,7 @@ fn canal_names() {
             "pkNames":["`id`"],"table":"`t`","type":"INSERT"}"#,
         &["Insert shop.t[id] - => id=1 源=\"x\" at nowhere"],
     );
-    // Members that a row lacks are absent; members that nothing describes are refused.
+    // Columns that a row lacks are absent; columns that the message does not describe are an error.
     canal(
         r#"{"data":[{"id":"1"}],"database":"shop","isDdl":false,"mysqlType":{"id":"int","a":"text"},"pkNames":["id"],
             "table":"t","type":"INSERT"}"#,

@@ -46,7 +46,7 @@ fn debezium_envelopes() {
     ] {
         debezium("p.shop.t", &[(key, Some(&message(before, after, op)))], &[&expect]);
     }
-    // Any order of the members, white space anywhere; an embedded object is put on one line.
+    // Members in any order and whitespace anywhere; line breaks are removed from an embedded object.
     debezium(
         "p.shop.t",
         &[(
@@ -62,7 +62,7 @@ fn debezium_envelopes() {
         &[(key, Some(&format!("{{\"ts_ms\":1,\"op\":\"c\",{SOURCE},\"after\":{{\"id\":1}}}}")))],
         &["Insert shop.t[id] - => id=1 at 42:99:event+3"],
     );
-    // Without a key, and with one that is no object.
+    // Without a key, and with one that is not an object.
     for key in [None, Some("Struct{id=1}"), Some("5")] {
         debezium(
             "p.shop.t",
@@ -123,7 +123,7 @@ fn debezium_with_schema() {
     let cells = r#"b=1 c="2026-03-04T05:06:07" d="99.90" e="x" f=32769 g={"wkb":"AA=="} id=-1 j={"k": 1} n="2026-03-04T05:06:07.123456" t="2026-03-04T05:06:07.123456""#;
     let expect = format!("Insert shop.t[id] - => {cells} at 42:99:event+3");
     debezium("p.shop.t", &[(Some(key), Some(&value)), (Some(key), Some(&value))], &[&expect, &expect]);
-    // A declared type mends what the schema cannot tell.
+    // A declared type supplies what the schema lacks.
     check(
         Format::Debezium,
         "p.shop.t",
@@ -131,10 +131,10 @@ fn debezium_with_schema() {
         &[(Some(key), Some(&value))],
         &[&expect.replace("id=-1", "id=18446744073709551615").replace("b=1", "b=true")],
     );
-    // The payload may stand first, and the row may be unwrapped.
+    // The payload may come first, and the row may be unwrapped.
     let turned = format!(r#"{{ "payload":{{"before":null,"after":{row},{SOURCE},"op":"c"}}, "schema":{schema}}}"#);
     debezium("p.shop.t", &[(Some(key), Some(&turned))], &[&expect]);
-    // So may a key's; without a schema it is the key of a column of that name.
+    // So may a key's payload; without a schema it is a column named `payload`.
     let turned_key = r#"{"payload":{"id":1},"schema":{"type":"struct","fields":[]}}"#;
     debezium("p.shop.t", &[(Some(turned_key), Some(&value)), (Some(key), Some(&value))], &[&expect, &expect]);
     let named_so = format!(r#"{{"before":null,"after":{{"payload":7}},{SOURCE},"op":"c"}}"#);
@@ -162,12 +162,12 @@ fn debezium_unwrapped() {
             r#""__op":"c","__db":"other","__table":"u","__source_file":"binlog.000007","__source_pos":4,"__source_row":1"#,
             "Insert other.u[id] - => a=\"x\" id=1 at 7:4:event+1",
         ),
-        // The topic names another table, so that its middle part may not be the database.
+        // The topic names another table, so its middle part may not be the database.
         (r#""__op":"c","__table":"u""#, "Insert u[id] - => a=\"x\" id=1 at nowhere"),
     ] {
         debezium("p.shop.t", &[(key, Some(&flat(meta)))], &[expect]);
     }
-    // Nothing but the row: only the key tells that it is one, and only if the format is set.
+    // A row without metadata: only its key identifies it as a row, and only if the format is configured.
     debezium(
         "p.shop.t",
         &[(key, Some(r#"{"id":1,"before":"x"}"#)), (key, Some(r#"{"before":"x","id":1}"#))],

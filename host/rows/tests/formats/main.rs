@@ -1,4 +1,4 @@
-//! Each case of each format: what a record says and what is decoded.
+//! Records of each format and the rows decoded from them.
 #![allow(clippy::unwrap_used)]
 
 mod canal;
@@ -25,7 +25,7 @@ fn decode(format: Format, topic: &str, declared: &[(&str, &str)], records: &[Key
     let (mut decoded, mut again) = (Decoded::default(), Decoded::default());
     let mut decoder = decoder(types);
     decode_batch(&mut decoder, &batch, &mut decoded);
-    // All that was learnt must not change what is decoded, nor make new versions.
+    // Decoding the batch again gives the same rows and no new versions: the decoder's state only speeds it up.
     let n_versions = decoder.tables().len();
     decode_batch(&mut decoder, &batch, &mut again);
     assert_eq!(again.rows.len(), decoded.rows.len());
@@ -38,7 +38,7 @@ fn decode(format: Format, topic: &str, declared: &[(&str, &str)], records: &[Key
     decoded
 }
 
-/// One line for everything that came out.
+/// One line per row, ignored record and error.
 fn render(decoded: &Decoded) -> Vec<String> {
     let image = |image: &Option<Image>| match image {
         None => "-".to_owned(),
@@ -73,11 +73,11 @@ fn render(decoded: &Decoded) -> Vec<String> {
     rows.chain(ignored).chain(errors).collect()
 }
 
-/// `records` (key, value) of one topic become `expect`: rows, then what is ignored, then errors.
+/// Decodes `records` (key, value) of one topic. `expect` lists rows, then ignored records, then errors.
 #[track_caller]
 fn check(format: Format, topic: &str, declared: &[(&str, &str)], records: &[KeyAndValue<'_>], expect: &[&str]) {
     assert_eq!(render(&decode(format, topic, declared, records)), expect);
-    // A topic's format is found out by itself, too, if its records tell it at all.
+    // Detecting the format gives the same, if the records identify it at all.
     let auto = render(&decode(Format::Auto, topic, declared, records));
     assert!(auto == expect || auto.iter().all(|l| l.starts_with("error no known format")), "auto: {auto:?}");
 }
@@ -108,7 +108,7 @@ fn a_topic_has_one_format() {
 }
 
 #[test]
-fn a_batch_says_its_format() {
+fn the_batch_carries_the_format() {
     let mut decoder = decoder(DeclaredTypes::default());
     let mut decode = |format, value: &str| {
         let mut records = batch(format, "shop.t", 0);
@@ -119,7 +119,7 @@ fn a_batch_says_its_format() {
     };
     let maxwell = r#"{"database":"shop","table":"t","type":"insert","ts":5,"data":{"id":1}}"#;
     let canal = r#"{"data":[{"id":"1"}],"database":"shop","isDdl":false,"mysqlType":{"id":"int"},"pkNames":["id"],"table":"t","type":"INSERT"}"#;
-    // One decoder, one topic name, batches of two formats by turns: each keeps its own state.
+    // Batches of two formats alternate in one decoder, for one topic name: each format keeps its own state.
     for _ in 0..2 {
         assert_eq!(decode(Format::Maxwell, maxwell), "Insert shop.t[] - => id=1 at time 5000");
         assert_eq!(decode(Format::Canal, canal), "Insert shop.t[id] - => id=1 at nowhere");
@@ -141,7 +141,7 @@ fn shapes_that_alternate_are_two_versions() {
             r#"{{"data":[{row}],"database":"shop","isDdl":false,"mysqlType":{types},"pkNames":["id"],"table":"t","type":"INSERT"}}"#
         )
     };
-    // A display width is no other type.
+    // A display width does not change the type.
     let messages = [
         canal(r#"{"id":"int(11)"}"#, r#"{"id":"1"}"#),
         canal(r#"{"id":"int(10)"}"#, r#"{"id":"1"}"#),
@@ -155,12 +155,12 @@ fn shapes_that_alternate_are_two_versions() {
 }
 
 #[test]
-fn rows_with_ever_other_columns_do_not_make_versions_without_end() {
+fn versions_are_bounded_if_every_row_has_other_columns() {
     let row = |columns: &[usize]| {
         let columns: Vec<String> = columns.iter().map(|c| format!("\"c{c}\":1")).collect();
         format!(r#"{{"database":"shop","table":"t","type":"insert","ts":5,"data":{{{}}}}}"#, columns.join(","))
     };
-    // Row image MINIMAL: any of ten columns. And then rows that have nothing in common.
+    // Row image MINIMAL: any subset of ten columns. Then rows without common columns.
     let mut messages = vec![row(&(0..10).collect::<Vec<_>>())];
     messages.extend((1..1023).map(|set| row(&(0..10).filter(|c| set >> c & 1 == 1).collect::<Vec<_>>())));
     let records: Vec<KeyAndValue<'_>> = messages.iter().map(|m| (None, Some(m.as_str()))).collect();

@@ -1,4 +1,4 @@
-//! What the fixture tests share: the declared types of schema.sql and rows as owned values.
+//! Shared by the tests: fixtures, the declared types of schema.sql, and rows as owned values.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub fn declared() -> DeclaredTypes {
     let mut declared = DeclaredTypes::default();
     for (table, columns) in schema() {
         for (column, column_type) in columns {
-            // The workload makes it signed; the type that holds both is the one to declare.
+            // The workload makes the column signed; declare a type that holds both versions.
             let column_type = if column == "grade" { "SMALLINT" } else { &column_type };
             declared.declare(&format!("shop.{table}"), &column, column_type).unwrap();
         }
@@ -66,7 +66,7 @@ pub fn decoder(declared: DeclaredTypes) -> Decoder {
 
 pub type Image = BTreeMap<String, String>;
 
-/// A row with everything in it.
+/// A row with owned images and names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedRow {
     pub table: String,
@@ -90,7 +90,7 @@ pub fn batch(format: Format, topic: &str, partition: i32) -> RecordBatch {
     RecordBatch::new(TopicPartition { topic: topic.into(), partition }, format)
 }
 
-/// Decodes one batch; checks what holds for every batch.
+/// Decodes one batch and checks the invariants of every batch.
 pub fn decode_batch(decoder: &mut Decoder, records: &RecordBatch, into: &mut Decoded) {
     let mut out = RowBatch::default();
     decoder.decode(records, &mut out);
@@ -135,7 +135,7 @@ pub fn decode_batch(decoder: &mut Decoder, records: &RecordBatch, into: &mut Dec
     assert!(seen.iter().all(|s| matches!(s, 1 | 2 | 4)), "each record has one outcome: {seen:?}");
 }
 
-/// Decodes a capture in its file's order, record by record.
+/// Decodes a capture record by record, in the file's order.
 pub fn decode_capture(format: Format, name: &str, decoder: &mut Decoder) -> Decoded {
     let mut decoded = Decoded::default();
     for record in captured(name) {
