@@ -87,7 +87,7 @@ pub const BAD_ROWS: &[Case] = &[
     case("name-not-utf8", RowsFail("a field name that is not UTF-8")),
     case("empty-name", RowsFail("an empty field name")),
     case("name-of-1-mb", RowsFail("a field name of 1048576 bytes")),
-    case("object-not-ended", RowsFail("an object that does not end")),
+    case("object-not-ended", RowsFail("an unclosed object")),
     case("object-not-begun", RowsFail("an object ends that did not begin")),
     case("objects-10000-deep", RowsFail("nested more than 64 deep")),
     case("literal-10000-deep", RowsFail("nested more than")),

@@ -1,29 +1,29 @@
-//! The words and bytes of a guest's answer, read by ranges that were checked before.
+//! The words and bytes of a guest's answer, accessed by ranges that have been checked.
 
 use crate::literal;
 
-/// A guest's answer with its field names made ready for copying.
+/// A guest's answer with its field names encoded as JSON.
 #[derive(Debug, Default)]
 pub(crate) struct AnswerData {
     pub(crate) words: Vec<u32>,
     pub(crate) bytes: Vec<u8>,
-    /// Each field name as JSON with its colon (`"name":`), ready to be copied; nothing for a name that cannot be used.
+    /// The range in `encoded_names` of each field name as JSON with its colon (`"name":`); empty for an invalid name.
     pub(crate) names: Vec<(u32, u32)>,
     pub(crate) encoded_names: Vec<u8>,
 }
 
 impl AnswerData {
-    /// Bytes of a range that was checked before.
+    /// The bytes of a checked range.
     pub(crate) fn range(&self, start: u32, len: u32) -> &[u8] {
         &self.bytes[start as usize..start as usize + len as usize]
     }
 
-    /// Text of a range that was checked before.
+    /// The text of a checked range.
     pub(crate) fn text(&self, start: u32, len: u32) -> &str {
         std::str::from_utf8(self.range(start, len)).unwrap_or_default()
     }
 
-    /// `"name":` of a name that was checked before.
+    /// `"name":` of a checked name.
     pub(crate) fn name(&self, name: u32) -> &[u8] {
         let (start, end) = self.names[name as usize];
         &self.encoded_names[start as usize..end as usize]

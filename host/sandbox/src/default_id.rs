@@ -77,7 +77,9 @@ impl UsualId {
 
 fn of_key(table: &str, key: &[u32]) -> Result<Vec<Part>, String> {
     if key.is_empty() {
-        return Err(format!("no primary key is known of {table}; set `id` in its route, for example id = \"{{id}}\""));
+        return Err(format!(
+            "the primary key of {table} is unknown; set `id` in its route, for example id = \"{{id}}\""
+        ));
     }
     let mut parts = Vec::new();
     for (place, &column) in key.iter().enumerate() {
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_ids() {
+    fn default_ids() {
         assert_eq!(id(&[1, 0], None, ["7", "\"a\""]), Ok("a|7".into()));
         assert_eq!(id(&[], Some("x-{no}-{line}!"), ["7", "\"\\u0041\""]), Ok("x-7-A!".into()));
         assert!(id(&[], None, ["7", "8"]).is_err_and(|error| error.contains("set `id` in its route")));

@@ -1,4 +1,4 @@
-//! Documents out of a verdict: where they go, and their bodies made of pieces.
+//! The documents of a verdict: index, id, routing, and bodies assembled from pieces.
 
 use crate::answer::AnswerData;
 use crate::encoding::{flag, operation, piece};
@@ -7,45 +7,45 @@ use crate::encoding::{flag, operation, piece};
 #[derive(Clone, Debug)]
 pub struct Document<'a> {
     answer: &'a AnswerData,
-    /// What to do with it.
+    /// The operation on it.
     pub operation: DocumentOperation,
-    /// The index, if the plugin names one.
+    /// The index, if the plugin sets one.
     pub index: Option<&'a str>,
-    /// The id, if the plugin names one.
+    /// The id, if the plugin sets one.
     pub id: Option<&'a str>,
-    /// The routing value, if the plugin names one.
+    /// The routing value, if the plugin sets one.
     pub routing: Option<&'a str>,
-    /// Which item of which array, of [`DocumentOperation::PutItem`] and [`DocumentOperation::RemoveItem`].
+    /// The array and item, for [`DocumentOperation::PutItem`] and [`DocumentOperation::RemoveItem`].
     pub item: Option<Item<'a>>,
     pieces: &'a [u32],
 }
 
-/// What to do with a document.
+/// An operation on a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DocumentOperation {
     /// Write the whole document.
     Index,
-    /// Write this table's fields of a document that several tables build.
+    /// Write this table's fields into a document that several tables contribute to.
     Merge,
-    /// Delete it (mode `change`).
+    /// Delete it (`change` mode only).
     Delete,
-    /// Write one item of an array of a document that several rows build.
+    /// Write one item of an array, in a document that several rows contribute to.
     PutItem,
-    /// Take that item out (mode `change`).
+    /// Remove that item (`change` mode only).
     RemoveItem,
 }
 
-/// One item of an array of a document that several rows build.
+/// One item of an array, in a document that several rows contribute to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item<'a> {
-    /// The array's field as JSON with its colon (`"orders":`).
+    /// The name of the array's field as JSON with its colon (`"orders":`).
     array: &'a [u8],
-    /// What tells the item from the others of its table and array.
+    /// Identifies the item among those of the same table and array.
     pub key: &'a str,
 }
 
 impl<'a> Item<'a> {
-    /// The array's field as a JSON string.
+    /// The name of the array's field as a JSON string.
     pub fn array(&self) -> &'a [u8] {
         &self.array[..self.array.len() - 1]
     }
@@ -59,7 +59,7 @@ impl Document<'_> {
         out.push(b'{');
         let mut first = true;
         let mut pieces = self.pieces;
-        // A comma before every field but the first of its object.
+        // Every field of an object but the first has a comma before it.
         let name = |out: &mut Vec<u8>, first: &mut bool, name: &[u8]| {
             if !*first {
                 out.push(b',');
@@ -122,7 +122,7 @@ impl Document<'_> {
     }
 }
 
-/// The documents of one verdict.
+/// Iterates over the documents of one verdict.
 #[derive(Clone, Debug)]
 pub struct Documents<'a> {
     answer: &'a AnswerData,
@@ -192,7 +192,7 @@ impl<'a> Iterator for Documents<'a> {
 pub struct ColumnNames {
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    /// Whether the name needs no escape: there is then no shorter way to write it.
+    /// Whether the name has no escapes, so that there is only one way to write it as short.
     plain: Vec<bool>,
 }
 
@@ -201,9 +201,9 @@ pub trait Cells<'c> {
     /// A column's JSON value on one line, empty if absent.
     fn get(&self, column: u32) -> &'c [u8];
 
-    /// The bytes from the beginning of the value of `first` to the end of that of `last`, if the value of `last` begins
-    /// `gap` bytes behind the end of the value before it, in the same buffer. Where the gap is as long as a comma and the
-    /// column's name with its quotes and its colon, there is nothing else in it.
+    /// The bytes from the start of the value of `first` to the end of that of `last`, if the value of `last` begins `gap`
+    /// bytes behind the end of the value before it, in the same buffer. A gap exactly as long as a comma and the column's
+    /// name with quotes and colon contains nothing else.
     fn joined(&self, first: u32, last: u32, gap: usize) -> Option<&'c [u8]>;
 }
 
@@ -231,12 +231,12 @@ impl ColumnNames {
         encoded
     }
 
-    /// How many columns there are.
+    /// The number of columns.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is no column.
+    /// Whether there are no columns.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -250,14 +250,14 @@ impl ColumnNames {
         &self.bytes[start as usize..self.ends[column as usize] as usize]
     }
 
-    /// Appends a body of all columns, a JSON object on one line; absent cells are left out.
+    /// Appends a body of all columns, a JSON object on one line. Absent cells are omitted.
     pub fn write_body<'c>(&self, out: &mut Vec<u8>, cells: impl Cells<'c>) {
         out.push(b'{');
         self.write_fields(out, &mut true, 0, self.len() as u32, &cells);
         out.push(b'}');
     }
 
-    /// Appends the columns `from..to` with a comma before each but the first of the object.
+    /// Appends the columns `from..to`, with a comma before each but the object's first field.
     fn write_fields<'c>(&self, out: &mut Vec<u8>, first: &mut bool, from: u32, to: u32, cells: &impl Cells<'c>) {
         let mut column = from;
         while column < to {
@@ -270,7 +270,7 @@ impl ColumnNames {
                 out.push(b',');
             }
             out.extend_from_slice(self.encoded(column));
-            // Most sources write a row just as it will stand in the body, and one long copy costs less than many short.
+            // Most sources write a row exactly as the body needs it, and one long copy is cheaper than many short ones.
             let begin = column;
             column += 1;
             while column < to && self.plain[column as usize] {

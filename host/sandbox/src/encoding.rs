@@ -1,4 +1,4 @@
-//! The numbers by which a guest's answer is encoded: verdicts, document operations, flags and pieces. The table is in
+//! The numbers in the encoding of a guest's answer: verdicts, document operations, flags and pieces. They are defined in
 //! `wit/rowmill-plugin.wit`.
 
 /// The first word of a verdict.

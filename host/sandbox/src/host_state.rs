@@ -1,4 +1,4 @@
-//! The host's side of an instance: its memory limits, its log and the state of its WASI.
+//! The host's side of an instance: memory limits, log, and the state of its WASI stub.
 
 use wasmtime::ResourceLimiter;
 
@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::reason::{SHOWN, readable};
 use crate::wasi::{STDERR, STDOUT, WasiState};
 
-/// What an instance can reach of the host: its limits and the log.
+/// Everything in the host that an instance can reach.
 pub(crate) struct HostState {
     pub(crate) plugin: String,
     pub(crate) memory_left: usize,
@@ -62,7 +62,7 @@ impl ResourceLimiter for HostState {
     }
 
     fn memories(&self) -> usize {
-        // Each reserves 4 GiB of address space. A component has one a module, and few modules.
+        // Each reserves 4 GiB of address space. A component has one per module, and few modules.
         8
     }
 }
@@ -78,7 +78,7 @@ impl log::Host for HostState {
 impl HostState {
     /// Logs a message of the plugin.
     pub(crate) fn say(&mut self, level: log::Level, message: &str) {
-        // A plugin that logs each row must not drown the log: so many a call, the rest is counted.
+        // A plugin that logs every row must not flood the log: the number per call is limited, the rest is counted.
         let Some(left) = self.log_messages_left.checked_sub(1) else {
             self.log_messages_dropped += 1;
             return;
@@ -96,7 +96,7 @@ impl HostState {
 }
 
 impl HostState {
-    /// Takes what a plugin writes to standard output or error; whole lines go to the log.
+    /// Handles output to standard output or standard error: complete lines go to the log.
     pub(crate) fn write(&mut self, output: u32, bytes: &[u8]) {
         let mut lines = bytes.split(|&byte| byte == b'\n');
         let first = lines.next().unwrap_or_default();
@@ -109,7 +109,7 @@ impl HostState {
 
     fn append(&mut self, output: u32, bytes: &[u8]) {
         let line = &mut self.wasi.lines[usize::from(output == STDERR)];
-        // What the log would not show is not kept.
+        // Keep only as much as the log shows.
         let room = SHOWN.saturating_sub(line.len());
         line.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
@@ -122,7 +122,7 @@ impl HostState {
         }
     }
 
-    /// Ends a call: begun lines are told.
+    /// Ends a call: unfinished lines go to the log.
     pub(crate) fn end_lines(&mut self) {
         self.end_line(STDOUT);
         self.end_line(STDERR);

@@ -1,4 +1,4 @@
-//! A running instance of a plugin: its store, its limits, and the calls into it.
+//! A running instance of a plugin: its store, its limits, and calls of its functions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Instance {
         self.answer(result, time)?.map_err(|reason| CallError::Refused(readable(&reason)))
     }
 
-    /// Sets the limits of the next call: its time, and the bytes that it may answer.
+    /// Sets the limits of the next call: its time, and the size of its answer.
     fn prepare(&mut self, time: Duration, answer_bytes: usize) {
         self.store.set_epoch_deadline(ticks(time));
         self.store.set_hostcall_fuel(answer_bytes);
@@ -67,7 +67,7 @@ impl Instance {
         state.end_lines();
         let dropped = std::mem::take(&mut state.log_messages_dropped);
         if dropped > 0 {
-            tracing::warn!(target: "rowmill::plugin", plugin = %state.plugin, "{dropped} more messages of this call are not shown");
+            tracing::warn!(target: "rowmill::plugin", plugin = %state.plugin, "dropped {dropped} more log messages of this call");
         }
         result.map_err(|error| trapped(&self.store, &error, time, self.sandbox.limits.memory_bytes))
     }
@@ -127,17 +127,21 @@ impl Guest for Instance {
 }
 
 impl From<types::Description> for Description {
-    fn from(told: types::Description) -> Self {
+    fn from(description: types::Description) -> Self {
         Self {
-            name: told.name,
-            version: told.version,
-            tables: told.tables,
-            mode: match told.mode {
+            name: description.name,
+            version: description.version,
+            tables: description.tables,
+            mode: match description.mode {
                 types::Mode::Image => Mode::Image,
                 types::Mode::Change => Mode::Change,
             },
-            indices: told.indices.into_iter().map(|index| Index { name: index.name, mapping: index.mapping }).collect(),
-            settings_schema: told.settings_schema,
+            indices: description
+                .indices
+                .into_iter()
+                .map(|index| Index { name: index.name, mapping: index.mapping })
+                .collect(),
+            settings_schema: description.settings_schema,
         }
     }
 }
@@ -166,7 +170,7 @@ impl From<ColumnKind> for types::ColumnKind {
     }
 }
 
-/// Says in a person's words why a call ended.
+/// Describes why a call was ended.
 fn trapped(store: &Store<HostState>, error: &wasmtime::Error, time: Duration, memory: usize) -> CallError {
     let reason = match (store.data().refused, error.downcast_ref::<Trap>()) {
         (Some("memory"), _) => format!("it needs more memory than the limit of {memory} bytes"),
@@ -178,7 +182,7 @@ fn trapped(store: &Store<HostState>, error: &wasmtime::Error, time: Duration, me
         }
         (None, Some(Trap::UnreachableCodeReached)) => "it panicked or aborted (unreachable code)".to_string(),
         (None, Some(trap)) => format!("it trapped: {trap}"),
-        // Wasmtime has no type for it.
+        // Wasmtime has no error type for the next two.
         (None, None) if error.is::<wasi::Refused>() => error.root_cause().to_string(),
         (None, None) if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
             "its answer or message is longer than the limit".to_string()

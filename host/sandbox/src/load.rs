@@ -1,4 +1,4 @@
-//! From compiled code to a plugin that is known to fit, or a refusal that says what to do.
+//! Loads plugins: checks that compiled code fits the contract and asks it to describe itself.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 use crate::rules::NameRules;
 use crate::wasi;
 
-/// A plugin: compiled, type-checked, and asked to describe itself. Cheap to share; [`Plugin::instantiate`] makes what runs.
+/// A plugin that is compiled, type-checked and has described itself. [`Plugin::instantiate`] starts instances of it.
 pub struct Plugin {
     sandbox: Arc<Sandbox>,
     pre: TransformPre<HostState>,
@@ -34,18 +34,18 @@ pub struct Plugin {
 impl Plugin {
     /// Loads a plugin from a file's bytes: a component, or a core module for the contract's world.
     ///
-    /// Takes as long as compiling does (hundreds of milliseconds, seconds for one that brings a language's engine
-    /// along); never call it on the data path.
+    /// This compiles the file, which takes hundreds of milliseconds, or seconds for a plugin that contains a language runtime.
+    /// Never call it on the data path.
     ///
     /// # Errors
-    /// The file is not for this contract, asks for more than the contract offers, or breaks a limit.
+    /// The file is not for this contract, imports more than the contract offers, or exceeds a limit.
     pub fn load(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Self, Refusal> {
         Self::load_with_wasi(sandbox, bytes, |_| false)
     }
 
-    /// As [`Plugin::load`], and takes a component that imports WASI where `allowed` says so of the plugin's name. It
-    /// gets a WASI that does nothing: no files, arguments, environment and network, a clock that stands still, the same
-    /// random numbers in every call, and an output that goes to the log.
+    /// As [`Plugin::load`], but also accepts components that import WASI if `allowed` returns true for the plugin's name. They
+    /// get a stub of WASI: no files, arguments, environment and network, a stopped clock, the same random numbers in every
+    /// call, and output that goes to the log.
     ///
     /// # Errors
     /// As [`Plugin::load`].
@@ -58,16 +58,16 @@ impl Plugin {
         Self::load_compiled(sandbox, bytes, &compiled, allowed)
     }
 
-    /// As [`Plugin::load_with_wasi`], with the file compiled before: by [`Sandbox::compile`], of this program and of a
-    /// sandbox of the same [`Sandbox::engine_id`], maybe in another process or an earlier run.
+    /// As [`Plugin::load_with_wasi`], with a file that [`Sandbox::compile`] compiled earlier, in this program and with the
+    /// same [`Sandbox::engine_id`], possibly in another process or run.
     ///
-    /// **`compiled` is machine code that is going to run outside of any sandbox.** The engine recognises code of another
-    /// version or for another processor, and nothing else: whoever calls this vouches that [`Sandbox::compile`] made
-    /// these very bytes, by where they were kept and by their hash.
+    /// **`compiled` is machine code that runs outside of any sandbox.** The engine detects code of another version or for
+    /// another processor, but nothing else. The caller must guarantee that these exact bytes were written by
+    /// [`Sandbox::compile`], by where they are stored and by their hash.
     ///
     /// # Errors
-    /// As [`Plugin::load`], but for those that [`Sandbox::compile`] told; of the step `compile` if the code is of
-    /// another engine.
+    /// As [`Plugin::load`], except for the errors of [`Sandbox::compile`]. The step is `compile` if the code is of another
+    /// engine.
     pub fn load_compiled(
         sandbox: &Arc<Sandbox>,
         bytes: &[u8],
@@ -95,7 +95,7 @@ impl Plugin {
             Instance::start(sandbox, &pre, "").map_err(|error| Refusal::new("instantiate", error.to_string()))?;
         let description = instance.describe().map_err(|error| Refusal::new("describe", error.to_string()))?;
         check_description(&description, &sandbox.rules)?;
-        // Asked this late since only now the name is known; until here such a plugin could do no more than any other.
+        // The name is known only now. Until here such a plugin could do no more than any other.
         if let Some(import) = &wasi_import
             && !allowed(&description.name)
         {
@@ -119,7 +119,7 @@ impl Plugin {
         })
     }
 
-    /// What the plugin says of itself.
+    /// The plugin's description of itself.
     pub fn description(&self) -> &Description {
         &self.description
     }
@@ -134,12 +134,12 @@ impl Plugin {
         self.size
     }
 
-    /// What sort of file it is.
+    /// The kind of its file.
     pub fn kind(&self) -> FileKind {
         self.kind
     }
 
-    /// Whether it imports WASI, and so gets one that does nothing.
+    /// Whether it imports WASI, and so gets the stub.
     pub fn imports_wasi(&self) -> bool {
         self.imports_wasi
     }
@@ -149,15 +149,15 @@ impl Plugin {
         self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches_table(database, table))
     }
 
-    /// The patterns of the indices that the plugin may name.
+    /// Patterns of the indices that the plugin may write to.
     pub fn indices(&self) -> &[Pattern] {
         &self.indices
     }
 
-    /// A new instance, configured with `settings` (a JSON object).
+    /// Starts a new instance and configures it with `settings`, a JSON object.
     ///
     /// # Errors
-    /// The plugin traps, or refuses its settings.
+    /// The plugin traps or rejects its settings.
     pub fn instantiate(&self, settings: &str) -> Result<Instance, Refusal> {
         let mut instance = Instance::start(&self.sandbox, &self.pre, &self.description.name)
             .map_err(|error| Refusal::new("instantiate", error.to_string()))?;
@@ -171,7 +171,7 @@ impl Plugin {
 
 #[allow(unsafe_code, reason = "the engine cannot tell compiled code from any other bytes; see `Plugin::load_compiled`")]
 fn deserialize(sandbox: &Sandbox, compiled: &[u8]) -> Result<Component, Refusal> {
-    // SAFETY: the caller of `Plugin::load_compiled` vouches that `Sandbox::compile` made these bytes, which is
+    // SAFETY: the caller of `Plugin::load_compiled` guarantees that the bytes come from `Sandbox::compile`, which calls
     // `Engine::precompile_component`.
     unsafe { Component::deserialize(&sandbox.engine, compiled) }
         .map_err(|error| Refusal::new("compile", format!("the compiled code is not of this engine: {error:#}")))

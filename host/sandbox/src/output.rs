@@ -1,4 +1,4 @@
-//! A guest's answer, checked: nothing that a plugin says is believed before it has gone through here.
+//! A guest's checked answer. Everything a plugin returns is validated here before it is used.
 
 mod check;
 
@@ -12,34 +12,34 @@ use crate::document::Documents;
 use crate::encoding::verdict;
 use crate::reason::cut;
 
-/// A checked answer: every image has a verdict that can be read without surprises.
+/// A validated answer: one verdict per image.
 #[derive(Debug, Default)]
 pub struct Output {
     data: AnswerData,
-    /// Where each verdict starts in `words`.
+    /// The index of each verdict's first word.
     starts: Vec<u32>,
-    /// Images whose verdict is not acceptable, ascending, with the reason.
+    /// Images whose verdict is invalid, in ascending order, with the reason.
     refused: Vec<(u32, String)>,
 }
 
-/// What a plugin says of one image.
+/// A plugin's decision about one image.
 #[derive(Debug)]
 pub enum Verdict<'a> {
-    /// On to the next plugin.
+    /// Pass the image to the next plugin.
     Keep,
-    /// Filtered.
+    /// Filter the image out.
     Drop,
-    /// On to the next plugin with changed cells.
+    /// Pass the image to the next plugin with these cells replaced.
     Edit(Edits<'a>),
-    /// These documents.
+    /// Write these documents. Further plugins do not see the image.
     Documents(Documents<'a>),
-    /// The plugin failed this image on purpose, with a reason.
+    /// The plugin reported an error for this image.
     Fail(&'a str),
-    /// The verdict breaks the contract, with a reason.
+    /// The verdict violates the contract, for this reason.
     Refused(&'a str),
 }
 
-/// Cells to replace: column and JSON value, empty for absent.
+/// Iterates over the cells to replace: column and JSON value, which is empty for an absent cell.
 #[derive(Clone, Debug)]
 pub struct Edits<'a> {
     answer: &'a AnswerData,
@@ -56,15 +56,15 @@ impl<'a> Iterator for Edits<'a> {
     }
 }
 
-/// Longest reason with which a plugin fails an image, in bytes; more is cut.
+/// Longest error that a plugin reports for an image, in bytes; the rest is cut off.
 const MAX_REASON: usize = 1024;
 
 impl Output {
     /// Checks a raw answer.
     ///
     /// # Errors
-    /// The answer as a whole cannot be read: wrong number of verdicts, an encoding that ends early or says more than
-    /// there is. What is wrong with a single image does not fail the others; it becomes [`Verdict::Refused`].
+    /// The answer as a whole is malformed: the wrong number of verdicts, or an encoding that is truncated or inconsistent. An
+    /// error in one image's verdict does not affect the others; it becomes [`Verdict::Refused`].
     pub fn check(raw: RawOutput, expect: Expect<'_>) -> Result<Self, String> {
         let mut data = AnswerData { words: raw.verdicts, bytes: raw.bytes, ..AnswerData::default() };
         data.encode_names(&raw.names)?;
@@ -86,17 +86,17 @@ impl Output {
         Ok(Self { data, starts, refused })
     }
 
-    /// How many images it speaks of.
+    /// The number of images.
     pub fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// Whether it speaks of no image.
+    /// Whether there are no images.
     pub fn is_empty(&self) -> bool {
         self.starts.is_empty()
     }
 
-    /// The verdict on `image`, which is below [`Output::len`].
+    /// The verdict on `image`, an index less than [`Output::len`].
     pub fn verdict(&self, image: u32) -> Verdict<'_> {
         if !self.refused.is_empty()
             && let Ok(at) = self.refused.binary_search_by_key(&image, |(refused, _)| *refused)

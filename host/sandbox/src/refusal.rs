@@ -2,21 +2,21 @@
 
 use crate::reason::readable;
 
-/// Why a file is not used as a plugin.
+/// Why a file is rejected as a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{step}: {reason}")]
 pub struct Refusal {
-    /// The step that refused it: `read`, `format`, `imports`, `exports`, `compile`, `instantiate`, `describe`,
-    /// `configure`; the steps that a host adds have names of its own.
+    /// The step that failed: `read`, `format`, `imports`, `exports`, `compile`, `instantiate`, `describe`,
+    /// `configure`, or a step of the host.
     pub step: &'static str,
-    /// What is wrong and what to do.
+    /// The error and how to fix it.
     pub reason: String,
 }
 
 impl Refusal {
-    /// A refusal of a step. The reason is cut to 1024 bytes on one line.
+    /// A refusal by `step`. The reason is put on one line and cut to 1024 bytes.
     pub fn new(step: &'static str, reason: impl Into<String>) -> Self {
-        // Names of a file's imports or the words of a plugin may be in it.
+        // It may contain names of imports or a plugin's own text.
         Self { step, reason: readable(&reason.into()) }
     }
 }

@@ -1,12 +1,12 @@
-//! WASI that does nothing, for components whose toolchains import it whether or not the plugin needs it.
+//! A stub of WASI, for components whose toolchains always import it.
 //!
-//! It gives no files, arguments, environment and network, a clock that stands still, and random numbers that are the
-//! same in every call. What is written to standard output and error goes to the log. A plugin stays a function of its
-//! input, and no call can wait: a sleep ends at once, for waiting in the host would be beyond the time limits.
+//! It has no files, arguments, environment and network, a stopped clock, and the same random numbers in every call. Standard
+//! output and standard error go to the log. A plugin remains a function of its input, and no call can wait: sleeping
+//! returns at once, because waiting in the host would not count towards the time limits.
 //!
-//! The answers are given to whatever the component imports of `wasi:`, in any 0.2 version: those that a guest may meet
-//! in good order are named below, every other function fails, by its own error code where its type has one, else as a
-//! trap. That suffices since files and sockets begin with a handle that nobody can get.
+//! The stub serves all imports of `wasi:` in any 0.2 version. Functions that a well-behaved guest may call are listed below.
+//! Every other function fails: with its own error code if its type has one, else with a trap. This is enough because files
+//! and sockets need a handle that no function returns.
 
 mod state;
 
@@ -20,17 +20,17 @@ use wasmtime::component::{Component, Linker, LinkerInstance, Resource, ResourceT
 use crate::bindings::wasi::{Datetime, StreamError};
 use crate::host_state::HostState;
 
-/// What the contract calls WASI's interfaces by.
+/// The prefix of the names of WASI's interfaces.
 pub(crate) const WASI: &str = "wasi:";
 
-/// Bytes that an output offers to take at once; what exceeds it is taken as well.
+/// Bytes that an output offers to accept at once; more are accepted too.
 const OUTPUT_ROOM: u64 = 64 << 10;
-/// Longest list of random bytes. Seeds are short; this only bounds the host's memory.
+/// Most random bytes per call. Seeds are short; this bounds the host's memory.
 const RANDOM_BYTES: u64 = 64 << 10;
-/// Errors that say that something is not to be had, as WASI's interfaces call them.
+/// The error codes in WASI's interfaces that mean "not available".
 const REFUSALS: [&str; 5] = ["access", "access-denied", "not-permitted", "not-supported", "unsupported"];
 
-/// Defines all that the component imports of WASI.
+/// Defines all WASI imports of the component.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>, component: &Component) -> wasmtime::Result<()> {
     let engine = linker.engine().clone();
     for (import, item) in component.component_type().imports(&engine) {
@@ -80,7 +80,7 @@ fn define(to: &mut LinkerInstance<'_, HostState>, import: &str, interface: &str,
         ("clocks/monotonic-clock", "subscribe-instant" | "subscribe-duration") => {
             to.func_wrap(name, |_, _: (u64,)| Ok((Handle::new_own(OTHER),)))
         }
-        // Everything is always ready, so nothing waits.
+        // Everything is always ready, so that nothing waits.
         ("io/poll", "[method]pollable.ready") => to.func_wrap(name, |_, _: (Handle,)| Ok((true,))),
         ("io/poll", "[method]pollable.block") => to.func_wrap(name, |_, _: (Handle,)| Ok(())),
         ("io/poll", "poll") => {
@@ -138,7 +138,7 @@ fn handle(to: &mut LinkerInstance<'_, HostState>, name: &str, number: u32) -> wa
 
 fn random_bytes(mut state: State<'_>, n: u64, function: &str) -> wasmtime::Result<Vec<u8>> {
     if n > RANDOM_BYTES {
-        return Err(Refused(function.to_string(), "so many random bytes are not given").into());
+        return Err(Refused(function.to_string(), "it asked for too many random bytes").into());
     }
     let wasi = &mut state.data_mut().wasi;
     let mut bytes = Vec::with_capacity(n as usize + 8);
@@ -149,7 +149,7 @@ fn random_bytes(mut state: State<'_>, n: u64, function: &str) -> wasmtime::Resul
     Ok(bytes)
 }
 
-/// Answers with the error by which the function says that something is not to be had, or ends the call.
+/// Returns the function's error for "not available", or traps if it has none.
 fn refuse(
     mut state: State<'_>,
     ty: &ComponentFunc,
@@ -169,5 +169,5 @@ fn refuse(
         *result = Val::Result(Err(Some(Box::new(Val::Enum(refusal.to_string())))));
         return Ok(());
     }
-    Err(Refused(function.to_string(), "this cannot be answered").into())
+    Err(Refused(function.to_string(), "this function is not supported").into())
 }

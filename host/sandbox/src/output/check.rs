@@ -1,4 +1,4 @@
-//! Checks the words of an answer one by one.
+//! Validates a guest's answer word by word.
 
 use crate::answer::{AnswerData, field_name, slice};
 use crate::encoding::{flag, operation, piece, verdict};
@@ -6,16 +6,16 @@ use crate::literal;
 use crate::pattern::Pattern;
 use crate::rules::NameRules;
 
-/// What an answer is checked against.
+/// The properties that an answer must have.
 #[derive(Clone, Copy, Debug)]
 pub struct Expect<'a> {
-    /// How many verdicts there must be.
+    /// The number of verdicts.
     pub count: u32,
-    /// How many columns the table version has.
+    /// The number of columns of the table version.
     pub columns: u32,
     /// The indices that documents may name.
     pub indices: &'a [Pattern],
-    /// Whether the plugin has the mode `change`, in which it may delete.
+    /// Whether the plugin runs in `change` mode, in which it may delete documents.
     pub change_mode: bool,
     /// Largest number of documents per image.
     pub documents_per_image: u32,
@@ -23,14 +23,14 @@ pub struct Expect<'a> {
     pub rules: &'a NameRules,
 }
 
-/// Walks the words once. An `Err` is the end of the whole answer; `Ok(Some(reason))` refuses one image.
+/// Reads the words once. An `Err` rejects the whole answer; `Ok(Some(reason))` rejects one image.
 pub(super) struct Checker<'a> {
     answer: &'a AnswerData,
-    /// The names as the guest told them, for the reason why one cannot be used.
+    /// The guest's names, needed to report why one is invalid.
     raw_names: &'a [u32],
     expect: Expect<'a>,
     pub(super) at: usize,
-    /// The range that last passed the list of allowed indices: most documents of a batch name the same.
+    /// The last range that was an allowed index. Most documents of a batch name the same index.
     allowed_index: Option<(u32, u32)>,
 }
 
@@ -55,7 +55,7 @@ impl<'a> Checker<'a> {
         slice(&self.answer.bytes, start, len).ok_or_else(|| "a range lies outside of the answer's bytes".into())
     }
 
-    /// How many things of at least `words` words follow; never more than there can be.
+    /// Reads the number of items that follow, each of at least `words` words. Fails if the answer cannot hold so many.
     fn count(&mut self, words: usize) -> Structure<u32> {
         let n = self.word()?;
         if n as usize > (self.answer.words.len() - self.at) / words {
@@ -107,7 +107,7 @@ impl<'a> Checker<'a> {
             operation::INDEX | operation::MERGE | operation::PUT_ITEM => None,
             operation::DELETE | operation::REMOVE_ITEM if self.expect.change_mode => None,
             operation::DELETE | operation::REMOVE_ITEM => Some(
-                "a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row".into(),
+                "a delete by a plugin in `image` mode: the host itself deletes the documents that a row no longer produces".into(),
             ),
             other => return Err(format!("unknown document operation {other}")),
         };
@@ -146,7 +146,7 @@ impl<'a> Checker<'a> {
             refused = refused.or(piece);
         }
         if depth != 0 {
-            refused = refused.or_else(|| Some("a document with an object that does not end".into()));
+            refused = refused.or_else(|| Some("a document with an unclosed object".into()));
         }
         Ok(refused)
     }

@@ -1,23 +1,23 @@
-//! What the WASI that does nothing keeps for an instance: random numbers and unfinished lines of output.
+//! The state of an instance's WASI stub: random numbers and unfinished lines of output.
 
-/// Any resource of WASI: what it is does not matter, since it does nothing. Its number tells the two outputs apart.
+/// Any WASI resource. Its kind does not matter, since it does nothing; its number distinguishes the outputs.
 pub(crate) struct Inert;
 
 pub(crate) const STDOUT: u32 = 0;
 pub(crate) const STDERR: u32 = 1;
 pub(crate) const OTHER: u32 = 2;
 
-/// What every call's random numbers begin with.
+/// The seed of the random numbers in every call.
 pub(crate) const SEED: u64 = 0x726f_776d_696c_6c21;
-/// A call of the sandbox's WASI that cannot be answered.
+/// A call of a WASI function that the stub does not support.
 #[derive(Debug, thiserror::Error)]
 #[error("it called `{0}`, but the sandbox's WASI does nothing: {1}")]
 pub(crate) struct Refused(pub(crate) String, pub(crate) &'static str);
 
-/// What an instance's WASI remembers within one call.
+/// The state of an instance's WASI stub within one call.
 pub(crate) struct WasiState {
     random: u64,
-    /// The lines that standard output and error have begun.
+    /// The unfinished lines of standard output and standard error.
     pub(crate) lines: [Vec<u8>; 2],
 }
 
@@ -26,12 +26,12 @@ impl WasiState {
         Self { random: SEED, lines: [Vec::new(), Vec::new()] }
     }
 
-    /// Begins a call: its random numbers depend on nothing that was before.
+    /// Begins a call. Its random numbers do not depend on earlier calls.
     pub(crate) fn begin(&mut self) {
         self.random = SEED;
     }
 
-    /// Steele and Vigna's SplitMix64.
+    /// The next random number (SplitMix64 by Steele and Vigna).
     pub(crate) fn random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
