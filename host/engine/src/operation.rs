@@ -111,6 +111,17 @@ impl Operations {
         std::str::from_utf8(span.of(&self.bytes)).unwrap_or_default()
     }
 
+    /// The number of a table among [`Operations::tables`]; it is added if it is new.
+    pub(crate) fn table_number(&mut self, full_name: &Arc<str>) -> u16 {
+        // Nearly always the last one: a batch is of one partition.
+        let known = self.tables.iter().rposition(|known| Arc::ptr_eq(known, full_name) || known == full_name);
+        let number = known.unwrap_or_else(|| {
+            self.tables.push(full_name.clone());
+            self.tables.len() - 1
+        });
+        number as u16
+    }
+
     /// Removes all operations and bytes; the memory is kept for the next batch.
     pub fn clear(&mut self) {
         self.list.clear();
