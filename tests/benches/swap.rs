@@ -84,6 +84,7 @@ impl Load {
         let shared = Shared {
             config,
             published: published.clone(),
+            rules: Default::default(),
             indices: Arc::default(),
             metrics,
             dead_letters,

@@ -103,6 +103,7 @@ fn a_batch_is_of_one_generation() {
     let shared = Shared {
         config,
         published: published.clone(),
+        rules: Default::default(),
         indices: Arc::default(),
         metrics,
         dead_letters: letters,
