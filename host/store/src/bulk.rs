@@ -1,28 +1,19 @@
-//! The bulk request: its lines, what of them is refused whole, and the answer item by item.
+//! The bulk request: its lines, the checks that refuse all of them, and the result of each item.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use crate::cluster::{Action, Cluster, Operation};
+use crate::cluster::Cluster;
 use crate::error::EsError;
-use crate::fault::ItemFault;
-use crate::index::{Guard, PRIMARY_TERM, VersionType, WriteKind, Written};
-use crate::json::{Cursor, Event, token_name};
+use crate::index::{Write, WriteKind, Written};
+use crate::json::{Cursor, Event, scalar_text};
 use crate::update::UpdateBody;
+use crate::version::{Guard, VersionType};
 
-/// Elasticsearch's longest id, in bytes.
+/// Elasticsearch's longest ID, in bytes.
 const LONGEST_ID: usize = 512;
-
-/// What holds for every item that says nothing else.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct BulkDefaults {
-    pub(crate) index: Option<String>,
-    pub(crate) routing: Option<String>,
-    pub(crate) require_alias: bool,
-}
 
 /// One item, as its lines give it.
 #[derive(Debug)]
@@ -32,7 +23,6 @@ pub(crate) struct BulkItem<'a> {
     id: Option<String>,
     routing: Option<String>,
     guard: Guard,
-    require_alias: bool,
     source: &'a [u8],
     update: Option<UpdateBody>,
 }
@@ -46,6 +36,10 @@ enum Verb {
 }
 
 impl Verb {
+    fn of(name: &str) -> Option<Verb> {
+        [Verb::Index, Verb::Create, Verb::Update, Verb::Delete].into_iter().find(|verb| verb.name() == name)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Verb::Index => "index",
@@ -56,48 +50,38 @@ impl Verb {
     }
 }
 
-/// Reads a bulk body; what is wrong with one line refuses all of them.
-pub(crate) fn parse<'a>(body: &'a [u8], defaults: &BulkDefaults) -> Result<Vec<BulkItem<'a>>, EsError> {
-    if body.is_empty() {
-        return Err(EsError::body_required());
-    }
+/// Reads a bulk body. An error in one line refuses all of them.
+pub(crate) fn parse<'a>(body: &'a [u8], default_index: Option<&str>) -> Result<Vec<BulkItem<'a>>, EsError> {
     let mut items = Vec::new();
+    let mut problems = Vec::new();
     let mut rest = body;
-    let mut line_number = 0;
     while let Some(line) = take_line(&mut rest)? {
-        line_number += 1;
         if line.is_empty() {
             continue;
         }
-        let mut item = action_line(line, line_number, defaults)?;
+        let mut item = action_line(line, default_index)?;
         if item.verb != Verb::Delete {
-            // An action at the very end without its source is dropped, as Elasticsearch drops it.
+            // Elasticsearch drops an action at the very end that has no source.
             let Some(source) = take_line(&mut rest)? else {
                 break;
             };
-            line_number += 1;
             item.source = source;
-            if item.verb == Verb::Update {
-                if item.guard.version.is_some() || item.guard.version_type != VersionType::Internal {
-                    return Err(EsError::illegal_argument(
-                        "Update requests do not support versioning. Please use `if_seq_no` and `if_primary_term` instead",
-                    ));
-                }
-                item.update = Some(UpdateBody::parse(&String::from_utf8_lossy(source))?);
-            }
         }
+        if item.verb == Verb::Update {
+            if item.guard.is_versioned() {
+                return Err(EsError::illegal_argument("Update requests do not support versioning"));
+            }
+            item.update = Some(UpdateBody::parse(item.source)?);
+        }
+        item.validate(&mut problems);
         items.push(item);
     }
-    let mut complaints = Vec::new();
-    for item in &items {
-        item.complaints(&mut complaints);
-    }
     if items.is_empty() {
-        complaints.push("no requests added".into());
+        problems.push("no requests added".into());
     }
-    match complaints.is_empty() {
+    match problems.is_empty() {
         true => Ok(items),
-        false => Err(EsError::validation(&complaints)),
+        false => Err(EsError::validation(&problems)),
     }
 }
 
@@ -108,315 +92,144 @@ fn take_line<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, EsError> {
     let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
         return Err(EsError::illegal_argument("The bulk request must be terminated by a newline [\\n]"));
     };
-    let (line, behind) = rest.split_at(end);
-    *rest = &behind[1..];
+    let (line, after) = rest.split_at(end);
+    *rest = &after[1..];
     Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
-fn action_line<'a>(line: &[u8], number: usize, defaults: &BulkDefaults) -> Result<BulkItem<'a>, EsError> {
-    let malformed =
-        |what: String| EsError::illegal_argument(format!("Malformed action/metadata line [{number}], {what}"));
+/// Reads an action line up to the end of its first action: Elasticsearch ignores the rest.
+fn action_line<'a>(line: &[u8], default_index: Option<&str>) -> Result<BulkItem<'a>, EsError> {
+    let malformed = |reason: &str| EsError::illegal_argument(format!("Malformed action/metadata line, {reason}"));
     let text = String::from_utf8_lossy(line);
     let mut cursor = Cursor::new(&text);
-    match cursor.next() {
-        Event::ObjectStart => {}
-        other => {
-            serde_json::from_str::<serde::de::IgnoredAny>(&text).map_err(|error| EsError::malformed_body(&error))?;
-            return Err(malformed(format!("expected START_OBJECT but found [{}]", token_name(&other))));
-        }
+    if cursor.next() != Event::ObjectStart {
+        parse_json(&text)?;
+        return Err(malformed("expected an object"));
     }
     let verb = match cursor.next() {
-        Event::Key(verb) => verb,
-        other => {
-            return Err(malformed(format!("expected FIELD_NAME but found [{}]", token_name(&other))));
-        }
+        Event::Key(name) => Verb::of(&name),
+        _ => None,
     };
-    let verb = match verb.as_ref() {
-        "index" => Verb::Index,
-        "create" => Verb::Create,
-        "update" => Verb::Update,
-        "delete" => Verb::Delete,
-        other => {
-            return Err(malformed(format!(
-                "expected field [create], [delete], [index] or [update] but found [{other}]"
-            )));
-        }
+    let Some(verb) = verb else {
+        return Err(malformed("expected [create], [delete], [index] or [update]"));
     };
-    match cursor.next() {
-        Event::ObjectStart => {}
-        other => {
-            return Err(malformed(format!("expected START_OBJECT or END_OBJECT but found [{}]", token_name(&other))));
-        }
-    }
-    let mut item = BulkItem {
-        verb,
-        index: String::new(),
-        id: None,
-        routing: None,
-        guard: Guard::default(),
-        require_alias: defaults.require_alias,
-        source: b"",
-        update: None,
+    let Value::Object(parameters) = parse_json(cursor.value_text())? else {
+        return Err(malformed("expected an object after the action"));
     };
-    loop {
-        let name = match cursor.next() {
-            Event::Key(name) => name,
-            Event::ObjectEnd => break,
-            _ => {
-                serde_json::from_str::<serde::de::IgnoredAny>(&text)
-                    .map_err(|error| EsError::malformed_body(&error))?;
-                return Err(malformed("expected a field name".into()));
-            }
-        };
-        let event = cursor.next();
-        let value = match &event {
-            Event::Text(text) => text.clone().into_owned(),
-            Event::Number(text) => (*text).to_owned(),
-            Event::Bool(flag) => flag.to_string(),
-            Event::Null => continue,
-            Event::ObjectStart if matches!(name.as_ref(), "dynamic_templates" | "_source") => {
-                cursor.skip(&event);
-                continue;
-            }
-            other => {
-                let found = token_name(other);
-                return Err(malformed(format!("expected a simple value for field [{name}] but found [{found}]")));
-            }
-        };
-        item.set(&name, value, &event, number)?;
-    }
-    if item.index.is_empty() {
-        item.index = defaults.index.clone().unwrap_or_default();
-    }
-    if item.routing.is_none() {
-        item.routing.clone_from(&defaults.routing);
-    }
+    let index = default_index.unwrap_or_default().to_owned();
+    let guard = Guard::default();
+    let mut item = BulkItem { verb, index, id: None, routing: None, guard, source: b"", update: None };
+    item.set_all(&parameters)?;
     Ok(item)
 }
 
+fn parse_json(text: &str) -> Result<Value, EsError> {
+    serde_json::from_str(text).map_err(|error| EsError::malformed_body(&error))
+}
+
 impl BulkItem<'_> {
-    fn set(&mut self, name: &str, value: String, event: &Event<'_>, line: usize) -> Result<(), EsError> {
-        let number = || match value.parse::<i64>() {
-            Ok(number) => Ok(number),
-            Err(_) if matches!(event, Event::Number(_)) => {
-                let reason = format!(
-                    "Numeric value ({value}) out of range of long (-9223372036854775808 - 9223372036854775807)"
-                );
-                Err(EsError::new(400, "x_content_parse_exception", reason.clone()).caused_by(EsError::new(
-                    400,
-                    "input_coercion_exception",
-                    reason,
-                )))
-            }
-            Err(_) => Err(EsError::illegal_argument(format!("For input string: \"{value}\""))),
-        };
-        match name {
-            "_index" => self.index = value,
-            "_id" => self.id = Some(value),
-            "routing" => self.routing = Some(value),
-            "version" => self.guard.version = Some(number()?),
-            "version_type" => self.guard.version_type = VersionType::of(&value)?,
-            "if_seq_no" => self.guard.if_seq_no = Some(number()?),
-            "if_primary_term" => self.guard.if_primary_term = Some(number()?),
-            "retry_on_conflict" => drop(number()?),
-            "require_alias" => self.require_alias = value == "true",
-            "op_type" if value == "create" => self.verb = Verb::Create,
-            "op_type" | "pipeline" | "_source" | "require_data_stream" | "list_executed_pipelines" => {}
-            other => {
-                return Err(EsError::illegal_argument(format!(
-                    "Action/metadata line [{line}] contains an unknown parameter [{other}]"
-                )));
+    fn set_all(&mut self, parameters: &Map<String, Value>) -> Result<(), EsError> {
+        for (name, value) in parameters {
+            let Some(text) = scalar_text(value) else {
+                match value {
+                    Value::Null => continue,
+                    _ => return Err(EsError::illegal_argument(format!("expected a simple value for [{name}]"))),
+                }
+            };
+            let number = || {
+                text.parse::<i64>().map_err(|_| {
+                    let kind =
+                        if value.is_number() { "x_content_parse_exception" } else { "illegal_argument_exception" };
+                    EsError::new(400, kind, format!("[{text}] is no whole number in the range of long"))
+                })
+            };
+            match name.as_str() {
+                "_index" => self.index = text,
+                "_id" => self.id = Some(text),
+                "routing" => self.routing = Some(text),
+                "version" => self.guard.version = Some(number()?),
+                "version_type" => self.guard.version_type = VersionType::of(&text)?,
+                "if_seq_no" => self.guard.if_seq_no = Some(number()?),
+                "if_primary_term" => self.guard.if_primary_term = Some(number()?),
+                // Items are applied one after the other, so there is never a conflict to retry.
+                "retry_on_conflict" => drop(number()?),
+                other => {
+                    let reason = format!("Action/metadata line contains an unknown parameter [{other}]");
+                    return Err(EsError::illegal_argument(reason));
+                }
             }
         }
         Ok(())
     }
 
-    fn complaints(&self, into: &mut Vec<String>) {
+    fn validate(&self, problems: &mut Vec<String>) {
         if self.index.is_empty() {
-            into.push("index is missing".into());
+            problems.push("index is missing".into());
         }
         if self.id.is_none() && matches!(self.verb, Verb::Update | Verb::Delete) {
-            into.push("id is missing".into());
+            problems.push("id is missing".into());
         }
-        let creates = self.verb == Verb::Create;
-        self.guard.complaints(creates, self.id.is_some(), into);
-        id_complaints(self.id.as_deref(), into);
+        self.guard.validate(self.verb == Verb::Create, self.id.is_some(), problems);
+        validate_id(self.id.as_deref(), problems);
         if let Some(update) = &self.update {
-            update.complaints(into);
+            update.validate(problems);
+        }
+    }
+
+    fn apply(&self, cluster: &mut Cluster, id: &str, now: Duration) -> Result<Written, EsError> {
+        if id.is_empty() {
+            return Err(EsError::illegal_argument("if _id is specified it must not be empty"));
+        }
+        let kind = match self.verb {
+            Verb::Create => WriteKind::Create(self.source),
+            Verb::Delete => WriteKind::Delete,
+            Verb::Index | Verb::Update => WriteKind::Index(self.source),
+        };
+        let write = Write { kind, id, routing: self.routing.as_deref(), guard: self.guard };
+        match &self.update {
+            Some(body) => cluster.update(&self.index, &write, body, now),
+            None => cluster.write(&self.index, &write, now),
         }
     }
 }
 
-/// Refuses ids that are too long.
-pub(crate) fn id_complaints(id: Option<&str>, into: &mut Vec<String>) {
+/// Adds an ID that is too long to `problems`.
+pub(crate) fn validate_id(id: Option<&str>, problems: &mut Vec<String>) {
     if let Some(id) = id.filter(|id| id.len() > LONGEST_ID) {
-        into.push(format!("id [{id}] is too long, must be no longer than {LONGEST_ID} bytes but was: {}", id.len()));
+        problems.push(format!("an id must be no longer than {LONGEST_ID} bytes but was: {}", id.len()));
     }
 }
 
-/// The answer to a bulk request.
-#[derive(Debug, Serialize)]
-pub(crate) struct BulkAnswer {
-    errors: bool,
-    took: u64,
-    items: Vec<AnswerItem>,
-}
-
-impl BulkAnswer {
-    /// The indices that items have been written to.
-    pub(crate) fn written_indices(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for item in self.items.iter().filter(|item| item.body.error.is_none()) {
-            if !names.contains(&item.body.index) {
-                names.push(item.body.index.clone());
-            }
-        }
-        names
-    }
-
-    /// Marks the items as refreshed at once.
-    pub(crate) fn set_refreshed(&mut self) {
-        for item in self.items.iter_mut().filter(|item| item.body.error.is_none()) {
-            item.body.forced_refresh = item.body.result != Some("noop");
-        }
-    }
-
-    /// Notes how long it took, in milliseconds.
-    pub(crate) fn set_took(&mut self, milliseconds: u64) {
-        self.took = milliseconds;
-    }
-}
-
-#[derive(Debug)]
-struct AnswerItem {
-    verb: Verb,
-    body: AnswerBody,
-}
-
-impl Serialize for AnswerItem {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(1))?;
-        map.serialize_entry(self.verb.name(), &self.body)?;
-        map.end()
-    }
-}
-
-/// One document's result, in a bulk or alone.
-#[derive(Debug, Serialize)]
-pub(crate) struct AnswerBody {
-    #[serde(rename = "_index")]
-    index: String,
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(rename = "_version", skip_serializing_if = "Option::is_none")]
-    version: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<&'static str>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) forced_refresh: bool,
-    #[serde(rename = "_shards", skip_serializing_if = "Option::is_none")]
-    shards: Option<Shards>,
-    #[serde(rename = "_seq_no", skip_serializing_if = "Option::is_none")]
-    seq_no: Option<i64>,
-    #[serde(rename = "_primary_term", skip_serializing_if = "Option::is_none")]
-    primary_term: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    get: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Value>,
-}
-
-#[derive(Debug, Serialize)]
-struct Shards {
-    total: u64,
-    successful: u64,
-    failed: u64,
-}
-
-impl AnswerBody {
-    /// The answer to a write that has been done.
-    pub(crate) fn done(written: &Written) -> AnswerBody {
-        let (total, successful) = written.shards;
-        AnswerBody {
-            index: written.index.clone(),
-            id: written.id.clone(),
-            version: Some(written.version),
-            result: Some(written.result),
-            forced_refresh: false,
-            shards: Some(Shards { total, successful, failed: 0 }),
-            seq_no: written.seq_no,
-            primary_term: written.seq_no.map(|_| PRIMARY_TERM),
-            get: written.seq_no.is_none().then(|| json!({ "found": false })),
-            status: Some(written.status),
-            error: None,
-        }
-    }
-
-    fn failed(index: &str, id: &str, error: &EsError) -> AnswerBody {
-        AnswerBody {
-            index: index.into(),
-            id: id.into(),
-            version: None,
-            result: None,
-            forced_refresh: false,
-            shards: None,
-            seq_no: None,
-            primary_term: None,
-            get: None,
-            status: Some(error.status),
-            error: Some(error.to_item()),
-        }
-    }
-}
-
-/// Applies the items in order; each has exactly one outcome.
+/// Applies the items in order, makes them visible to searches if wanted, and returns the answer. `fault` returns the error of an item that is not to be applied.
 pub(crate) fn execute(
     cluster: &mut Cluster,
     items: &[BulkItem<'_>],
+    refreshes: bool,
     now: Duration,
-    mut fault: impl FnMut(&str, &str) -> Option<ItemFault>,
-) -> BulkAnswer {
-    let mut answer = BulkAnswer { errors: false, took: 0, items: Vec::with_capacity(items.len()) };
+    mut fault: impl FnMut(&str, &str) -> Option<EsError>,
+) -> Value {
+    let mut has_errors = false;
+    let mut written_to = BTreeSet::new();
+    let mut answers = Vec::with_capacity(items.len());
     for item in items {
-        let made;
-        let id = match &item.id {
-            Some(id) => id.as_str(),
-            None => {
-                made = cluster.make_id();
-                made.as_str()
-            }
-        };
+        let generated = if item.id.is_none() { cluster.generate_id() } else { String::new() };
+        let id = item.id.as_deref().unwrap_or(&generated);
         let result = match fault(&item.index, id) {
-            Some(ItemFault(error)) => Err(error),
-            None if id.is_empty() => Err(EsError::illegal_argument("if _id is specified it must not be empty")),
-            None => apply(cluster, item, id, now),
+            Some(error) => Err(error),
+            None => item.apply(cluster, id, now),
         };
-        answer.errors |= result.is_err();
-        let body = match result {
-            Ok(written) => AnswerBody::done(&written),
-            Err(error) => AnswerBody::failed(&item.index, id, &error),
+        let mut body = match &result {
+            Ok(written) => written.to_json(),
+            Err(error) => json!({ "_index": item.index, "_id": id, "error": error.to_item() }),
         };
-        answer.items.push(AnswerItem { verb: item.verb, body });
+        body["status"] = result.as_ref().map_or_else(|error| error.status, |written| written.status).into();
+        has_errors |= result.is_err();
+        written_to.extend(result.ok().map(|written| written.index));
+        answers.push(json!({ item.verb.name(): body }));
     }
-    answer
-}
-
-fn apply(cluster: &mut Cluster, item: &BulkItem<'_>, id: &str, now: Duration) -> Result<Written, EsError> {
-    let action = match (item.verb, &item.update) {
-        (Verb::Create, _) => Action::Write(WriteKind::Create(item.source)),
-        (Verb::Delete, _) => Action::Write(WriteKind::Delete),
-        (Verb::Update, Some(body)) => Action::Update(body),
-        (Verb::Index | Verb::Update, _) => Action::Write(WriteKind::Index(item.source)),
-    };
-    let operation = Operation {
-        target: &item.index,
-        id,
-        routing: item.routing.as_deref(),
-        guard: item.guard,
-        require_alias: item.require_alias,
-        action,
-    };
-    cluster.apply(&operation, now)
+    if refreshes {
+        let names: Vec<String> = written_to.into_iter().collect();
+        cluster.each(&names, |index| index.refresh(now));
+    }
+    json!({ "errors": has_errors, "took": 0, "items": answers })
 }

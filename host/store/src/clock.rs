@@ -1,10 +1,10 @@
-//! Where the store takes its time from: the system, or a test that moves it by hand.
+//! The store's time: the system's, or one that a test advances.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-/// The store's source of time. Tombstones, refreshes and scrolls expire by it.
+/// The clock by which tombstones and scrolls expire and writes become searchable.
 #[derive(Debug, Clone)]
 pub struct Clock(Source);
 
@@ -15,17 +15,17 @@ enum Source {
 }
 
 impl Clock {
-    /// The system's own time.
+    /// The system's clock.
     pub fn system() -> Clock {
         Clock(Source::System(Instant::now()))
     }
 
-    /// A time that stands still until [`Clock::advance`] moves it. Clones share it.
+    /// A clock that changes only through [`Clock::advance`]. Clones share the time.
     pub fn manual() -> Clock {
         Clock(Source::Manual(Arc::new(AtomicU64::new(0))))
     }
 
-    /// Moves a manual clock on; the system's clock cannot be moved and ignores it.
+    /// Advances a manual clock. Has no effect on the system's clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(nanoseconds) = &self.0 {
             let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
@@ -39,11 +39,5 @@ impl Clock {
             Source::System(start) => start.elapsed(),
             Source::Manual(nanoseconds) => Duration::from_nanos(nanoseconds.load(Ordering::SeqCst)),
         }
-    }
-
-    /// Milliseconds since 1970 by the system's time; only shown, never reckoned with.
-    pub(crate) fn wall_milliseconds() -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(now.as_millis()).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! Faults on demand: what a test makes go wrong, for which requests or items, and how often.
+//! Injected faults: which requests or bulk items fail, how, and how often.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,40 +13,57 @@ pub enum FaultEffect {
     TooManyRequests,
     /// 503 `unavailable_shards_exception` for an item, `cluster_block_exception` for a request.
     Unavailable,
-    /// 413 without a body; of a whole request only.
+    /// 413: without a body for a request, `content_too_long_exception` for an item.
     TooLarge,
     /// 401 `security_exception`.
     Unauthorized,
     /// 403 `security_exception`.
     Forbidden,
-    /// An error of any other status, type and reason.
+    /// An error with this status, type and reason.
     Error(u16, &'static str, String),
-    /// The request is answered later by this time; of a whole request only.
+    /// The answer to the request is delayed by this time. Has no effect on items.
     Delay(Duration),
-    /// The connection is reset and nothing has been applied; of a whole request only.
+    /// The connection is reset before anything is applied. Has no effect on items.
     ResetBefore,
-    /// The connection is reset after everything has been applied; of a whole request only.
+    /// The connection is reset after everything is applied. Has no effect on items.
     ResetAfter,
 }
 
-/// What a fault's predicate is asked about: an item's index and id, or a request's path.
+impl FaultEffect {
+    /// The error that this effect causes for an item or a request; `None` if it causes none.
+    pub(crate) fn error(&self, of_item: bool) -> Option<EsError> {
+        let (status, kind, reason) = match self {
+            FaultEffect::TooManyRequests => (429, "es_rejected_execution_exception", "rejected execution"),
+            FaultEffect::Unavailable if of_item => (503, "unavailable_shards_exception", "primary shard is not active"),
+            FaultEffect::Unavailable => (503, "cluster_block_exception", "blocked by: [SERVICE_UNAVAILABLE/1]"),
+            FaultEffect::TooLarge => (413, "content_too_long_exception", "request entity too large"),
+            FaultEffect::Unauthorized => (401, "security_exception", "missing authentication credentials"),
+            FaultEffect::Forbidden => (403, "security_exception", "action is unauthorized for this user"),
+            FaultEffect::Error(status, kind, reason) => (*status, *kind, reason.as_str()),
+            FaultEffect::Delay(_) | FaultEffect::ResetBefore | FaultEffect::ResetAfter => return None,
+        };
+        Some(EsError::new(status, kind, reason))
+    }
+}
+
+/// A request or a bulk item that a fault may affect.
 #[derive(Debug, Clone, Copy)]
 pub struct FaultTarget<'a> {
     /// The path of the request.
     pub path: &'a str,
     /// The index that the item names; `None` for a whole request.
     pub index: Option<&'a str>,
-    /// The item's id; `None` for a whole request.
+    /// The ID of the item's document; `None` for a whole request.
     pub id: Option<&'a str>,
 }
 
 type Predicate = Arc<dyn Fn(&FaultTarget<'_>) -> bool + Send + Sync>;
 
-/// A fault, whom it meets and how often.
+/// A fault, the targets that it affects, and how often.
 ///
 /// ```
 /// use rowmill_store::{FaultEffect, FaultRule};
-/// // the first two bulk items for document 7 are rejected
+/// // reject the first two bulk items for document 7
 /// let rule = FaultRule::item(FaultEffect::TooManyRequests).times(2).when(|target| target.id == Some("7"));
 /// # let _ = rule;
 /// ```
@@ -66,44 +83,45 @@ impl FaultRule {
         FaultRule { effect, per_item: false, skip: 0, left: None, any_path: false, predicate: None }
     }
 
-    /// A fault of single bulk items; the others of the request go on.
+    /// A fault of single bulk items; the other items of the request are applied.
     pub fn item(effect: FaultEffect) -> FaultRule {
         FaultRule { per_item: true, ..FaultRule::request(effect) }
     }
 
-    /// Meets only so many, then never again. Without it, all.
+    /// Affects only this many targets. Without it, the rule affects all.
     pub fn times(mut self, times: u64) -> FaultRule {
         self.left = Some(times);
         self
     }
 
-    /// Lets the first so many pass.
+    /// Spares the first `skipped` targets.
     pub fn after(mut self, skipped: u64) -> FaultRule {
         self.skip = skipped;
         self
     }
 
-    /// Meets every request, not bulk requests alone.
+    /// Affects all requests, not only bulk requests.
     pub fn on_any_request(mut self) -> FaultRule {
         self.any_path = true;
         self
     }
 
-    /// Meets only what the predicate accepts.
+    /// Affects only targets that the predicate accepts.
     pub fn when(mut self, predicate: impl Fn(&FaultTarget<'_>) -> bool + Send + Sync + 'static) -> FaultRule {
         self.predicate = Some(Arc::new(predicate));
         self
     }
 
-    /// Meets only items for this index.
+    /// Affects only items for this index.
     pub fn on_index(self, index: &str) -> FaultRule {
         let index = index.to_owned();
         self.when(move |target| target.index == Some(index.as_str()))
     }
 
-    fn strikes(&mut self, target: &FaultTarget<'_>) -> bool {
-        let bulk = self.any_path || target.path.ends_with("/_bulk");
-        if self.per_item != target.index.is_some() || !bulk || self.left == Some(0) {
+    /// Returns true if the rule affects the target, and counts it.
+    fn takes_effect(&mut self, target: &FaultTarget<'_>) -> bool {
+        let path_fits = self.any_path || target.path.ends_with("/_bulk");
+        if self.per_item != target.index.is_some() || !path_fits || self.left == Some(0) {
             return false;
         }
         if self.predicate.as_ref().is_some_and(|predicate| !predicate(target)) {
@@ -131,84 +149,28 @@ impl fmt::Debug for FaultRule {
     }
 }
 
-/// The error that an item gets instead of being applied.
-#[derive(Debug)]
-pub(crate) struct ItemFault(pub(crate) EsError);
-
-/// All rules in the order in which they were given.
+/// All rules, in the order in which they were added.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    rules: Vec<FaultRule>,
-    struck: u64,
+    pub(crate) rules: Vec<FaultRule>,
+    /// How many targets any rule has affected.
+    pub(crate) n_effects: u64,
 }
 
 impl Faults {
-    pub(crate) fn add(&mut self, rule: FaultRule) {
-        self.rules.push(rule);
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.rules.clear();
-    }
-
-    /// How often any rule has struck.
-    pub(crate) fn struck(&self) -> u64 {
-        self.struck
-    }
-
-    pub(crate) fn request(&mut self, path: &str) -> Option<FaultEffect> {
+    /// Returns the effect on a whole request, if any.
+    pub(crate) fn on_request(&mut self, path: &str) -> Option<FaultEffect> {
         self.first(&FaultTarget { path, index: None, id: None })
     }
 
-    pub(crate) fn item(&mut self, path: &str, index: &str, id: &str) -> Option<ItemFault> {
-        if self.rules.is_empty() {
-            return None;
-        }
-        let effect = self.first(&FaultTarget { path, index: Some(index), id: Some(id) })?;
-        effect_error(&effect, true).map(ItemFault)
+    /// Returns the error of a bulk item, if a rule affects it.
+    pub(crate) fn on_item(&mut self, path: &str, index: &str, id: &str) -> Option<EsError> {
+        self.first(&FaultTarget { path, index: Some(index), id: Some(id) })?.error(true)
     }
 
     fn first(&mut self, target: &FaultTarget<'_>) -> Option<FaultEffect> {
-        let rule = self.rules.iter_mut().find_map(|rule| rule.strikes(target).then(|| rule.effect.clone()))?;
-        self.struck += 1;
+        let rule = self.rules.iter_mut().find_map(|rule| rule.takes_effect(target).then(|| rule.effect.clone()))?;
+        self.n_effects += 1;
         Some(rule)
     }
-}
-
-/// The error in Elasticsearch's words; `None` for what is no error.
-pub(crate) fn effect_error(effect: &FaultEffect, item: bool) -> Option<EsError> {
-    Some(match effect {
-        FaultEffect::TooManyRequests if item => EsError::new(
-            429,
-            "es_rejected_execution_exception",
-            "rejected execution of TimedRunnable on EsThreadPoolExecutor[name = node-1/write, queue capacity = 1]",
-        ),
-        FaultEffect::TooManyRequests => EsError::new(
-            429,
-            "es_rejected_execution_exception",
-            "rejected execution of coordinating operation [coordinating_and_primary_bytes=0, replica_bytes=0, \
-             all_bytes=0, coordinating_operation_bytes=1, max_coordinating_bytes=0]",
-        ),
-        FaultEffect::Unavailable if item => EsError::new(
-            503,
-            "unavailable_shards_exception",
-            "primary shard is not active Timeout: [1m], request: [BulkShardRequest]",
-        ),
-        FaultEffect::Unavailable => EsError::new(
-            503,
-            "cluster_block_exception",
-            "blocked by: [SERVICE_UNAVAILABLE/1/state not recovered / initialized];",
-        ),
-        FaultEffect::TooLarge => EsError::new(413, "content_too_long_exception", "request entity too large"),
-        FaultEffect::Unauthorized => {
-            EsError::new(401, "security_exception", "missing authentication credentials for REST request [/_bulk]")
-        }
-        FaultEffect::Forbidden => EsError::new(
-            403,
-            "security_exception",
-            "action [indices:data/write/bulk[s]] is unauthorized for user [rowmill]",
-        ),
-        FaultEffect::Error(status, kind, reason) => EsError::new(*status, kind, reason.clone()),
-        FaultEffect::Delay(_) | FaultEffect::ResetBefore | FaultEffect::ResetAfter => return None,
-    })
 }

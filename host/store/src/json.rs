@@ -1,7 +1,7 @@
-//! A walk over the text of a JSON value that is known to be valid, event by event, with the place of each token.
+//! Reads JSON token by token, and the few conversions of JSON values that several parts need.
 //!
-//! The mapping's checks need what a tree has lost: duplicate keys, numbers as they were written, and line and column
-//! for the error texts. Nothing here allocates but strings with escapes.
+//! Checking a document against its mapping needs what a parsed tree has lost: duplicate keys and numbers as they were
+//! written. A [`Cursor`] keeps both, and allocates only for strings with escapes.
 
 use std::borrow::Cow;
 
@@ -19,42 +19,26 @@ pub(crate) enum Event<'a> {
     Number(&'a str),
     Bool(bool),
     Null,
-    /// The text is at its end (or was not valid after all).
+    /// The end of the text, also of one that is not valid JSON.
     End,
 }
 
-/// A place in a JSON text.
+/// A position in a JSON text.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor<'a> {
     text: &'a str,
     at: usize,
+    /// Where the last token began.
     start: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the beginning of `text`, which has to be one valid JSON value.
+    /// Starts at the beginning of `text`. The tokens make sense only if `text` is valid JSON.
     pub(crate) fn new(text: &'a str) -> Cursor<'a> {
         Cursor { text, at: 0, start: 0 }
     }
 
-    /// Line and column (in bytes, from 1) at which the last token began.
-    pub(crate) fn token_place(&self) -> (usize, usize) {
-        self.place(self.start)
-    }
-
-    /// Line and column (in bytes, from 1) just behind the last token.
-    pub(crate) fn place_behind(&self) -> (usize, usize) {
-        self.place(self.at)
-    }
-
-    fn place(&self, at: usize) -> (usize, usize) {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
-        (line, before.len() - line_start + 1)
-    }
-
-    /// The next token.
+    /// Returns the next token.
     pub(crate) fn next(&mut self) -> Event<'a> {
         let bytes = self.text.as_bytes();
         while matches!(bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | b':')) {
@@ -84,7 +68,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads on to the end of the value whose first token was `first`.
+    /// Moves to the end of the value whose first token was `first`.
     pub(crate) fn skip(&mut self, first: &Event<'_>) {
         let mut depth = usize::from(matches!(first, Event::ObjectStart | Event::ArrayStart));
         while depth > 0 {
@@ -97,10 +81,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The text from the last token's first byte to the end of the value that it begins; the cursor is behind it then.
-    pub(crate) fn value_text(&mut self, first: &Event<'_>) -> &'a str {
+    /// Moves to the end of the next value.
+    pub(crate) fn skip_value(&mut self) {
+        let first = self.next();
+        self.skip(&first);
+    }
+
+    /// Reads the next value and returns its text.
+    pub(crate) fn value_text(&mut self) -> &'a str {
+        let first = self.next();
         let start = self.start;
-        self.skip(first);
+        self.skip(&first);
         self.text.get(start..self.at).unwrap_or_default()
     }
 
@@ -129,63 +120,43 @@ impl<'a> Cursor<'a> {
             true => Cow::Owned(serde_json::from_str(quoted).unwrap_or_default()),
             false => Cow::Borrowed(quoted.get(1..quoted.len() - 1).unwrap_or_default()),
         };
-        let behind = bytes[self.at..].iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
-        match behind {
+        let next = bytes[self.at..].iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+        match next {
             Some(b':') => Event::Key(text),
             _ => Event::Text(text),
         }
     }
 }
 
-/// The name that Elasticsearch's parser gives a token.
-pub(crate) fn token_name(event: &Event<'_>) -> &'static str {
-    match event {
-        Event::ObjectStart => "START_OBJECT",
-        Event::ObjectEnd => "END_OBJECT",
-        Event::ArrayStart => "START_ARRAY",
-        Event::ArrayEnd => "END_ARRAY",
-        Event::Key(_) => "FIELD_NAME",
-        Event::Text(_) => "VALUE_STRING",
-        Event::Number(_) => "VALUE_NUMBER",
-        Event::Bool(true) => "VALUE_TRUE",
-        Event::Bool(false) => "VALUE_FALSE",
-        Event::Null => "VALUE_NULL",
-        Event::End => "null",
-    }
-}
-
-/// A double as Java prints it, which is how Elasticsearch writes decimals that went through a map.
-pub(crate) fn java_double(number: f64) -> String {
-    if number.is_nan() {
-        return "NaN".into();
-    }
-    if number.is_infinite() {
-        return if number > 0.0 { "Infinity".into() } else { "-Infinity".into() };
-    }
-    let magnitude = number.abs();
-    if magnitude == 0.0 || (1e-3..1e7).contains(&magnitude) {
-        return format!("{number:?}");
-    }
-    let scientific = format!("{number:e}");
-    match scientific.split_once('e') {
-        Some((mantissa, exponent)) if mantissa.contains('.') => format!("{mantissa}E{exponent}"),
-        Some((mantissa, exponent)) => format!("{mantissa}.0E{exponent}"),
-        None => scientific,
-    }
-}
-
-/// Turns a value into what is left of it once Elasticsearch has had it in a map, as updates and filters of the source
-/// do: whole numbers keep all digits, decimals become doubles.
-pub(crate) fn as_java_holds_it(value: &mut Value) {
+/// Returns a string, number or boolean as text, and `None` for anything else.
+pub(crate) fn scalar_text(value: &Value) -> Option<String> {
     match value {
-        Value::Object(object) => object.values_mut().for_each(as_java_holds_it),
-        Value::Array(array) => array.iter_mut().for_each(as_java_holds_it),
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+/// Returns the values of an array; a value that is no array counts as an array of one, `null` as an empty one.
+pub(crate) fn as_list(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(values) => values,
+        Value::Null => &[],
+        value => std::slice::from_ref(value),
+    }
+}
+
+/// Rounds decimals to doubles, as Elasticsearch does when it updates a document or filters its source. Whole numbers
+/// keep all digits.
+pub(crate) fn round_decimals(value: &mut Value) {
+    match value {
+        Value::Object(object) => object.values_mut().for_each(round_decimals),
+        Value::Array(array) => array.iter_mut().for_each(round_decimals),
         Value::Number(number) => {
             let text = number.to_string();
             if text.contains(['.', 'e', 'E'])
-                && let Ok(double) = text.parse::<f64>()
-                && double.is_finite()
-                && let Ok(double) = java_double(double).parse::<Number>()
+                && let Some(double) = text.parse().ok().and_then(Number::from_f64)
             {
                 *number = double;
             }
@@ -195,34 +166,30 @@ pub(crate) fn as_java_holds_it(value: &mut Value) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
-    fn tokens_come_in_order_with_their_places() {
-        let mut cursor = Cursor::new("{\"a\" : [1, \"x\\n\"],\n \"b\":null}");
+    fn a_cursor_returns_the_tokens_in_order() {
+        let mut cursor = Cursor::new("{\"a\" : [1.50, \"x\\n\"],\n \"b\":null}");
         let mut seen = Vec::new();
-        loop {
-            let event = cursor.next();
-            if event == Event::End {
-                break;
-            }
-            seen.push((event, cursor.token_place()));
+        while seen.last() != Some(&Event::End) {
+            seen.push(cursor.next());
         }
-        assert_eq!(seen[1], (Event::Key("a".into()), (1, 2)));
-        assert_eq!(seen[3], (Event::Number("1"), (1, 9)));
-        assert_eq!(seen[4].0, Event::Text("x\n".into()));
-        assert_eq!(seen[6], (Event::Key("b".into()), (2, 2)));
-        assert_eq!(seen.last().unwrap().0, Event::ObjectEnd);
-    }
-
-    #[test]
-    fn doubles_print_as_in_java() {
-        for (number, text) in
-            [(1.1, "1.1"), (1000.0, "1000.0"), (1e8, "1.0E8"), (1.25e-5, "1.25E-5"), (-0.0, "-0.0"), (1e30, "1.0E30")]
-        {
-            assert_eq!(java_double(number), text);
-        }
+        assert_eq!(
+            seen,
+            [
+                Event::ObjectStart,
+                Event::Key("a".into()),
+                Event::ArrayStart,
+                Event::Number("1.50"),
+                Event::Text("x\n".into()),
+                Event::ArrayEnd,
+                Event::Key("b".into()),
+                Event::Null,
+                Event::ObjectEnd,
+                Event::End,
+            ]
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! An in-process HTTP server that speaks what Rowmill needs of Elasticsearch 8, in memory.
+//! An in-process HTTP server that behaves as Elasticsearch 8 does for the requests that Rowmill sends, in memory.
 //!
-//! It is what the demo writes to, what plugin authors try their documents on, and what tests make fail on demand. It
-//! gives the same answers as the real server to the requests of `tests/scenarios`, down to the texts of its errors;
-//! [`Store`] tells what it cannot do.
+//! The demo writes to it, plugin authors try their documents on it, and tests make it fail on demand. For the requests
+//! of `tests/scenarios` it answers with the status codes, results and error types of the real server; [`Store`] lists
+//! its limits.
 //!
 //! ```
 //! use rowmill_store::Store;
@@ -14,9 +14,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! The way of a request: `http` reads it and finds what it asks for, `bulk`, `update` and `search` do it on the
-//! `cluster`, whose `index`es hold documents checked against their `mapping`. One lock guards the cluster; searches take
-//! what they need out from under it. Nothing here knows Kafka, plugins or the rest of Rowmill.
+//! `http` reads a request and calls its handler. `bulk`, `update` and `search` act on the `cluster`, which holds the
+//! `index`es; an index checks each document against its `mapping`. One lock guards the cluster; searches run on a view
+//! without it. The crate depends on no other crate of Rowmill.
 
 mod store;
 
@@ -26,21 +26,25 @@ mod fault;
 mod script;
 
 mod http;
+mod shared;
 
 mod bulk;
 mod cluster;
-mod error;
-mod filter;
 mod index;
-mod json;
-mod mapping;
-mod names;
-mod query;
 mod search;
+mod update;
+
+mod filter;
+mod mapping;
+mod query;
 mod settings;
 mod sort;
-mod template;
-mod update;
+mod values;
+mod version;
+
+mod error;
+mod json;
+mod names;
 
 pub use clock::Clock;
 pub use counters::Counters;

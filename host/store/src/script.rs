@@ -1,4 +1,4 @@
-//! Native twins of stored scripts: what an embedding program registers, and what such a function may see and change.
+//! Native functions that run in place of stored scripts, and the document that such a function sees and changes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,53 +6,46 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-/// What becomes of the document after a script has run (`ctx.op` in Painless).
+/// What happens to the document after a script has run (`ctx.op` in Painless).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScriptOp {
     /// The document is written as the script left it.
     Index,
-    /// Nothing happens; the result is `noop`.
+    /// Nothing changes; the result is `noop`.
     None,
     /// The document is deleted.
     Delete,
 }
 
-/// What a script works on (`ctx` and `params` in Painless).
+/// The document and parameters that a script works on (`ctx` and `params` in Painless).
 #[derive(Debug)]
 pub struct ScriptContext<'a> {
     /// The index of the document.
     pub index: &'a str,
-    /// The id of the document.
+    /// The ID of the document.
     pub id: &'a str,
-    /// The document's fields (`ctx._source`); those of `upsert` where the document is new.
+    /// The document's fields (`ctx._source`), or those of `upsert` if the document is new.
     pub source: &'a mut Map<String, Value>,
     /// The parameters of the request.
     pub params: &'a Value,
-    /// Whether the document does not exist yet (`ctx.op == "create"`).
+    /// True if the document does not exist yet (`ctx.op == "create"`).
     pub is_new: bool,
-    /// What shall become of the document; `Index` until the script says otherwise.
+    /// What happens to the document; [`ScriptOp::Index`] unless the script sets something else.
     pub op: ScriptOp,
     /// Set by a script to fail the item with this reason, as an exception in Painless does.
     pub failure: Option<String>,
 }
 
-/// A native twin of a stored script.
+/// A native function that runs in place of a stored script.
 pub type ScriptFunction = Arc<dyn Fn(&mut ScriptContext<'_>) + Send + Sync>;
 
-/// The registered functions by script id.
+/// The scripts that updates can name.
 #[derive(Clone, Default)]
 pub(crate) struct Scripts {
-    functions: HashMap<String, ScriptFunction>,
-}
-
-impl Scripts {
-    pub(crate) fn register(&mut self, id: &str, function: ScriptFunction) {
-        self.functions.insert(id.into(), function);
-    }
-
-    pub(crate) fn function(&self, id: &str) -> Option<&ScriptFunction> {
-        self.functions.get(id)
-    }
+    /// The definitions that `PUT /_scripts/{id}` stored.
+    pub(crate) stored: HashMap<String, Value>,
+    /// The native functions that the embedding program registered.
+    pub(crate) functions: HashMap<String, ScriptFunction>,
 }
 
 impl fmt::Debug for Scripts {

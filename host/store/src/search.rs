@@ -1,45 +1,46 @@
-//! Searches: the body, the hits in order, and scrolls that keep what they saw.
+//! Searches: their body, the order and page of hits, and scrolls that keep the hits of a search.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::cluster::Cluster;
 use crate::error::EsError;
-use crate::filter::{SourceFilter, filter};
-use crate::index::{Document, PRIMARY_TERM};
-use crate::json::as_java_holds_it;
+use crate::filter::{SourceFilter, document_json};
+use crate::index::{Document, Index};
+use crate::json::{as_list, scalar_text};
 use crate::mapping::Mapping;
 use crate::query::Query;
-use crate::sort::{SortKey, compare, parse_sort, shard_refused};
+use crate::sort::{SortKey, compare, parse_search_after, parse_sort, search_failed};
+use crate::values::SortValue;
+use crate::version::PRIMARY_TERM;
+
+/// The largest `from + size`; Elasticsearch's default.
+const MAX_RESULT_WINDOW: usize = 10_000;
 
 /// A search.
 #[derive(Debug, Clone)]
 pub(crate) struct Search {
     pub(crate) query: Query,
-    pub(crate) from: u64,
-    pub(crate) size: u64,
-    pub(crate) sort: Vec<SortKey>,
-    pub(crate) source: SourceFilter,
-    version: bool,
-    seq_no: bool,
-    /// `None` is exact, `Some(0)` not counted at all.
-    track_total: Option<u64>,
-    search_after: Option<Vec<Value>>,
+    from: usize,
+    pub(crate) size: usize,
+    sort: Vec<SortKey>,
+    source: SourceFilter,
+    shows_version: bool,
+    shows_seq_no: bool,
+    /// The number up to which hits are counted; 0 shows no total.
+    max_total: usize,
+    search_after: Option<Vec<Option<SortValue>>>,
 }
 
-/// What a scroll still has to show.
+/// The hits that a scroll has not shown yet.
 #[derive(Debug)]
 pub(crate) struct Scroll {
     pub(crate) expires_at: Duration,
-    keep: Duration,
+    keep_alive: Duration,
     hits: std::vec::IntoIter<Hit>,
     total: usize,
-    shards: u64,
+    shards: Value,
     search: Search,
 }
 
@@ -47,47 +48,45 @@ pub(crate) struct Scroll {
 struct Hit {
     index: Arc<str>,
     document: Arc<Document>,
-    sort: Vec<Value>,
+    sort: Vec<Option<SortValue>>,
 }
 
-/// What searches see of one index, taken out from under the lock.
+/// The part of one index that searches see, so that they run without the store's lock.
 #[derive(Debug)]
 pub(crate) struct View {
-    pub(crate) name: Arc<str>,
-    pub(crate) uuid: String,
-    shards: u64,
-    largest_window: u64,
-    pub(crate) mapping: Arc<Mapping>,
+    name: Arc<str>,
+    n_shards: u64,
+    mapping: Arc<Mapping>,
     documents: Vec<Arc<Document>>,
 }
 
-/// The views of these indices.
-pub(crate) fn views(cluster: &mut Cluster, names: &[String], now: Duration) -> Vec<View> {
-    let mut views = Vec::new();
-    cluster.each(names, |index| {
-        views.push(View {
+impl View {
+    /// The view of an index, which is refreshed if its interval has passed.
+    pub(crate) fn new(index: &mut Index, now: Duration) -> View {
+        View {
             name: index.name.as_str().into(),
-            uuid: index.uuid.clone(),
-            shards: index.settings.shards(),
-            largest_window: index.settings.number("index.max_result_window", 10_000),
+            n_shards: index.settings.shards(),
             documents: index.searchable(now),
             mapping: Arc::clone(&index.mapping),
-        });
-    });
-    views
+        }
+    }
 }
 
-/// The number of documents that match.
-pub(crate) fn count(views: &[View], query: &Query) -> (usize, u64) {
-    let matching = |view: &View| match query {
-        Query::All => view.documents.len(),
-        _ => view.documents.iter().filter(|document| query.matches(&view.mapping, document)).count(),
-    };
-    (views.iter().map(matching).sum(), views.iter().map(|view| view.shards).sum())
+/// The member `_shards` of the answer to a search.
+pub(crate) fn shards_json(views: &[View]) -> Value {
+    let n_shards: u64 = views.iter().map(|view| view.n_shards).sum();
+    json!({ "total": n_shards, "successful": n_shards, "skipped": 0, "failed": 0 })
+}
+
+/// Returns the number of documents that match.
+pub(crate) fn count(views: &[View], query: &Query) -> usize {
+    let matching =
+        |view: &View| view.documents.iter().filter(|document| query.matches(&view.mapping, document)).count();
+    views.iter().map(matching).sum()
 }
 
 impl Search {
-    /// Reads a search body.
+    /// Reads a search body; `null` searches for everything.
     pub(crate) fn parse(body: &Value) -> Result<Search, EsError> {
         let mut search = Search {
             query: Query::All,
@@ -95,215 +94,136 @@ impl Search {
             size: 10,
             sort: Vec::new(),
             source: SourceFilter::default(),
-            version: false,
-            seq_no: false,
-            track_total: Some(10_000),
+            shows_version: false,
+            shows_seq_no: false,
+            max_total: 10_000,
             search_after: None,
         };
-        let Value::Object(body) = body else {
-            return Ok(search);
-        };
-        for (name, value) in body {
+        for (name, value) in body.as_object().into_iter().flatten() {
             match name.as_str() {
                 "query" => search.query = Query::parse(value)?,
                 "from" => search.from = not_negative(name, value)?,
                 "size" => search.size = not_negative(name, value)?,
                 "sort" => search.sort = parse_sort(value),
                 "_source" => search.source = SourceFilter::parse(value),
-                "version" => search.version = value == &Value::Bool(true),
-                "seq_no_primary_term" => search.seq_no = value == &Value::Bool(true),
-                "track_total_hits" => {
-                    search.track_total = match value {
-                        Value::Bool(true) => None,
-                        Value::Bool(false) => Some(0),
-                        other => other.as_u64(),
-                    }
-                }
-                "search_after" => search.search_after = value.as_array().cloned(),
-                "timeout" | "track_scores" | "stored_fields" | "docvalue_fields" | "fields" | "explain"
-                | "min_score" | "terminate_after" | "profile" | "stats" | "slice" | "pit" | "highlight" | "aggs"
-                | "aggregations" | "runtime_mappings" | "indices_boost" | "collapse" | "ext" | "script_fields"
-                | "post_filter" => {}
+                "version" => search.shows_version = *value == Value::Bool(true),
+                "seq_no_primary_term" => search.shows_seq_no = *value == Value::Bool(true),
+                "track_total_hits" if *value == Value::Bool(true) => search.max_total = usize::MAX,
+                "track_total_hits" if *value == Value::Bool(false) => search.max_total = 0,
+                "search_after" => search.search_after = Some(as_list(value).iter().map(parse_search_after).collect()),
                 other => {
-                    let reason = format!("Unknown key for a START_OBJECT in [{other}].");
-                    return Err(EsError::new(400, "parsing_exception", reason).with("line", 1).with("col", 1));
+                    let reason = format!("[{other}] is unknown, or a key that the embedded store does not support");
+                    return Err(EsError::new(400, "parsing_exception", reason));
                 }
             }
         }
         Ok(search)
     }
 
-    /// Runs the search; a scroll gets the time for which it is kept.
-    pub(crate) fn run(
-        self,
+    /// Runs the search and returns its answer.
+    pub(crate) fn run(self, views: &[View]) -> Result<String, EsError> {
+        let (page, scroll) = self.start(views, Duration::ZERO, Duration::ZERO)?;
+        Ok(scroll.render(&page, None))
+    }
+
+    /// Runs the search as a scroll of this ID and returns the first page and the scroll.
+    pub(crate) fn scroll(
+        mut self,
         views: &[View],
-        scroll: Option<(Duration, Duration)>,
-    ) -> Result<(SearchAnswer, Option<Scroll>), EsError> {
-        let shards = views.iter().map(|view| view.shards).sum();
-        if views.is_empty() {
-            return Ok((SearchAnswer::new(0, 0, &self, Some(0.0), Vec::new()), None));
-        }
-        if let Some(view) = views.iter().find(|view| self.from + self.size > view.largest_window) {
-            return Err(self.window_error(view, scroll.is_some()));
+        id: &str,
+        now: Duration,
+        keep_alive: Duration,
+    ) -> Result<(String, Scroll), EsError> {
+        self.max_total = usize::MAX;
+        let (page, scroll) = self.start(views, now, keep_alive)?;
+        Ok((scroll.render(&page, Some(id)), scroll))
+    }
+
+    fn start(self, views: &[View], now: Duration, keep_alive: Duration) -> Result<(Vec<Hit>, Scroll), EsError> {
+        if self.from.saturating_add(self.size) > MAX_RESULT_WINDOW && !views.is_empty() {
+            return Err(search_failed(format!("from + size must be less than or equal to [{MAX_RESULT_WINDOW}]")));
         }
         let mut hits = Vec::new();
-        let mut total = 0;
         for view in views {
-            let keys = self.sort.iter().map(|key| key.resolve(view)).collect::<Result<Vec<_>, EsError>>()?;
+            let keys = self.sort.iter().map(|key| key.resolve(&view.mapping)).collect::<Result<Vec<_>, EsError>>()?;
             for (position, document) in view.documents.iter().enumerate() {
-                if !self.query.matches(&view.mapping, document) {
-                    continue;
+                if self.query.matches(&view.mapping, document) {
+                    let sort = keys.iter().map(|key| key.value(position, document)).collect();
+                    hits.push(Hit { index: Arc::clone(&view.name), document: Arc::clone(document), sort });
                 }
-                total += 1;
-                let sort: Vec<Value> = keys.iter().map(|key| key.value(position, document)).collect();
-                hits.push(Hit { index: Arc::clone(&view.name), document: Arc::clone(document), sort });
             }
         }
+        let total = hits.len();
         if !self.sort.is_empty() {
             hits.sort_by(|one, other| compare(&self.sort, &one.sort, &other.sort));
             if let Some(after) = &self.search_after {
-                hits.retain(|hit| compare(&self.sort, &hit.sort, after) == Ordering::Greater);
+                hits.retain(|hit| compare(&self.sort, &hit.sort, after).is_gt());
             }
         }
-        let size = usize::try_from(self.size).unwrap_or(usize::MAX);
-        let max_score = (self.sort.is_empty() && !hits.is_empty() && size > 0).then_some(1.0);
-        let from = usize::try_from(self.from).unwrap_or(usize::MAX);
+        let (from, size) = (self.from, self.size);
         let mut hits = hits.into_iter();
-        let page: Vec<Hit> = hits.by_ref().skip(from).take(size).collect();
-        let shown = page.iter().map(|hit| self.show(hit)).collect();
-        let mut search = self;
-        if scroll.is_some() {
-            search.track_total = None;
-        }
-        let answer = SearchAnswer::new(total, shards, &search, max_score, shown);
-        let scroll = scroll.map(|(now, keep)| Scroll { expires_at: now + keep, keep, hits, total, shards, search });
-        Ok((answer, scroll))
+        let page = hits.by_ref().skip(from).take(size).collect();
+        let shards = shards_json(views);
+        Ok((page, Scroll { expires_at: now + keep_alive, keep_alive, hits, total, shards, search: self }))
     }
 
-    fn window_error(&self, view: &View, scroll: bool) -> EsError {
-        let asked = self.from + self.size;
-        let most = view.largest_window;
-        let reason = match scroll {
-            true => format!(
-                "Batch size is too large, size must be less than or equal to: [{most}] but was [{asked}]. Scroll batch \
-                 sizes cost as much memory as result windows so they are controlled by the [index.max_result_window] \
-                 index level setting."
-            ),
-            false => format!(
-                "Result window is too large, from + size must be less than or equal to: [{most}] but was [{asked}]. See \
-                 the scroll api for a more efficient way to request large data sets. This limit can be set by changing \
-                 the [index.max_result_window] index level setting."
-            ),
-        };
-        shard_refused(&view.name, EsError::illegal_argument(reason))
-    }
-
-    fn show(&self, hit: &Hit) -> ShownHit {
+    fn render_hit(&self, hit: &Hit) -> String {
         let document = &hit.document;
-        ShownHit {
-            index: hit.index.to_string(),
-            id: document.id.clone(),
-            version: self.version.then_some(document.version),
-            seq_no: self.seq_no.then_some(document.seq_no),
-            primary_term: self.seq_no.then_some(PRIMARY_TERM),
-            score: self.sort.is_empty().then_some(1.0),
-            routing: document.routing.clone(),
-            source: shown_source(document, &self.source),
-            sort: (!self.sort.is_empty()).then(|| hit.sort.clone()),
+        let mut frame = json!({ "_index": &*hit.index, "_id": document.id, "_score": null });
+        if self.shows_version {
+            frame["_version"] = document.version.into();
         }
+        if self.shows_seq_no {
+            frame["_seq_no"] = document.seq_no.into();
+            frame["_primary_term"] = PRIMARY_TERM.into();
+        }
+        if let Some(routing) = &document.routing {
+            frame["_routing"] = routing.as_str().into();
+        }
+        match self.sort.is_empty() {
+            true => frame["_score"] = 1.0.into(),
+            false => frame["sort"] = hit.sort.iter().map(|value| value.as_ref().map(SortValue::to_json)).collect(),
+        }
+        document_json(&frame, document, &self.source)
     }
 }
 
 impl Scroll {
-    /// The next page.
-    pub(crate) fn next(&mut self, now: Duration, keep: Option<Duration>) -> SearchAnswer {
-        self.keep = keep.unwrap_or(self.keep);
-        self.expires_at = now + self.keep;
-        let size = usize::try_from(self.search.size).unwrap_or(usize::MAX);
-        let page: Vec<Hit> = self.hits.by_ref().take(size).collect();
-        let max_score = (self.search.sort.is_empty() && !page.is_empty()).then_some(1.0);
-        let shown = page.iter().map(|hit| self.search.show(hit)).collect();
-        SearchAnswer::new(self.total, self.shards, &self.search, max_score, shown)
+    /// Returns the next page, and keeps the scroll for `keep_alive`, by default as long as before.
+    pub(crate) fn next(&mut self, id: &str, now: Duration, keep_alive: Option<Duration>) -> String {
+        self.keep_alive = keep_alive.unwrap_or(self.keep_alive);
+        self.expires_at = now + self.keep_alive;
+        let page: Vec<Hit> = self.hits.by_ref().take(self.search.size).collect();
+        self.render(&page, Some(id))
     }
-}
 
-/// The source of a document as a filter leaves it; its bytes untouched where nothing is filtered.
-pub(crate) fn shown_source(document: &Document, wanted: &SourceFilter) -> Option<Box<RawValue>> {
-    if wanted.hidden {
-        return None;
-    }
-    if wanted.is_all() {
-        return Some(document.source.clone());
-    }
-    let mut filtered = filter(document.tree().clone(), &wanted.include, &wanted.exclude);
-    as_java_holds_it(&mut filtered);
-    serde_json::value::to_raw_value(&filtered).ok()
-}
-
-fn not_negative(name: &str, value: &Value) -> Result<u64, EsError> {
-    let number = value.as_i64().or_else(|| value.as_str().and_then(|text| text.parse().ok())).unwrap_or(0);
-    u64::try_from(number)
-        .map_err(|_| EsError::illegal_argument(format!("[{name}] parameter cannot be negative, found [{number}]")))
-}
-
-/// The answer to a search.
-#[derive(Debug, Serialize)]
-pub(crate) struct SearchAnswer {
-    #[serde(rename = "_scroll_id", skip_serializing_if = "Option::is_none")]
-    pub(crate) scroll_id: Option<String>,
-    pub(crate) took: u64,
-    timed_out: bool,
-    #[serde(rename = "_shards")]
-    shards: Value,
-    pub(crate) hits: Hits,
-}
-
-/// The hits of a search.
-#[derive(Debug, Serialize)]
-pub(crate) struct Hits {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) total: Option<Value>,
-    max_score: Option<f64>,
-    hits: Vec<ShownHit>,
-}
-
-#[derive(Debug, Serialize)]
-struct ShownHit {
-    #[serde(rename = "_index")]
-    index: String,
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(rename = "_version", skip_serializing_if = "Option::is_none")]
-    version: Option<i64>,
-    #[serde(rename = "_seq_no", skip_serializing_if = "Option::is_none")]
-    seq_no: Option<i64>,
-    #[serde(rename = "_primary_term", skip_serializing_if = "Option::is_none")]
-    primary_term: Option<i64>,
-    #[serde(rename = "_score")]
-    score: Option<f64>,
-    #[serde(rename = "_routing", skip_serializing_if = "Option::is_none")]
-    routing: Option<String>,
-    #[serde(rename = "_source", skip_serializing_if = "Option::is_none")]
-    source: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sort: Option<Vec<Value>>,
-}
-
-impl SearchAnswer {
-    fn new(total: usize, shards: u64, search: &Search, max_score: Option<f64>, hits: Vec<ShownHit>) -> SearchAnswer {
-        let total = total as u64;
-        let total = match search.track_total {
-            None => Some(json!({ "value": total, "relation": "eq" })),
-            Some(0) => None,
-            Some(limit) if total > limit => Some(json!({ "value": limit, "relation": "gte" })),
-            Some(_) => Some(json!({ "value": total, "relation": "eq" })),
-        };
-        SearchAnswer {
-            scroll_id: None,
-            took: 0,
-            timed_out: false,
-            shards: json!({ "total": shards, "successful": shards, "skipped": 0, "failed": 0 }),
-            hits: Hits { total, max_score, hits },
+    /// Renders the answer with this page. The sources keep their bytes, so hits are text and not a tree.
+    fn render(&self, page: &[Hit], id: Option<&str>) -> String {
+        let mut frame = json!({ "took": 0, "timed_out": false, "_shards": self.shards });
+        if let Some(id) = id {
+            frame["_scroll_id"] = id.into();
         }
+        // Elasticsearch reports 0 and not null if it searched no index at all.
+        let is_scored = self.search.sort.is_empty() && !page.is_empty();
+        let searched_none = self.shards["total"] == 0;
+        let max_score = if searched_none { Some(0.0) } else { is_scored.then_some(1.0) };
+        let mut hits = json!({ "max_score": max_score });
+        match self.search.max_total {
+            0 => {}
+            most if self.total > most => hits["total"] = json!({ "value": most, "relation": "gte" }),
+            _ => hits["total"] = json!({ "value": self.total, "relation": "eq" }),
+        }
+        let page: Vec<String> = page.iter().map(|hit| self.search.render_hit(hit)).collect();
+        let (mut frame, mut hits) = (frame.to_string(), hits.to_string());
+        hits.pop();
+        frame.pop();
+        format!("{frame},\"hits\":{hits},\"hits\":[{}]}}}}", page.join(","))
     }
+}
+
+fn not_negative(name: &str, value: &Value) -> Result<usize, EsError> {
+    let text = scalar_text(value).unwrap_or_default();
+    let refused =
+        || EsError::illegal_argument(format!("[{name}] has to be a number that is not negative, not [{text}]"));
+    text.parse().map_err(|_| refused())
 }

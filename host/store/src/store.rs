@@ -1,9 +1,9 @@
-//! The store as a program sees it: built, started, looked into, made to fail, shut down.
+//! The store's interface for programs: build, start, inspect, inject faults, shut down.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,59 +11,43 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
-use crate::counters::{Counters, Counting};
-use crate::fault::{FaultRule, Faults};
+use crate::counters::Counters;
+use crate::fault::FaultRule;
 use crate::http;
 use crate::index::Document;
 use crate::script::{ScriptContext, Scripts};
+use crate::shared::Shared;
 
-/// The contents of an embedded store and what can be done with them directly. Clones share one store.
+/// The contents of an embedded store, for direct access. Clones share one store.
 ///
-/// What it cannot do: run Painless (scripts are native functions under the id of a stored script), analyse text beyond
-/// splitting words, score, aggregate, run ingest pipelines or component templates, move shards. Everything is in memory
-/// and gone with the process.
+/// It keeps everything in memory, on one node. Its limits:
+/// - Updates run stored scripts only, as native functions that are registered under the script's ID; it does not run
+///   Painless, and accepts no partial documents.
+/// - Searches know `match_all`, `ids`, `term` and `terms`; they sort, page and scroll, but do not score or aggregate.
+/// - Mappings decide which documents are refused, as in Elasticsearch. Date formats other than ISO 8601 and epochs, and
+///   rare field types, accept any value. A mapping grows with new documents and cannot be changed by a request.
+/// - There are no templates, ingest pipelines, data streams or cluster settings, and of index settings only those that
+///   Rowmill uses.
 #[derive(Clone, Debug)]
 pub struct Store {
     shared: Arc<Shared>,
 }
 
-/// What every connection shares.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    cluster: Mutex<Cluster>,
-    faults: Mutex<Faults>,
-    pub(crate) counting: Counting,
-    pub(crate) clock: Clock,
-    pub(crate) largest_body: usize,
-}
-
-impl Shared {
-    /// The cluster, locked. What a panic left behind is used on: every write is whole or not at all.
-    pub(crate) fn cluster(&self) -> MutexGuard<'_, Cluster> {
-        self.cluster.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The faults, locked.
-    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A document as the store holds it.
+/// A document in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredDocument {
-    /// Its id.
+    /// Its ID.
     pub id: String,
     /// Its version.
     pub version: i64,
-    /// The routing that it was written with.
+    /// The routing value that it was written with.
     pub routing: Option<String>,
     /// Its source, byte for byte as it was written.
     pub source: String,
 }
 
 impl StoredDocument {
-    fn of(document: &Document) -> StoredDocument {
+    fn new(document: &Document) -> StoredDocument {
         StoredDocument {
             id: document.id.clone(),
             version: document.version,
@@ -74,128 +58,113 @@ impl StoredDocument {
 }
 
 impl Store {
-    /// What a store is made from.
+    /// Begins to build a store.
     pub fn builder() -> StoreBuilder {
         StoreBuilder {
             port: 0,
             clock: Clock::system(),
-            largest_body: 100 * 1024 * 1024,
+            max_body_bytes: 100 * 1024 * 1024,
             auto_create_index: true,
             scripts: Scripts::default(),
         }
     }
 
-    /// The document as it is now, whether or not searches see it yet. `index` may be an alias.
+    /// The current version of a document, which searches may not see yet. `index` may be an alias.
     pub fn get(&self, index: &str, id: &str) -> Option<StoredDocument> {
         let cluster = self.shared.cluster();
-        cluster.single(index).ok()?.get(id).map(|document| StoredDocument::of(document))
+        cluster.single(index).ok()?.get(id).map(|document| StoredDocument::new(document))
     }
 
-    /// The number of documents of an index as it is now; 0 where there is none.
+    /// The current number of documents of an index; 0 if there is no such index.
     pub fn count(&self, index: &str) -> usize {
-        self.shared.cluster().single(index).map_or(0, |index| index.live())
+        self.shared.cluster().single(index).map_or(0, |index| index.n_documents())
     }
 
-    /// Every document of an index as it is now, ordered by id (by its bytes).
+    /// The current version of every document of an index, ordered by the bytes of the IDs.
     pub fn documents(&self, index: &str) -> Vec<StoredDocument> {
         let documents = self.shared.cluster().single(index).map(|index| index.documents()).unwrap_or_default();
-        documents.iter().map(|document| StoredDocument::of(document)).collect()
+        documents.iter().map(|document| StoredDocument::new(document)).collect()
     }
 
-    /// The names of all indices, ordered.
+    /// The names of all indices, in order.
     pub fn indices(&self) -> Vec<String> {
         self.shared.cluster().indices.keys().cloned().collect()
     }
 
-    /// Registers the native twin of a stored script. The script has to be stored as well (`PUT /_scripts/{id}`), as in
-    /// the real server; its text is kept and never run.
-    pub fn register_script(&self, id: &str, function: impl Fn(&mut ScriptContext<'_>) + Send + Sync + 'static) {
-        self.shared.cluster().scripts.register(id, Arc::new(function));
-    }
-
-    /// Adds a fault. Rules are asked in the order in which they came; the first that strikes is the one.
+    /// Adds a fault. The first rule that affects a request or item decides, in the order in which rules were added.
     pub fn inject(&self, rule: FaultRule) {
-        self.shared.faults().add(rule);
+        self.shared.faults().rules.push(rule);
     }
 
-    /// Takes all faults away.
+    /// Removes all faults.
     pub fn clear_faults(&self) {
-        self.shared.faults().clear();
+        self.shared.faults().rules.clear();
     }
 
-    /// What the store has been asked for so far.
+    /// Counts of the requests that the store has received.
     pub fn counters(&self) -> Counters {
-        let struck = self.shared.faults().struck();
-        self.shared.counting.snapshot(struck)
-    }
-
-    /// Empties the store: indices, templates and stored scripts go, native functions and faults stay.
-    pub fn clear(&self) {
-        let mut cluster = self.shared.cluster();
-        cluster.indices.clear();
-        cluster.templates.clear();
-        cluster.stored_scripts.clear();
-        cluster.scrolls.clear();
-        cluster.set_auto_create(None);
+        Counters { faults: self.shared.faults().n_effects, ..*self.shared.counters() }
     }
 }
 
-/// How a store shall be.
+/// Settings of a store that is about to start.
 #[derive(Debug)]
 pub struct StoreBuilder {
     port: u16,
     clock: Clock,
-    largest_body: usize,
+    max_body_bytes: usize,
     auto_create_index: bool,
     scripts: Scripts,
 }
 
 impl StoreBuilder {
-    /// The port on 127.0.0.1; 0, the default, takes a free one.
+    /// The port on 127.0.0.1; 0, the default, picks a free one.
     pub fn port(mut self, port: u16) -> StoreBuilder {
         self.port = port;
         self
     }
 
-    /// Where the store takes its time from; the system's clock by default.
+    /// The clock; by default the system's.
     pub fn clock(mut self, clock: Clock) -> StoreBuilder {
         self.clock = clock;
         self
     }
 
-    /// The largest request body in bytes (`http.max_content_length`), before and after gzip; 100 MiB by default.
+    /// The largest request body in bytes (`http.max_content_length`), before and after decompression; 100 MiB by
+    /// default.
     pub fn max_content_length(mut self, bytes: usize) -> StoreBuilder {
-        self.largest_body = bytes;
+        self.max_body_bytes = bytes;
         self
     }
 
-    /// Whether writes make the index that they name (`action.auto_create_index`); true by default.
+    /// Whether a write creates the index that it names (`action.auto_create_index`); true by default.
     pub fn auto_create_index(mut self, auto_create: bool) -> StoreBuilder {
         self.auto_create_index = auto_create;
         self
     }
 
-    /// Registers the native twin of a stored script, as [`Store::register_script`] does.
+    /// Registers the native function that runs in place of a stored script. A client has to store the script as well
+    /// (`PUT /_scripts/{id}`), as on the real server; the store keeps its text and does not run it.
     pub fn script(
         mut self,
         id: &str,
         function: impl Fn(&mut ScriptContext<'_>) + Send + Sync + 'static,
     ) -> StoreBuilder {
-        self.scripts.register(id, Arc::new(function));
+        self.scripts.functions.insert(id.into(), Arc::new(function));
         self
     }
 
-    /// Binds the port and serves on threads of its own, so it may be called inside and outside of async code.
+    /// Binds the port and serves on threads of its own, so it can be called inside and outside of async code.
     ///
     /// # Errors
-    /// When the port cannot be bound or the threads cannot be started.
+    /// Returns an error if the port cannot be bound or the threads cannot be started.
     pub fn start(self) -> io::Result<StoreHandle> {
         let shared = Arc::new(Shared {
             cluster: Mutex::new(Cluster::new(self.auto_create_index, self.scripts)),
             faults: Mutex::default(),
-            counting: Counting::default(),
+            counters: Mutex::default(),
             clock: self.clock,
-            largest_body: self.largest_body,
+            max_body_bytes: self.max_body_bytes,
         });
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, self.port))?;
         listener.set_nonblocking(true)?;
@@ -217,7 +186,7 @@ impl StoreBuilder {
     }
 }
 
-/// A store that serves; it stops when this is dropped.
+/// A running store. Dropping it stops the server.
 #[derive(Debug)]
 pub struct StoreHandle {
     store: Store,
@@ -227,28 +196,28 @@ pub struct StoreHandle {
 }
 
 impl StoreHandle {
-    /// Where clients reach it: `http://127.0.0.1:PORT`.
+    /// The URL for clients: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The port that it serves on.
+    /// The port that it listens on.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// The store itself, which outlives the server.
+    /// The contents, which stay accessible after the server has stopped.
     pub fn store(&self) -> Store {
         self.store.clone()
     }
 
-    /// Stops serving; open requests have a second to end.
+    /// Stops the server; open requests have a second to finish.
     pub fn shutdown(mut self) {
         self.stop();
     }
 
     fn stop(&mut self) {
-        // Nobody listens any more if the server has failed, and then there is nothing to stop.
+        // A failed server has dropped its receiver, and there is nothing to stop.
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()

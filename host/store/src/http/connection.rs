@@ -1,4 +1,4 @@
-//! Connections that a fault can reset: the answer is cut off and the client sees a reset, not an orderly end.
+//! Connections that a fault can reset: the client sees a reset in place of an answer.
 
 use std::io;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The listener.
+/// The listener that accepts such connections.
 pub(super) struct Connections {
     listener: TcpListener,
 }
@@ -22,12 +22,12 @@ impl Connections {
     }
 }
 
-/// The word by which a request's handler resets the connection that it came on.
+/// Lets the handler of a request reset the connection on which the request arrived.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reset(Arc<AtomicBool>);
 
 impl Reset {
-    /// Resets the connection instead of writing to it any more.
+    /// Resets the connection at the next attempt to write to it.
     pub(super) fn arm(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -45,7 +45,7 @@ impl Listener for Connections {
 
     async fn accept(&mut self) -> (Connection, Reset) {
         let (stream, _) = Listener::accept(&mut self.listener).await;
-        // Answers are small and waited for; a failure costs only time.
+        // Clients wait for the small answers. A failure only costs time.
         let _ = stream.set_nodelay(true);
         let reset = Reset::default();
         (Connection { stream, reset: reset.clone() }, reset)
@@ -67,7 +67,7 @@ impl Connection {
         if !self.reset.0.load(Ordering::SeqCst) {
             return Ok(());
         }
-        // Without time to linger, closing sends a reset.
+        // A socket that does not linger sends a reset when it is closed.
         self.stream.set_zero_linger()?;
         Err(io::ErrorKind::ConnectionReset.into())
     }

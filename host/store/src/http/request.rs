@@ -1,161 +1,94 @@
-//! A request in the store's terms: method, decoded path, parameters, body; and the answers to those that nothing serves.
+//! A request as handlers read it: method, decoded path, parameters and body.
 
 use std::collections::BTreeMap;
 
+use axum::http::Method;
 use axum::http::request::Parts;
-use axum::http::{Method, header};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
 
-use super::Answer;
+use crate::cluster::Missing;
 use crate::error::EsError;
 
 /// Parameters that every request may have.
-const COMMON: [&str; 9] = [
-    "pretty",
-    "human",
-    "error_trace",
-    "filter_path",
-    "format",
-    "source",
-    "master_timeout",
-    "timeout",
-    "wait_for_active_shards",
-];
+const COMMON: [&str; 6] = ["pretty", "human", "error_trace", "filter_path", "master_timeout", "timeout"];
 
 /// A request.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
-    /// As it came, without parameters.
+    /// As it was sent, without parameters.
     pub(crate) path: String,
-    uri: String,
     segments: Vec<String>,
     parameters: BTreeMap<String, String>,
     pub(crate) body: Bytes,
-    pub(super) wants_compatible: bool,
 }
 
 impl Request {
-    pub(super) fn new(head: &Parts, body: Bytes) -> Result<Request, EsError> {
+    pub(crate) fn new(head: &Parts, body: Bytes) -> Request {
         let path = head.uri.path();
-        let mut segments = Vec::new();
-        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
-            segments.push(decode(segment, false)?);
-        }
-        let mut parameters = BTreeMap::new();
-        for pair in head.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            parameters.insert(decode(name, true)?, decode(value, true)?);
-        }
-        let uri = head.uri.path_and_query().map_or(path, |both| both.as_str()).to_owned();
-        let compatible = |name| {
-            let value = head.headers.get(name);
-            value.is_some_and(|value| value.as_bytes().starts_with(b"application/vnd.elasticsearch+"))
-        };
-        let wants_compatible = compatible(header::ACCEPT);
-        Ok(Request {
-            method: head.method.clone(),
-            path: path.into(),
-            uri,
-            segments,
-            parameters,
-            body,
-            wants_compatible,
-        })
+        let segments = path.split('/').filter(|segment| !segment.is_empty());
+        let segments = segments.map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned()).collect();
+        let query = head.uri.query().unwrap_or_default();
+        let parameters = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        Request { method: head.method.clone(), path: path.into(), segments, parameters, body }
     }
 
-    /// The parts of the path.
+    /// The decoded segments of the path.
     pub(crate) fn segments(&self) -> Vec<&str> {
         self.segments.iter().map(String::as_str).collect()
     }
 
-    /// A parameter.
+    /// The value of a parameter.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
 
-    /// Whether a parameter is on: there without a value, or `true`.
+    /// Returns true if a parameter has the value `true` or no value.
     pub(crate) fn flag(&self, name: &str) -> bool {
         matches!(self.parameter(name), Some("" | "true"))
     }
 
-    /// A parameter that is a whole number.
+    /// The value of a parameter that is a whole number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, EsError> {
-        let Some(text) = self.parameter(name) else {
-            return Ok(None);
-        };
         let refused =
-            || EsError::illegal_argument(format!("Failed to parse long parameter [{name}] with value [{text}]"));
-        text.parse().map(Some).map_err(|_| refused())
+            |text| EsError::illegal_argument(format!("Failed to parse long parameter [{name}] with value [{text}]"));
+        self.parameter(name).map(|text| text.parse().map_err(|_| refused(text))).transpose()
     }
 
-    /// Refuses parameters that are neither common nor among `known`.
-    pub(crate) fn check_parameters(&self, known: &[&str]) -> Result<(), EsError> {
-        let unknown =
-            self.parameters.keys().find(|name| !COMMON.contains(&name.as_str()) && !known.contains(&name.as_str()));
-        match unknown {
-            Some(name) => Err(EsError::illegal_argument(format!(
-                "request [{}] contains unrecognized parameter: [{name}]",
-                self.path
-            ))),
+    /// Refuses parameters that are neither common nor among `known`, a list of names separated by spaces.
+    pub(crate) fn check_parameters(&self, known: &str) -> Result<(), EsError> {
+        let is_known = |name: &str| COMMON.contains(&name) || known.split(' ').any(|known| known == name);
+        match self.parameters.keys().find(|name| !is_known(name)) {
+            Some(name) => {
+                let reason = format!("request [{}] contains unrecognized parameter: [{name}]", self.path);
+                Err(EsError::illegal_argument(reason))
+            }
             None => Ok(()),
         }
     }
 
-    /// Whether there is a body.
-    pub(crate) fn has_body(&self) -> bool {
-        !self.body.is_empty()
+    /// Returns true if parameters ask for another form of the answer.
+    pub(crate) fn shapes_answer(&self) -> bool {
+        self.parameter("filter_path").is_some() || self.flag("pretty")
     }
 
-    /// The body as text; bytes that are no UTF-8 become replacement characters, which no JSON check lets through
-    /// outside of strings.
-    pub(crate) fn body_text(&self) -> String {
-        String::from_utf8_lossy(&self.body).into_owned()
+    /// The handling of names without an index that the request asks for.
+    pub(crate) fn missing(&self) -> Missing {
+        if self.flag("ignore_unavailable") { Missing::Ignored } else { Missing::Refused }
     }
 
-    /// The body as JSON; `Null` where there is none.
+    /// Refuses a request without a body.
+    pub(crate) fn require_body(&self) -> Result<(), EsError> {
+        if self.body.is_empty() { Err(EsError::body_required()) } else { Ok(()) }
+    }
+
+    /// The body as JSON; `null` if there is none.
     pub(crate) fn json(&self) -> Result<Value, EsError> {
         if self.body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&self.body).map_err(|error| EsError::malformed_body(&error))
     }
-
-    /// 405 with the methods that there are.
-    pub(crate) fn wrong_method(&self, allowed: &str) -> Answer {
-        let error =
-            format!("Incorrect HTTP method for uri [{}] and method [{}], allowed: [{allowed}]", self.uri, self.method);
-        Answer::json(405, &json!({ "error": error, "status": 405 }))
-    }
-
-    /// What nothing serves.
-    pub(super) fn unknown(&self) -> Answer {
-        let error = format!("no handler found for uri [{}] and method [{}]", self.uri, self.method);
-        Answer::json(400, &json!({ "error": error }))
-    }
-}
-
-/// Undoes percent-encoding.
-fn decode(text: &str, plus_is_space: bool) -> Result<String, EsError> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'%' => {
-                let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-                match (digit(rest.next()), digit(rest.next())) {
-                    (Some(high), Some(low)) => bytes.push((high * 16 + low) as u8),
-                    _ => {
-                        return Err(EsError::illegal_argument(format!(
-                            "partial escape sequence at end of string: {text}"
-                        )));
-                    }
-                }
-            }
-            b'+' if plus_is_space => bytes.push(b' '),
-            byte => bytes.push(byte),
-        }
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

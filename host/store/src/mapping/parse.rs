@@ -1,221 +1,133 @@
-//! Reads a mapping from the JSON of a request or a template.
+//! Reads a mapping from the JSON of a request.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::field::{FieldMapper, FieldType};
-use super::{Dynamic, Mapper, Mapping, ObjectMapper};
+use super::model::{Dynamic, Mapper, Mapping, ObjectMapper};
 use crate::error::EsError;
 
-/// Parameters that a field may have, whatever its type.
-const FIELD_PARAMETERS: [&str; 48] = [
-    "type",
-    "index",
-    "store",
-    "doc_values",
-    "fields",
-    "copy_to",
-    "null_value",
-    "ignore_above",
-    "ignore_malformed",
-    "coerce",
-    "format",
-    "locale",
-    "norms",
-    "analyzer",
-    "search_analyzer",
-    "search_quote_analyzer",
-    "normalizer",
-    "similarity",
-    "boost",
-    "eager_global_ordinals",
-    "index_options",
-    "index_prefixes",
-    "index_phrases",
-    "meta",
-    "term_vector",
-    "position_increment_gap",
-    "fielddata",
-    "fielddata_frequency_filter",
-    "split_queries_on_whitespace",
-    "depth_limit",
-    "time_series_dimension",
-    "time_series_metric",
-    "script",
-    "on_script_error",
-    "scaling_factor",
-    "dims",
-    "value",
-    "path",
-    "synthetic_source_keep",
-    "element_type",
-    "max_input_length",
-    "preserve_separators",
-    "preserve_position_increments",
-    "relations",
-    "ignore_z_value",
-    "orientation",
-    "metrics",
-    "default_metric",
-];
+/// The parameters that the root of a mapping may have.
+const ROOT_PARAMETERS: &str = "properties dynamic enabled date_detection numeric_detection _meta _source _routing \
+    dynamic_templates dynamic_date_formats runtime subobjects";
 
-/// How deep objects may lie in a mapping that is given, well above Elasticsearch's own 20.
-const DEEPEST: usize = 100;
+/// The parameters that an object may have.
+const OBJECT_PARAMETERS: &str =
+    "type properties dynamic enabled subobjects include_in_parent include_in_root synthetic_source_keep";
 
-pub(super) fn mapping(body: &Value) -> Result<Mapping, EsError> {
+/// The parameters that a field may have, whatever its type.
+const FIELD_PARAMETERS: &str = "type index store doc_values fields copy_to null_value ignore_above ignore_malformed \
+    coerce format locale norms analyzer search_analyzer search_quote_analyzer normalizer similarity boost \
+    eager_global_ordinals index_options index_prefixes index_phrases meta term_vector position_increment_gap fielddata \
+    fielddata_frequency_filter split_queries_on_whitespace depth_limit time_series_dimension time_series_metric script \
+    on_script_error scaling_factor dims value path synthetic_source_keep element_type max_input_length \
+    preserve_separators preserve_position_increments relations ignore_z_value orientation metrics default_metric";
+
+/// The deepest nesting of objects. Elasticsearch's default is 20.
+const MAX_DEPTH: usize = 100;
+
+/// Reads the mapping of a new index.
+pub(crate) fn parse_mapping(body: &Value) -> Result<Mapping, EsError> {
     let mut mapping = Mapping::default();
-    let Value::Object(body) = body else {
-        return Ok(mapping);
-    };
-    // `{"_doc": {...}}` is how older clients wrap it.
-    let body = match body.get("_doc") {
-        Some(Value::Object(inner)) if body.len() == 1 => inner,
-        _ => body,
-    };
-    let mut unknown = Vec::new();
-    for (name, value) in body {
-        match name.as_str() {
-            "properties" => properties(value, &mut mapping.root, "", 0)?,
-            "dynamic" => mapping.root.dynamic = Some(dynamic(value)?),
-            "enabled" => mapping.root.enabled = !is_false(value),
-            "date_detection" => mapping.date_detection = Some(!is_false(value)),
-            "numeric_detection" => mapping.numeric_detection = !is_false(value),
-            "_meta"
-            | "_source"
-            | "_routing"
-            | "_size"
-            | "_data_stream_timestamp"
-            | "runtime"
-            | "dynamic_templates"
-            | "dynamic_date_formats"
-            | "subobjects" => {
-                mapping.root.shown.insert(name.clone(), value.clone());
-            }
-            _ => unknown.push(format!("[{name} : {}]", java_value(value))),
+    if let Value::Object(definition) = body {
+        check_parameters("the mapping", definition, ROOT_PARAMETERS)?;
+        mapping.root = object(definition, 0)?;
+        if let Some(value) = definition.get("date_detection") {
+            mapping.date_detection = !is_false(value);
         }
     }
-    match unknown.is_empty() {
-        true => Ok(mapping),
-        false => Err(failed(mapper_parsing(format!(
-            "Root mapping definition has unsupported parameters:  {}",
-            unknown.join(" ")
-        )))),
-    }
+    Ok(mapping)
 }
 
-fn properties(body: &Value, into: &mut ObjectMapper, path: &str, depth: usize) -> Result<(), EsError> {
+fn object(definition: &Map<String, Value>, depth: usize) -> Result<ObjectMapper, EsError> {
+    let mut object = ObjectMapper { parameters: definition.clone(), ..ObjectMapper::default() };
+    object.parameters.remove("properties");
+    if let Some(value) = definition.get("dynamic") {
+        let (dynamic, name) = dynamic(value)?;
+        object.dynamic = Some(dynamic);
+        object.parameters.insert("dynamic".into(), name.into());
+    }
+    if let Some(value) = definition.get("enabled") {
+        object.enabled = !is_false(value);
+    }
+    if let Some(value) = definition.get("properties") {
+        properties(value, &mut object, depth)?;
+    }
+    Ok(object)
+}
+
+fn properties(body: &Value, into: &mut ObjectMapper, depth: usize) -> Result<(), EsError> {
     let Value::Object(body) = body else {
-        return Err(failed(mapper_parsing(
-            "Expected map for property [properties] but got a class java.lang.String".into(),
-        )));
+        return Err(refused("[properties] has to be an object"));
     };
-    if depth > DEEPEST {
-        return Err(failed(EsError::illegal_argument("Limit of mapping depth has been exceeded")));
+    if depth > MAX_DEPTH {
+        return Err(refused("the mapping is nested too deep"));
     }
     for (name, value) in body {
         let Value::Object(definition) = value else {
-            return Err(failed(mapper_parsing(format!(
-                "Expected map for property [fields] on field [{name}] but got a class java.lang.String"
-            ))));
+            return Err(refused(format!("the definition of [{name}] has to be an object")));
         };
-        let full = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        match name.split_once('.') {
-            // `a.b` is `b` inside of `a`.
-            Some((first, rest)) => {
-                let below = into.properties.entry(first.into());
-                if let Mapper::Object(below) = below.or_insert_with(|| Mapper::Object(ObjectMapper::default())) {
-                    let mut inner = Map::new();
-                    inner.insert(rest.into(), value.clone());
-                    properties(&Value::Object(inner), below, &full, depth + 1)?;
-                }
+        // `a.b` is `b` inside `a`.
+        if let Some((first, rest)) = name.split_once('.') {
+            let below = into.properties.entry(first.into());
+            if let Mapper::Object(below) = below.or_insert_with(|| Mapper::Object(ObjectMapper::default())) {
+                let inner = Map::from_iter([(rest.to_owned(), value.clone())]);
+                properties(&Value::Object(inner), below, depth + 1)?;
             }
-            None => {
-                let mapper = mapper(name, definition, &full, depth)?;
-                into.properties.insert(name.clone(), mapper);
-            }
+        } else {
+            into.properties.insert(name.clone(), mapper(name, definition, depth)?);
         }
     }
     Ok(())
 }
 
-fn mapper(name: &str, definition: &Map<String, Value>, path: &str, depth: usize) -> Result<Mapper, EsError> {
+fn mapper(name: &str, definition: &Map<String, Value>, depth: usize) -> Result<Mapper, EsError> {
+    let is_object = || ["properties", "dynamic", "enabled"].iter().any(|key| definition.contains_key(*key));
     let type_name = match definition.get("type") {
         Some(Value::String(name)) => name.as_str(),
-        Some(other) => return Err(failed(unknown_type(&other.to_string(), name))),
-        None if definition.contains_key("properties") || definition.contains_key("dynamic") => "object",
-        None if definition.contains_key("enabled") => "object",
-        None => {
-            return Err(failed(mapper_parsing(format!("No type specified for field [{name}]"))));
-        }
+        Some(other) => return Err(refused(format!("[{other}] of field [{name}] is no type"))),
+        None if is_object() => "object",
+        None => return Err(refused(format!("No type specified for field [{name}]"))),
     };
     if matches!(type_name, "object" | "nested") {
-        return object(type_name == "nested", definition, path, depth).map(Mapper::Object);
+        check_parameters(name, definition, OBJECT_PARAMETERS)?;
+        return object(definition, depth + 1).map(Mapper::Object);
     }
     let Some(field_type) = FieldType::of(type_name) else {
-        return Err(failed(unknown_type(type_name, name)));
+        return Err(refused(format!("The mapper type [{type_name}] declared on field [{name}] does not exist")));
     };
-    if let Some(unknown) = definition.keys().find(|key| !FIELD_PARAMETERS.contains(&key.as_str())) {
-        return Err(failed(mapper_parsing(format!(
-            "unknown parameter [{unknown}] on mapper [{name}] of type [{type_name}]"
-        ))));
-    }
-    let mut fields = Vec::new();
-    if let Some(Value::Object(subfields)) = definition.get("fields") {
-        for (subname, subfield) in subfields {
-            let Value::Object(subfield) = subfield else {
-                continue;
-            };
-            if let Mapper::Field(field) = mapper(subname, subfield, &format!("{path}.{subname}"), depth + 1)? {
-                fields.push((subname.clone(), field));
-            }
+    check_parameters(name, definition, FIELD_PARAMETERS)?;
+    let mut subfields = Vec::new();
+    for (subname, subfield) in definition.get("fields").and_then(Value::as_object).into_iter().flatten() {
+        if let Value::Object(subfield) = subfield
+            && let Mapper::Field(field) = mapper(subname, subfield, depth + 1)?
+        {
+            subfields.push((subname.clone(), field));
         }
     }
-    Ok(Mapper::Field(Arc::new(FieldMapper::new(field_type, definition.clone(), fields))))
+    Ok(Mapper::Field(Arc::new(FieldMapper::new(field_type, definition.clone(), subfields))))
 }
 
-fn object(nested: bool, definition: &Map<String, Value>, path: &str, depth: usize) -> Result<ObjectMapper, EsError> {
-    let mut object = ObjectMapper { nested, ..ObjectMapper::default() };
-    for (name, value) in definition {
-        match name.as_str() {
-            "type" => {}
-            "properties" => properties(value, &mut object, path, depth + 1)?,
-            "dynamic" => object.dynamic = Some(dynamic(value)?),
-            "enabled" => object.enabled = !is_false(value),
-            "include_in_parent" | "include_in_root" | "subobjects" | "synthetic_source_keep" => {
-                object.shown.insert(name.clone(), value.clone());
-            }
-            _ => {
-                return Err(failed(mapper_parsing(format!(
-                    "unknown parameter [{name}] on mapper [{}] of type [{}]",
-                    path.rsplit('.').next().unwrap_or(path),
-                    if nested { "nested" } else { "object" }
-                ))));
-            }
-        }
-    }
-    Ok(object)
-}
-
-fn dynamic(value: &Value) -> Result<Dynamic, EsError> {
-    let text = match value {
+/// Returns the rule and the name by which Elasticsearch shows it.
+fn dynamic(value: &Value) -> Result<(Dynamic, &str), EsError> {
+    let name = match value {
         Value::Bool(true) => "true",
         Value::Bool(false) => "false",
-        Value::String(text) => text.as_str(),
-        _ => "",
+        value => value.as_str().unwrap_or_default(),
     };
-    match text {
-        "true" => Ok(Dynamic::True),
-        "false" => Ok(Dynamic::False),
-        "strict" => Ok(Dynamic::Strict),
-        "runtime" => Ok(Dynamic::Runtime),
-        other => {
-            let reason = "Could not convert [dynamic.dynamic] to boolean";
-            let cause = EsError::illegal_argument(reason).caused_by(EsError::illegal_argument(format!(
-                "Failed to parse value [{other}] as only [true] or [false] are allowed."
-            )));
-            Err(mapper_parsing(format!("Failed to parse mapping: {reason}")).caused_by(cause))
-        }
+    match name {
+        "true" => Ok((Dynamic::Added, name)),
+        "false" | "runtime" => Ok((Dynamic::Ignored, name)),
+        "strict" => Ok((Dynamic::Refused, name)),
+        other => Err(refused(format!("[dynamic] has to be true, false, strict or runtime and is [{other}]"))),
+    }
+}
+
+fn check_parameters(owner: &str, definition: &Map<String, Value>, known: &str) -> Result<(), EsError> {
+    match definition.keys().find(|name| !known.split(' ').any(|known| known == *name)) {
+        Some(name) => Err(refused(format!("unknown parameter [{name}] on [{owner}]"))),
+        None => Ok(()),
     }
 }
 
@@ -223,44 +135,6 @@ fn is_false(value: &Value) -> bool {
     matches!(value, Value::Bool(false)) || value.as_str() == Some("false")
 }
 
-fn unknown_type(type_name: &str, field: &str) -> EsError {
-    mapper_parsing(format!(
-        "The mapper type [{type_name}] declared on field [{field}] does not exist. It might have been created within a \
-         future version or requires a plugin to be installed. Check the documentation."
-    ))
-}
-
-fn mapper_parsing(reason: String) -> EsError {
-    EsError::new(400, "mapper_parsing_exception", reason)
-}
-
-/// Elasticsearch wraps what is wrong with a mapping once more.
-fn failed(cause: EsError) -> EsError {
-    mapper_parsing(format!("Failed to parse mapping: {}", cause.reason())).rooted_in(cause)
-}
-
-/// A value as Java prints it.
-pub(super) fn java_value(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Object(object) => {
-            let entries: Vec<String> =
-                object.iter().map(|(name, value)| format!("{name}={}", java_value(value))).collect();
-            format!("{{{}}}", entries.join(", "))
-        }
-        Value::Array(array) => {
-            let items: Vec<String> = array.iter().map(java_value).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Number(number) => java_number(&number.to_string()),
-        other => other.to_string(),
-    }
-}
-
-/// A number as Java prints it once it is parsed: decimals as doubles, whole numbers as they are.
-pub(super) fn java_number(text: &str) -> String {
-    match text.contains(['.', 'e', 'E']) {
-        true => text.parse().map_or_else(|_| text.into(), crate::json::java_double),
-        false => text.into(),
-    }
+fn refused(reason: impl Into<String>) -> EsError {
+    EsError::new(400, "mapper_parsing_exception", format!("Failed to parse mapping: {}", reason.into()))
 }

@@ -1,10 +1,10 @@
-//! A blocking HTTP client for tests: sends the path byte for byte (`/..` too) and shows how a connection ended.
+//! A blocking HTTP client for tests. It sends paths byte for byte (`/..` too) and reports how a connection ended.
 
 #![allow(dead_code)]
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ pub fn send(url: &str, method: &str, path: &str, headers: &[(&str, &str)], body:
     }
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
-    // A server that refuses a body early may close before all of it is sent; its answer is still there to read.
+    // A server that refuses a body may answer and close before it has read all of it.
     let sent = stream.write_all(body);
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).or_else(|error| if answer_complete(&answer) { Ok(0) } else { Err(error) })?;
@@ -51,20 +51,10 @@ pub fn send(url: &str, method: &str, path: &str, headers: &[(&str, &str)], body:
     parse(&answer)
 }
 
-/// Sends a request that has to be answered.
+/// Sends a request that the server has to answer.
 #[track_caller]
 pub fn call(url: &str, method: &str, path: &str, body: &str) -> Answer {
     send(url, method, path, &[], body.as_bytes()).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
-}
-
-/// Waits until the condition holds, for ten seconds at most.
-#[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited ten seconds for {what}");
-        std::thread::yield_now();
-    }
 }
 
 fn answer_complete(answer: &[u8]) -> bool {
