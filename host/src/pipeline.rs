@@ -145,6 +145,11 @@ impl Pipeline {
         self.plugins.control()
     }
 
+    /// Returns true if the sink writes to standard output, so that nothing else may.
+    pub fn owns_stdout(&self) -> bool {
+        self.sink.owns_stdout()
+    }
+
     /// Runs the pipeline's asynchronous tasks.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime

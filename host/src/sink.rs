@@ -34,6 +34,11 @@ pub trait Sink: Send {
     /// What the sink can do.
     fn supports(&self) -> Supports;
 
+    /// Returns true if the sink writes to standard output, which then belongs to it alone.
+    fn owns_stdout(&self) -> bool {
+        false
+    }
+
     /// Reports whether operations could be written now. Writes nothing.
     fn check(&self, report: &mut Report);
 

@@ -31,6 +31,10 @@ impl Action {
     pub const ALL: [Self; Self::COUNT] =
         [Self::Index, Self::Delete, Self::Merge, Self::MergeRemove, Self::PutItem, Self::RemoveItem, Self::Truncate];
 
+    /// The actions that write or delete one document.
+    pub const OF_DOCUMENTS: [Self; 6] =
+        [Self::Index, Self::Delete, Self::Merge, Self::MergeRemove, Self::PutItem, Self::RemoveItem];
+
     /// Returns true if the action is one of those on merged documents.
     pub fn is_merge(self) -> bool {
         matches!(self, Self::Merge | Self::MergeRemove | Self::PutItem | Self::RemoveItem)
