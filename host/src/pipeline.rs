@@ -98,7 +98,7 @@ impl Pipeline {
         })?;
         let supports = sink.supports();
         check_routes(&config.routes, &supports)?;
-        let plugins = load_plugins(&config, supports.names.clone(), published.clone(), metrics.clone())?;
+        let plugins = load_plugins(&config, supports.names, published.clone(), metrics.clone())?;
         Ok(Self {
             source: config.source.build(),
             dead_letters: config.dead_letter.build(),

@@ -3,19 +3,14 @@
 //! A bad file is refused with a reason that helps, a bad row costs that row, an endless call ends at its limit, and the
 //! sandbox serves the next guest as before.
 
-#[path = "sandbox/cases.rs"]
 mod cases;
-#[path = "sandbox/harness.rs"]
-mod harness;
-#[path = "sandbox/log.rs"]
-mod log;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use crate::harness::{Doc, GENEROUS, HURRIED, Outcome, Row, Running};
 use cases::{Case, Expect, Says};
-use harness::{Doc, GENEROUS, HURRIED, Outcome, Row, Running};
 use rowmill_sandbox::{CallError, Plugin, Sandbox};
 use rowmill_tests::guests;
 
@@ -26,7 +21,7 @@ const ROWS: u32 = 4;
 const SLACK: Duration = Duration::from_secs(15);
 
 fn hostile(sandbox: &Arc<Sandbox>) -> Plugin {
-    harness::load(sandbox, &guests::built().hostile).expect("the hostile guest loads: its deeds come later")
+    crate::harness::load(sandbox, &guests::built().hostile).expect("the hostile guest loads: its deeds come later")
 }
 
 static HOSTILE: LazyLock<Plugin> = LazyLock::new(|| hostile(&GENEROUS));
@@ -41,7 +36,8 @@ fn settings(deed: &str) -> String {
 fn check_deeds(table: &[Case]) {
     let wrong = table.iter().filter_map(|case| {
         let plugin = if ends_at_a_limit(&case.expect) { &*HURRIED_HOSTILE } else { &*HOSTILE };
-        let verdict = judge(case, harness::timed(|| harness::live(Ok(plugin), &settings(case.guest), ROWS)));
+        let verdict =
+            judge(case, crate::harness::timed(|| crate::harness::live(Ok(plugin), &settings(case.guest), ROWS)));
         assert_unharmed(plugin, case.guest);
         verdict.err()
     });
@@ -54,11 +50,11 @@ fn check_files(table: &[Case], file: impl Fn(&str) -> std::path::PathBuf) {
     let wrong = table.iter().filter_map(|case| {
         let path = file(case.guest);
         let sandbox = if ends_at_a_limit(&case.expect) { &*HURRIED } else { &*GENEROUS };
-        let run = || match harness::load(sandbox, &path) {
-            Ok(plugin) => harness::live(Ok(&plugin), "{}", ROWS),
-            Err(refusal) => harness::live(Err(refusal), "{}", ROWS),
+        let run = || match crate::harness::load(sandbox, &path) {
+            Ok(plugin) => crate::harness::live(Ok(&plugin), "{}", ROWS),
+            Err(refusal) => crate::harness::live(Err(refusal), "{}", ROWS),
         };
-        let verdict = judge(case, harness::timed(run));
+        let verdict = judge(case, crate::harness::timed(run));
         assert_unharmed(&HOSTILE, case.guest);
         verdict.err()
     });
@@ -157,7 +153,7 @@ fn said(says: &Says, row: u32) -> Row {
 /// Whatever a guest did, the next one is served.
 #[track_caller]
 fn assert_unharmed(plugin: &Plugin, after: &str) {
-    let Outcome::Rows { rows, faults: 0 } = harness::live(Ok(plugin), &settings("drop"), 2) else {
+    let Outcome::Rows { rows, faults: 0 } = crate::harness::live(Ok(plugin), &settings("drop"), 2) else {
         panic!("a harmless guest should be served as before {after}")
     };
     assert_eq!(rows, [Row::Drop, Row::Drop]);
@@ -287,7 +283,7 @@ fn what_is_too_much_fails_by_a_limit() {
 
 #[test]
 fn a_flood_of_messages_is_a_few_lines_and_a_count() {
-    let (rows, lines) = log::capture(|| marked(&HURRIED_HOSTILE, "log-flood", 1, &[]).0);
+    let (rows, lines) = crate::log::capture(|| marked(&HURRIED_HOSTILE, "log-flood", 1, &[]).0);
     assert!(matches!(&rows[..], [Row::Keep | Row::CallFails(_)]), "{rows:?}");
     assert!((2..=40).contains(&lines.len()), "{} lines", lines.len());
     assert!(lines[0].contains("message 0"), "{}", lines[0]);
@@ -297,7 +293,7 @@ fn a_flood_of_messages_is_a_few_lines_and_a_count() {
 
 #[test]
 fn a_long_message_is_cut_or_refused_and_never_raw() {
-    let (rows, lines) = log::capture(|| marked(&HOSTILE, "log-a-long-message", 1, &[]).0);
+    let (rows, lines) = crate::log::capture(|| marked(&HOSTILE, "log-a-long-message", 1, &[]).0);
     assert!(matches!(&rows[..], [Row::Keep | Row::CallFails(_)]), "{rows:.600?}");
     for line in lines {
         assert!(line.len() < 2048, "{} bytes", line.len());

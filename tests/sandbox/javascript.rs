@@ -3,18 +3,12 @@
 //!
 //! Skipped where there is no node or npm.
 
-#[path = "sandbox/harness.rs"]
-#[allow(dead_code, reason = "shared with the test of the sandbox")]
-mod harness;
-#[path = "sandbox/log.rs"]
-mod log;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use harness::{GENEROUS, Row, Running};
+use crate::harness::{GENEROUS, Row, Running};
 use rowmill::config::{Overrides, read_text};
 use rowmill::pipeline::{Pipeline, Summary};
 use rowmill::sink::embedded;
@@ -188,7 +182,7 @@ fn what_takes_too_much_fails_its_row_and_the_next_one_is_made() {
         let (rows, _) = deed(&plugin, "throw");
         assert_eq!(rows[0], Row::Edit(vec![(2, "\"unharmed\"".into())]), "{name}: {rows:?}");
     }
-    let ((), lines) = log::capture(|| drop(deed(&plugin, "flood")));
+    let ((), lines) = crate::log::capture(|| drop(deed(&plugin, "flood")));
     let told = lines.iter().filter(|line| line.contains("flood")).count();
     assert!((1..=200).contains(&told), "{told} lines of a flood");
 }

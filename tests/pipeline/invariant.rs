@@ -1,9 +1,7 @@
 //! Elasticsearch equals the plugins applied to the tables, whatever happens to rows, in whatever order partitions are
 //! read, and whenever a plugin is replaced.
 
-#[path = "invariant/swap.rs"]
 mod swap;
-#[path = "invariant/tools.rs"]
 mod tools;
 
 use std::collections::BTreeMap;

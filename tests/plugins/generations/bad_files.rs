@@ -14,9 +14,9 @@ use rowmill::plugins::status::{CandidateState, Status};
 use rowmill_tests::gateway::binary;
 use rowmill_tests::{bombs, guests};
 
-use crate::flow::{EITHER, FIRST, Flow, SECOND, first, second};
-use crate::log;
-use crate::stream::{FILE, Place, hash};
+use super::flow::{EITHER, FIRST, Flow, SECOND, first, second};
+use super::log;
+use super::stream::{FILE, Place, hash};
 
 /// The next good file is taken up, and no other was but the first.
 #[track_caller]

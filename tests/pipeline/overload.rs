@@ -23,8 +23,9 @@ fn figure(metrics: &str, name: &str) -> u64 {
 /// The node of `tests/stack` has one thread that writes and a queue of one, and the index four shards: a request that
 /// has documents of all of them is more than the node takes.
 #[test]
+#[ignore = "needs a Kafka and an Elasticsearch with TLS: make test"]
 fn items_that_are_rejected_are_sent_again() {
-    let (Some(kafka), Some(server)) = (Kafka::real(), Secured::elasticsearch()) else { return };
+    let (kafka, server) = (Kafka::real(), Secured::elasticsearch());
     let elasticsearch = Elasticsearch::secured(&server);
     let name = unique("overload");
     let index = format!("{name}-thing");

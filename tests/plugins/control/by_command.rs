@@ -12,7 +12,7 @@ use rowmill_tests::gateway::{Gateway, binary};
 use rowmill_tests::{scratch, wait};
 use serde_json::{Value, json};
 
-use crate::fake::{Fake, status};
+use super::fake::{Fake, status};
 
 /// What a command left: its exit code, standard output and standard error.
 struct Said {

@@ -78,8 +78,9 @@ fn check_settled(records: &[Record], committed: &BTreeMap<(String, i32), i64>, d
 }
 
 #[test]
+#[ignore = "needs a Kafka and an Elasticsearch: make test"]
 fn killing_it_at_random_moments_loses_nothing() {
-    let (Some(kafka), Some(elasticsearch)) = (Kafka::real(), Elasticsearch::real()) else { return };
+    let (kafka, elasticsearch) = (Kafka::real(), Elasticsearch::real());
     let mut random = fastrand::Rng::with_seed(seed());
     let name = unique("crash");
     let (records, wanted) = history(&format!("{name}.shop.thing"), &mut random);

@@ -1,17 +1,11 @@
 //! A generation is proven before it is published, watched after it, and taken back on its own; and no row is lost
 //! meanwhile.
 
-#[path = "generations/bad_files.rs"]
 mod bad_files;
-#[path = "generations/flow.rs"]
 mod flow;
-#[path = "generations/log.rs"]
 mod log;
-#[path = "generations/many.rs"]
 mod many;
-#[path = "generations/stream.rs"]
 mod stream;
-#[path = "generations/watching.rs"]
 mod watching;
 
 use std::collections::BTreeSet;

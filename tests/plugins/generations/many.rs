@@ -17,7 +17,7 @@ use rowmill_sandbox::{Limits, Plugin, Sandbox};
 use rowmill_tests::{guests, wait};
 use serde_json::json;
 
-use crate::stream::{PATIENCE, Place, put};
+use super::stream::{PATIENCE, Place, put};
 
 const SWAPS: u64 = 1_000;
 /// Rows between two swaps: some batches.
@@ -44,7 +44,7 @@ fn a_thousand_swaps_under_full_load_lose_no_row() {
             if swap % FILES == 0 {
                 let file = guests::variant(&format!("by=file-{} {deeds}", swap + 1));
                 put(&plugins, &file);
-                let hash = crate::stream::hash(&file);
+                let hash = super::stream::hash(&file);
                 wait::until("the file is published", PATIENCE, || {
                     control.status().is_some_and(|status| status.plugins[0].running.hash == hash)
                 });

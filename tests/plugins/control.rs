@@ -1,8 +1,5 @@
 //! What a person sees and does of a running gateway's plugins: over HTTP, and by `rowmill plugins`.
 
-#[path = "plugins/by_command.rs"]
 mod by_command;
-#[path = "plugins/fake.rs"]
 mod fake;
-#[path = "plugins/over_http.rs"]
 mod over_http;

@@ -9,9 +9,9 @@ use std::time::{Instant, SystemTime};
 use rowmill::plugins::folder::GRACE;
 use rowmill_tests::guests;
 
-use crate::flow::{EITHER, FIRST, Flow, NOBODY, SECOND, first, second};
-use crate::log;
-use crate::stream::{FILE, Place, hash};
+use super::flow::{EITHER, FIRST, Flow, NOBODY, SECOND, first, second};
+use super::log;
+use super::stream::{FILE, Place, hash};
 
 /// Nothing is found but by an event: the next poll is far away.
 const EVENTS: &str = "poll = \"1h\"\n";

@@ -8,7 +8,7 @@ use rowmill::plugins::control::Control;
 use rowmill::plugins::status::Order;
 use serde_json::Value;
 
-use crate::fake::{Fake, status};
+use super::fake::{Fake, status};
 
 const EVERYWHERE: &str = "0.0.0.0:0";
 const TOKEN: &str = "a-token-of-some-length";

@@ -6,7 +6,7 @@ use std::path::Path;
 use rowmill::plugins::status::{CandidateState, PluginStatus, Status};
 use rowmill_tests::{guests, wait};
 
-use crate::stream::{PATIENCE, Place, Stream, hash};
+use super::stream::{PATIENCE, Place, Stream, hash};
 
 /// Rows that are written and settled together.
 const ROWS: u64 = 10;
@@ -37,7 +37,7 @@ pub struct Flow {
 impl Flow {
     #[track_caller]
     pub fn start(place: &Place) -> Self {
-        crate::log::listen();
+        super::log::listen();
         Self { stream: place.start(), written: Vec::new() }
     }
 

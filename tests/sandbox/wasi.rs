@@ -1,16 +1,10 @@
 //! A component that imports WASI is refused; where it is allowed, WASI does nothing: no files, environment, network, and
 //! clock, the same random numbers each time, an output that goes to the log, and no way to wait.
 
-#[path = "sandbox/harness.rs"]
-#[allow(dead_code, reason = "shared with the test of the sandbox")]
-mod harness;
-#[path = "sandbox/log.rs"]
-mod log;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{GENEROUS, HURRIED, Outcome, Row};
+use crate::harness::{GENEROUS, HURRIED, Outcome, Row};
 use rowmill_sandbox::{Plugin, Sandbox};
 use rowmill_tests::gateway::{Gateway, binary};
 use rowmill_tests::guests;
@@ -25,7 +19,7 @@ fn allowed(sandbox: &Arc<Sandbox>) -> Option<Plugin> {
 /// What a deed puts into a row's note, by an instance of its own.
 #[track_caller]
 fn note(plugin: &Plugin, deed: &str) -> String {
-    match harness::live(Ok(plugin), &format!("{{\"do\":\"{deed}\"}}"), 1) {
+    match crate::harness::live(Ok(plugin), &format!("{{\"do\":\"{deed}\"}}"), 1) {
         Outcome::Rows { rows, faults: 0 } => match rows.first() {
             Some(Row::Edit(cells)) => cells[0].1.trim_matches('"').to_string(),
             other => panic!("{deed}: {other:?}"),
@@ -66,7 +60,7 @@ fn what_it_asks_for_is_not_there() {
 #[test]
 fn its_output_goes_to_the_log_and_does_not_drown_it() {
     let Some(plugin) = allowed(&GENEROUS) else { return };
-    let (said, lines) = log::capture(|| note(&plugin, "output"));
+    let (said, lines) = crate::log::capture(|| note(&plugin, "output"));
     assert_eq!(said, "done, done");
     let logged: Vec<&str> =
         lines.iter().filter_map(|line| line.split_once("rowmill::plugin: ").map(|at| at.1)).collect();
@@ -74,20 +68,21 @@ fn its_output_goes_to_the_log_and_does_not_drown_it() {
     assert_eq!(logged, [&expected[..], &["no end of line plugin=wasi-guest"]].concat(), "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("WARN") && line.contains("bad 0")), "{lines:?}");
 
-    let ((), lines) = log::capture(|| drop(harness::live(Ok(&plugin), "{\"do\":\"flood\"}", 1)));
+    let ((), lines) = crate::log::capture(|| drop(crate::harness::live(Ok(&plugin), "{\"do\":\"flood\"}", 1)));
     assert!(lines.len() < 100 && lines.iter().all(|line| line.len() < 4096), "{} lines", lines.len());
 }
 
 #[test]
 fn it_cannot_wait() {
     let Some(plugin) = allowed(&HURRIED) else { return };
-    let (outcome, took) = harness::timed(|| harness::live(Ok(&plugin), "{\"do\":\"sleep\"}", 4));
+    let (outcome, took) = crate::harness::timed(|| crate::harness::live(Ok(&plugin), "{\"do\":\"sleep\"}", 4));
     let Outcome::Rows { rows, faults: 0 } = outcome else { panic!("{outcome:?}") };
     assert!(rows.iter().all(|row| matches!(row, Row::Edit(cells) if cells[0].1 == "\"slept\"")), "{rows:?}");
     assert!(took < Duration::from_secs(15), "an hour of sleep for each row took {took:?}");
 
     // The clock stands still, so this never ends by itself.
-    let (outcome, took) = harness::timed(|| harness::live(Ok(&plugin), "{\"do\":\"wait-for-the-clock\"}", 1));
+    let (outcome, took) =
+        crate::harness::timed(|| crate::harness::live(Ok(&plugin), "{\"do\":\"wait-for-the-clock\"}", 1));
     let Outcome::Rows { rows, .. } = outcome else { panic!("{outcome:?}") };
     assert!(matches!(&rows[..], [Row::CallFails(reason)] if reason.contains("ran longer than the limit")), "{rows:?}");
     assert!(took < Duration::from_secs(15), "{took:?}");
@@ -96,7 +91,7 @@ fn it_cannot_wait() {
 #[test]
 fn what_cannot_be_answered_ends_the_call_with_its_name() {
     let Some(plugin) = allowed(&GENEROUS) else { return };
-    let outcome = harness::live(Ok(&plugin), "{\"do\":\"exit\"}", 1);
+    let outcome = crate::harness::live(Ok(&plugin), "{\"do\":\"exit\"}", 1);
     let Outcome::Rows { rows, .. } = outcome else { panic!("{outcome:?}") };
     let [Row::CallFails(reason)] = &rows[..] else { panic!("{rows:?}") };
     assert!(reason.starts_with("it called `wasi:cli/exit@0.2."), "{reason}");
