@@ -2,7 +2,7 @@
 //!
 //! `tests/cases.rs` of a plugin's crate is one line, and every folder in `cases/` is a test:
 //!
-//! ```ignore
+//! ```text
 //! rowmill_sdk::cases!(hello::Hello); // cases!(change audit::Audit) for the mode `change`
 //! ```
 //!
