@@ -371,7 +371,8 @@ impl Transformer {
     }
 
     fn warn_of_missing_image(&mut self, place: usize, row: Row, plan: &TablePlan) {
-        if row.operation != RowOperation::Update || row.before_is_whole || self.main.images.of_row(place).1.is_none() {
+        if row.operation != RowOperation::Update || row.before_is_complete || self.main.images.of_row(place).1.is_none()
+        {
             return;
         }
         let warn = plan.chain.iter().any(|place| !self.main.running[*place].plugin.indices.is_empty());

@@ -250,7 +250,7 @@ fn description<D: Drive>() -> host::Description {
 fn native_guest<D: Drive + Send>(settings: &str) -> Result<Box<dyn host::Guest>, String> {
     let mut driver = Driver::<D>::new();
     let configured = caught(|| driver.configure(settings)).map_err(|trap| trap.to_string())?;
-    configured.map_err(|refusal| host::readable(&refusal))?;
+    configured.map_err(|refusal| host::single_line(&refusal))?;
     Ok(Box::new(NativeGuest(driver)))
 }
 
@@ -267,7 +267,7 @@ impl<D: Drive + Send> host::Guest for NativeGuest<D> {
             columns: table.columns.iter().map(column).collect(),
             key: table.key.clone(),
         };
-        caught(|| self.0.define_table(&table))?.map_err(|refusal| host::CallError::Refused(host::readable(&refusal)))
+        caught(|| self.0.define_table(&table))?.map_err(|refusal| host::CallError::Refused(host::single_line(&refusal)))
     }
 
     fn transform(&mut self, batch: &host::Batch) -> Result<host::RawOutput, host::CallError> {

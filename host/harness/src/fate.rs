@@ -1,6 +1,8 @@
 //! From a verdict to what Rowmill does for the row, as if the plugin were alone in the chain.
 
-use rowmill_sandbox::{ColumnNames, DocumentOperation, Item, NameRules, Output, Table, UsualId, Verdict, readable};
+use rowmill_sandbox::{
+    ColumnNames, DefaultId, DocumentOperation, Item, NameRules, Output, Table, Verdict, single_line,
+};
 use serde_json::value::RawValue;
 
 use crate::input::{Image, Operation, Row};
@@ -85,7 +87,7 @@ impl Fate {
                 }
                 Self::Documents(written)
             }
-            Verdict::Fail(reason) => Self::Failed(readable(reason)),
+            Verdict::Fail(reason) => Self::Failed(single_line(reason)),
             Verdict::Refused(reason) => Self::Failed(format!("broke the contract: {reason}")),
         }
     }
@@ -214,7 +216,7 @@ fn raw(body: Vec<u8>) -> Option<Box<RawValue>> {
 
 fn usual_id(table: &Table, image: &Image) -> Result<String, String> {
     let columns = table.columns.iter().map(|column| column.name.as_str());
-    let id = UsualId::new(&table.full_name(), columns, &table.key, None, &NameRules::default())?;
+    let id = DefaultId::new(&table.full_name(), columns, &table.key, None, &NameRules::default())?;
     let mut out = Vec::new();
     id.write(&mut out, |column| &image[column as usize])?;
     String::from_utf8(out).map_err(|_| format!("the id of a row of {} is not UTF-8", table.full_name()))

@@ -5,7 +5,7 @@ use crate::rules::NameRules;
 /// The default id of a row's document, used where a plugin sets none: the values of the primary key joined by `|`, or a
 /// template such as `{customer_no}-{id}`.
 #[derive(Clone, Debug)]
-pub struct UsualId {
+pub struct DefaultId {
     parts: Vec<Part>,
     columns: Vec<Box<str>>,
     table: Box<str>,
@@ -18,7 +18,7 @@ enum Part {
     Column(u32),
 }
 
-impl UsualId {
+impl DefaultId {
     /// The id of the rows of `table`, its full name. `columns` are all its columns; `key` are the positions of the
     /// primary key's columns among them. An id is at most [`NameRules::max_id_bytes`] long.
     ///
@@ -122,7 +122,7 @@ mod tests {
 
     #[track_caller]
     fn id(key: &[u32], template: Option<&str>, cells: [&str; 2]) -> Result<String, String> {
-        let id = UsualId::new("shop.items", ["no", "line"], key, template, &NameRules::default())?;
+        let id = DefaultId::new("shop.items", ["no", "line"], key, template, &NameRules::default())?;
         let mut out = Vec::new();
         id.write(&mut out, |column| cells[column as usize].as_bytes())?;
         Ok(String::from_utf8(out).expect("an id is text"))

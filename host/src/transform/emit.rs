@@ -62,7 +62,7 @@ impl Emission<'_> {
                 Some(image) => writer.deletes(image, keys)?,
                 // No image before the update: what the row was cannot be asked, so all places are cleared where it would
                 // be under its usual id.
-                None if row.operation == RowOperation::Update && !row.before_is_whole => {
+                None if row.operation == RowOperation::Update && !row.before_is_complete => {
                     if let Some(image) = after {
                         writer.deletes_without_before(image, keys)?;
                     }
@@ -99,7 +99,7 @@ impl Emission<'_> {
     pub fn usual_id(&self, row: Row, plan: &TablePlan, out: &mut Vec<u8>) -> Option<()> {
         out.clear();
         // The image before, where it is known: a row whose key changes stays with the generation that wrote it.
-        let cells = row.before.filter(|_| row.before_is_whole).or(row.after)? as usize;
+        let cells = row.before.filter(|_| row.before_is_complete).or(row.after)? as usize;
         let cell = |column: u32| self.rows.cells[cells + column as usize].bytes(self.records, &self.rows.scratch);
         plan.write_id(out, cell).ok()
     }

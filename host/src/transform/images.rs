@@ -85,7 +85,7 @@ impl Images {
                 None => NONE,
             };
             // An image before of which only the key is known says nothing of what the row was.
-            let before = image(row.before.filter(|_| row.before_is_whole));
+            let before = image(row.before.filter(|_| row.before_is_complete));
             let after = image(row.after);
             self.of_rows.push((before, after));
             if !self.tables.contains(&row.table) {
@@ -343,7 +343,7 @@ impl Images {
                         (true, ..) => set(&mut self.images, Fate::Suppressed, fate),
                     }
                 }
-                Verdict::Fail(reason) => self.fail(place, [first, second], rowmill_sandbox::readable(reason)),
+                Verdict::Fail(reason) => self.fail(place, [first, second], rowmill_sandbox::single_line(reason)),
                 Verdict::Refused(reason) => self.fail(place, [first, second], format!("broke the contract: {reason}")),
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rowmill_rows::TableVersion;
-use rowmill_sandbox::{ColumnNames, UsualId};
+use rowmill_sandbox::{ColumnNames, DefaultId};
 
 use super::chain::ChainPlugin;
 use super::mapping;
@@ -26,7 +26,7 @@ pub(super) struct TablePlan {
     derived_mapping: Option<String>,
     mapping_told: AtomicBool,
     /// How the usual id is made, or why it cannot be.
-    pub id: Result<UsualId, String>,
+    pub id: Result<DefaultId, String>,
     pub version_column: Option<u32>,
     /// The plugins of the chain that want this table, by their place in the chain.
     pub chain: Vec<usize>,
@@ -83,7 +83,7 @@ impl TablePlan {
             index,
             derived_mapping,
             mapping_told: AtomicBool::new(false),
-            id: UsualId::new(
+            id: DefaultId::new(
                 &table.full_name(),
                 table.columns.iter().map(|column| &*column.name),
                 &table.key,
