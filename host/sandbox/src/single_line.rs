@@ -5,7 +5,7 @@ pub(crate) const SHOWN: usize = 1024;
 
 /// Puts a text on one line of at most 1024 bytes: line breaks could forge log lines, and escape sequences could control a
 /// terminal.
-pub fn readable(text: &str) -> String {
+pub fn single_line(text: &str) -> String {
     cut(text, SHOWN).replace(char::is_control, " ")
 }
 
@@ -20,7 +20,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &str) {
-        assert_eq!(readable(text), expected);
+        assert_eq!(single_line(text), expected);
     }
 
     #[test]

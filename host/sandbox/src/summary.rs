@@ -6,7 +6,7 @@ use crate::file::FileKind;
 
 /// The imports, exports and contract version of a WebAssembly file, whether or not it is a valid plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Anatomy {
+pub struct FileSummary {
     /// A core module or a component.
     pub kind: FileKind,
     /// Its imports, sorted and without duplicates.
@@ -17,7 +17,7 @@ pub struct Anatomy {
     pub contract: Option<String>,
 }
 
-impl Anatomy {
+impl FileSummary {
     /// Reads a file's bytes.
     ///
     /// # Errors
@@ -83,18 +83,18 @@ mod tests {
                 (func (export "rowmill:plugin/guest@1.2.0#describe")))"#,
         )
         .unwrap();
-        let anatomy = Anatomy::read(&module).unwrap();
-        assert_eq!(anatomy.kind, FileKind::CoreModule);
-        assert_eq!(anatomy.imports, ["rowmill:plugin/log@1.0.0.log"]);
-        assert_eq!(anatomy.contract.as_deref(), Some("1.2.0"));
+        let summary = FileSummary::read(&module).unwrap();
+        assert_eq!(summary.kind, FileKind::CoreModule);
+        assert_eq!(summary.imports, ["rowmill:plugin/log@1.0.0.log"]);
+        assert_eq!(summary.contract.as_deref(), Some("1.2.0"));
 
         let component = wat::parse_str(
             r#"(component (import "wasi:io/poll@0.2.0" (instance)) (core module (import "x" "y" (func))))"#,
         );
-        let anatomy = Anatomy::read(&component.unwrap()).unwrap();
-        assert_eq!((anatomy.kind, anatomy.contract), (FileKind::Component, None));
-        assert_eq!(anatomy.imports, ["wasi:io/poll@0.2.0"]);
+        let summary = FileSummary::read(&component.unwrap()).unwrap();
+        assert_eq!((summary.kind, summary.contract), (FileKind::Component, None));
+        assert_eq!(summary.imports, ["wasi:io/poll@0.2.0"]);
 
-        assert!(Anatomy::read(b"<html>").is_err());
+        assert!(FileSummary::read(b"<html>").is_err());
     }
 }
