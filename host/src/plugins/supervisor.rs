@@ -94,12 +94,13 @@ impl Supervisor {
         routes: Arc<[Route]>,
         make_road: MakeRoad,
         good: Option<LastGood>,
+        published: Arc<ArcSwap<Published>>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Receiver<()>), String> {
         let (alarm, alarms) = Alarm::channel();
         let supervisor = Self {
             road: Arc::new(make_road(&config)?),
-            published: Arc::default(),
+            published,
             config,
             routes,
             alarm,
