@@ -128,6 +128,11 @@ pub enum SinkConfig {
         /// Batches and retries, as for a real one.
         bulk: BulkConfig,
     },
+    /// A file of lines, or standard output (`-`).
+    Ndjson {
+        /// The file; appended to.
+        path: PathBuf,
+    },
     /// Nowhere: operations are counted and discarded.
     Null,
 }

@@ -5,6 +5,7 @@
 
 pub mod elasticsearch;
 pub mod embedded;
+mod ndjson;
 mod null;
 mod operation_ref;
 pub mod rules;
@@ -104,6 +105,7 @@ impl SinkConfig {
         Ok(match self {
             Self::Elasticsearch(config) => Box::new(elasticsearch::ElasticsearchSink::new(config, context)?),
             Self::Embedded { listen, .. } => Box::new(embedded::EmbeddedSink::new(*listen, context)),
+            Self::Ndjson { path } => Box::new(ndjson::NdjsonSink::new(path, context)),
             Self::Null => Box::new(null::NullSink),
         })
     }

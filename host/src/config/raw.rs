@@ -109,6 +109,8 @@ pub struct RawSink {
     pub retry_wait: Option<String>,
     pub retry_wait_max: Option<String>,
     pub create_indices: Option<bool>,
+    /// The file of the sink `ndjson`.
+    pub path: Option<String>,
     /// Where the embedded store listens.
     pub listen: Option<String>,
 }

@@ -205,8 +205,9 @@ impl Difference {
                 }
             }
             (old, new) if old == new => {}
-            _ => {
-                self.restart.push("sink.kind".into());
+            (old, new) => {
+                let is_same_kind = std::mem::discriminant(old) == std::mem::discriminant(new);
+                self.restart.push(if is_same_kind { "sink" } else { "sink.kind" }.into());
                 return;
             }
         }

@@ -39,7 +39,7 @@ pub fn sink(raw: &RawSink) -> Result<SinkConfig> {
             humantime::format_duration(bulk.retry_wait)
         ));
     }
-    let kinds = [("elasticsearch", 0), ("embedded", 1), ("null", 2)];
+    let kinds = [("elasticsearch", 0), ("embedded", 1), ("null", 2), ("ndjson", 3)];
     match one_of("sink.kind", raw.kind.as_deref(), &kinds)? {
         1 => {
             let listen = address("sink.listen", raw.listen.as_deref().unwrap_or("127.0.0.1:0"))?;
@@ -49,6 +49,10 @@ pub fn sink(raw: &RawSink) -> Result<SinkConfig> {
             Ok(SinkConfig::Embedded { listen, bulk })
         }
         2 => Ok(SinkConfig::Null),
+        3 => match &raw.path {
+            Some(path) => Ok(SinkConfig::Ndjson { path: path.into() }),
+            None => error("sink.kind = \"ndjson\" needs sink.path: a file, or \"-\" for standard output"),
+        },
         _ => {
             if raw.urls.is_empty() {
                 return error("sink.kind = \"elasticsearch\" needs sink.urls, for example [\"http://127.0.0.1:9200\"]");
