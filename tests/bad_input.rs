@@ -36,7 +36,7 @@ fn bad() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "canal",
         ),
         ("without its key column", maxwell("thing", json!({ "name": "no id" }), 901).into_bytes(), "key column id"),
-        ("with an id too long", maxwell("thing", json!({ "id": "x".repeat(600) }), 902).into_bytes(), "Elasticsearch takes 512"),
+        ("with an id too long", maxwell("thing", json!({ "id": "x".repeat(600) }), 902).into_bytes(), "the limit is 512"),
         ("not UTF-8", vec![b'{', 0xff, 0xfe, b'}'], "not UTF-8"),
     ]
 }

@@ -226,7 +226,7 @@ fn cases_travel_with_the_file(outside: &Path, wasm: &Path) {
     let bytes = fs::read(wasm).expect("the built file");
     let sandbox = Arc::new(Sandbox::new(Limits::default()).expect("this machine can run the engine"));
     let plugin = Plugin::load(&sandbox, &bytes).expect("the changed plugin loads");
-    let refusal = cases::run(&plugin, &bytes).expect_err("its case does not hold");
+    let refusal = cases::run(&std::sync::Arc::new(plugin), &bytes).expect_err("its case does not hold");
     assert_eq!(refusal.step, "cases");
     assert!(refusal.reason.contains("case first") && refusal.reason.contains("body.amount.currency"), "{refusal}");
 

@@ -25,6 +25,8 @@ pub struct Config {
     pub source: SourceConfig,
     /// How records are decoded.
     pub decoder: DecoderSettings,
+    /// The format of the source's records.
+    pub format: Format,
     /// Which plugins run.
     pub plugins: PluginConfig,
     /// Where tables go; the first route that fits a table holds.

@@ -21,7 +21,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
 use rowmill_engine::{Indices, Route, TruncatePolicy};
-use rowmill_sandbox::Sandbox;
+use rowmill_sandbox::{NameRules, Sandbox};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
@@ -83,8 +83,7 @@ impl Pipeline {
             .enable_all()
             .build()?;
         let metrics = Metrics::new();
-        let plugins = load_plugins(&config, metrics.clone())?;
-        let published = plugins.published();
+        let published = Arc::<ArcSwap<Published>>::default();
         let indices = Arc::<Indices>::default();
         let bulk = watch::Sender::new(config.sink.bulk());
         let sink = config.sink.build(SinkContext {
@@ -97,7 +96,9 @@ impl Pipeline {
             bulk: bulk.subscribe(),
             metrics: metrics.clone(),
         })?;
-        check_routes(&config.routes, sink.supports())?;
+        let supports = sink.supports();
+        check_routes(&config.routes, &supports)?;
+        let plugins = load_plugins(&config, supports.names.clone(), published.clone(), metrics.clone())?;
         Ok(Self {
             source: config.source.build(),
             dead_letters: config.dead_letter.build(),
@@ -144,6 +145,11 @@ impl Pipeline {
         self.plugins.control()
     }
 
+    /// Returns true if the sink writes to standard output, so that nothing else may.
+    pub fn owns_stdout(&self) -> bool {
+        self.sink.owns_stdout()
+    }
+
     /// Runs the pipeline's asynchronous tasks.
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
@@ -173,6 +179,7 @@ impl Pipeline {
             config: config.clone(),
             published,
             indices: indices.clone(),
+            rules: sink.supports().names,
             metrics: metrics.clone(),
             dead_letters: dead_letters.clone(),
             recent: Arc::default(),
@@ -185,7 +192,8 @@ impl Pipeline {
         let channels = (0..config.pipeline.workers).map(|_| crossbeam_channel::bounded(source::BATCHES_PER_WORKER));
         let (to_workers, from_source): (Vec<_>, Vec<_>) = channels.unzip();
         let (to_sink, from_workers) = mpsc::channel(sink::BATCHES);
-        let intake = Intake::new(to_workers, config.pipeline, metrics.clone(), shutdown.clone(), until_caught_up);
+        let intake =
+            Intake::new(config.format, to_workers, config.pipeline, metrics.clone(), shutdown.clone(), until_caught_up);
         let settlement = Settlement::new(metrics.clone(), indices, dead_letters);
 
         let mut stages = Stages::new(shutdown.clone());
@@ -238,10 +246,16 @@ impl Pipeline {
 }
 
 /// Loads the plugins of the folder; a plugin that is rejected is an error.
-fn load_plugins(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Plugins> {
-    let sandbox = Arc::new(Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?);
+fn load_plugins(
+    config: &Config,
+    rules: NameRules,
+    published: Arc<ArcSwap<Published>>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<Plugins> {
+    let sandbox = Sandbox::new(config.limits.clone()).context("cannot start the sandbox")?;
+    let sandbox = Arc::new(sandbox.with_name_rules(rules));
     let routes = config.routes.clone().into();
-    let plugins = Plugins::load(&config.plugins, routes, &sandbox, metrics, config.pipeline.workers)
+    let plugins = Plugins::load(&config.plugins, routes, &sandbox, published, metrics, config.pipeline.workers)
         .map_err(|error| ConfigError(format!("{error:#}")))?;
     let rejected: Vec<String> = plugins
         .loaded()
@@ -255,7 +269,7 @@ fn load_plugins(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Plugin
 }
 
 /// Fails if a route needs something that the sink cannot do.
-pub(crate) fn check_routes(routes: &[Route], supports: Supports) -> Result<(), ConfigError> {
+pub(crate) fn check_routes(routes: &[Route], supports: &Supports) -> Result<(), ConfigError> {
     let has_truncates = routes.iter().any(|route| route.truncate == TruncatePolicy::Apply);
     if has_truncates && !supports.truncates {
         return Err(ConfigError(

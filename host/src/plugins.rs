@@ -82,7 +82,7 @@ pub struct Loaded {
 }
 
 impl Plugins {
-    /// Loads what lies in the folder. `workers` instances of each plugin are made ahead.
+    /// Loads what lies in the folder and publishes it into `published`. `workers` instances of each plugin are made ahead.
     ///
     /// # Errors
     /// The folder cannot be read, or a key or hash of the configuration cannot be used. A file that is refused is no
@@ -91,6 +91,7 @@ impl Plugins {
         config: &PluginConfig,
         routes: Arc<[Route]>,
         sandbox: &Arc<Sandbox>,
+        published: Arc<ArcSwap<Published>>,
         metrics: Arc<Metrics>,
         workers: usize,
     ) -> anyhow::Result<Self> {
@@ -114,8 +115,9 @@ impl Plugins {
                 Validator::new(config, sandbox.clone(), state.as_ref(), workers, numbers.clone())
             }
         };
-        let (mut supervisor, alarms) = Supervisor::new(config.clone(), routes, Box::new(make_validator), good, metrics)
-            .map_err(anyhow::Error::msg)?;
+        let (mut supervisor, alarms) =
+            Supervisor::new(config.clone(), routes, Box::new(make_validator), good, published, metrics)
+                .map_err(anyhow::Error::msg)?;
         let mut loaded = Vec::new();
         let mut folder = None;
         if let Some(dir) = &config.dir {
@@ -144,11 +146,6 @@ impl Plugins {
     /// Names in the configuration that no plugin has.
     pub fn unknown_names(&self) -> Vec<String> {
         self.supervisor.unknown_names(&self.supervisor.config)
-    }
-
-    /// The published chain, which changes while the plugins are watched.
-    pub fn published(&self) -> Arc<ArcSwap<Published>> {
-        self.supervisor.published.clone()
     }
 
     /// The way to ask. What is asked before [`Plugins::start`] is answered after it.

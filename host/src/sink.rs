@@ -7,11 +7,13 @@ pub mod elasticsearch;
 pub mod embedded;
 mod null;
 mod operation_ref;
+pub mod rules;
 mod settlement;
 
 use std::sync::Arc;
 
 use rowmill_engine::{Indices, Route};
+use rowmill_sandbox::NameRules;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{BulkConfig, SinkConfig};
@@ -31,6 +33,11 @@ pub const BATCHES: usize = 64;
 pub trait Sink: Send {
     /// What the sink can do.
     fn supports(&self) -> Supports;
+
+    /// Returns true if the sink writes to standard output, which then belongs to it alone.
+    fn owns_stdout(&self) -> bool {
+        false
+    }
 
     /// Reports whether operations could be written now. Writes nothing.
     fn check(&self, report: &mut Report);
@@ -55,7 +62,7 @@ pub trait Sink: Send {
 }
 
 /// What a sink can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Supports {
     /// Whether it merges parts of a document that several tables write.
     pub merges: bool,
@@ -63,11 +70,14 @@ pub struct Supports {
     pub truncates: bool,
     /// Whether it compares versions, so that an older write that arrives late changes nothing.
     pub versions: bool,
+    /// Its rules for document IDs and index names.
+    pub names: NameRules,
 }
 
 impl Supports {
-    /// A sink that can do everything.
-    pub const ALL: Self = Self { merges: true, truncates: true, versions: true };
+    /// What Elasticsearch can do, and so the embedded store.
+    pub const ELASTICSEARCH: Self =
+        Self { merges: true, truncates: true, versions: true, names: rules::elasticsearch() };
 }
 
 /// What sinks get from the rest of the program.

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-/// What the values of a column are, and how a cell spells them. A cell is always exactly one JSON value, in UTF-8.
+/// A column's type, which determines the JSON of its cells. A cell is always exactly one JSON value, in UTF-8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ColumnKind {
-    /// Not known to the host: the value is as the source spelled it.
+    /// Unknown to the host: the value is passed on as the source sent it.
     #[default]
     Unknown,
     /// A JSON number without fraction, possibly beyond 2^53.
     Integer,
-    /// The same without sign, up to 2^64-1.
+    /// An unsigned integer up to 2^64-1.
     UnsignedInteger,
     /// `true` or `false`.
     Boolean,
@@ -47,27 +47,27 @@ pub enum ColumnKind {
 pub struct Column {
     /// The column's name.
     pub name: String,
-    /// What its values are.
+    /// Its type.
     pub kind: ColumnKind,
 }
 
 /// One version of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
-    /// The number by which batches name this table version.
+    /// The number that batches use to refer to this table version.
     pub id: u32,
-    /// The database; empty where the source does not tell it.
+    /// The database; empty if the source does not report it.
     pub database: String,
     /// The table's name without the database.
     pub name: String,
     /// All columns.
     pub columns: Vec<Column>,
-    /// The columns of the primary key, in the key's order: numbers of `columns`.
+    /// The columns of the primary key, in the key's order: indexes of `columns`.
     pub key: Vec<u32>,
 }
 
 impl Table {
-    /// `database.table`, or the table alone where the database is not told.
+    /// `database.table`, or the table's name if the database is unknown.
     pub fn full_name(&self) -> Cow<'_, str> {
         if self.database.is_empty() {
             Cow::Borrowed(&self.name)
@@ -76,32 +76,32 @@ impl Table {
         }
     }
 
-    /// The column of this name.
+    /// The column with this name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|c| c.name == name)
     }
 
-    /// Whether a pattern names this table: `database.table`, in which each `*` stands for any text. A pattern without a
-    /// point is matched against the table's name alone.
+    /// Whether a pattern matches this table: `database.table`, in which each `*` matches any text. A pattern without a dot is
+    /// matched against the table's name alone.
     pub fn matches(&self, pattern: &str) -> bool {
         matches(pattern, &self.full_name(), &self.name)
     }
 
-    /// Whether the table has a column of this name.
+    /// Whether the table has a column with this name.
     pub fn has(&self, name: &str) -> bool {
         self.column(name).is_some()
     }
 }
 
-/// Whether a pattern names the table of these names.
+/// Whether a pattern matches a table with these names.
 pub(crate) fn matches(pattern: &str, full_name: &str, name: &str) -> bool {
     glob(pattern.as_bytes(), if pattern.contains('.') { full_name } else { name }.as_bytes())
 }
 
-/// Whether `text` is as `pattern` says, in which each `*` stands for any text.
+/// Whether `pattern`, in which each `*` matches any text, matches `text`.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
-    // Where to go on after a mismatch: behind the last star, one byte of text later.
+    // After a mismatch, continue behind the last star, one byte of text later.
     let mut retry = None;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {
@@ -119,37 +119,38 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|&b| b == b'*')
 }
 
-/// What a plugin wants to see.
+/// The input that a plugin asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Single row images, without their operation.
     #[default]
     Image,
-    /// Whole changes: operation, image before, image after.
+    /// Change events: operation, before image, after image.
     Change,
 }
 
 /// An index that a plugin may write to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
-    /// The name, in which each `*` stands for any text; empty for the index that the host's configuration names.
+    /// The name, in which each `*` matches any text; empty for the index from the host's configuration.
     pub name: String,
-    /// The mapping with which the host creates the index: a JSON object as Elasticsearch takes it under `mappings`.
+    /// The mapping with which the host creates the index: a JSON object in the form of Elasticsearch's
+    /// `mappings`.
     pub mapping: Option<String>,
 }
 
-/// What a plugin says of itself. `Description::default()` is all tables and the configured index.
+/// A plugin's description of itself. `Description::default()` means all tables and the index from the configuration.
 ///
-/// Name, version and mode are filled in by the SDK from the trait that the plugin implements.
+/// The SDK sets name, version and mode from the trait that the plugin implements.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
     /// The plugin's name, from its `NAME`.
     pub name: String,
     /// The plugin's version, from its `VERSION`.
     pub version: String,
-    /// Patterns of the tables of which it wants rows; empty means all.
+    /// Patterns of the tables whose rows it wants; empty means all.
     pub tables: Vec<String>,
-    /// What it wants to see.
+    /// The input that it asks for.
     pub mode: Mode,
     /// The indices that it may write to besides the configured one.
     pub indices: Vec<Index>,
@@ -158,49 +159,49 @@ pub struct Description {
 }
 
 impl Description {
-    /// Wants rows of the tables that these patterns name: `database.table`, `*` for any text; a pattern without a
-    /// point is matched against the table's name alone.
+    /// Asks for rows of the tables that match these patterns: `database.table`, in which `*` matches any text. A pattern
+    /// without a dot is matched against the table's name alone.
     pub fn tables<S: Into<String>>(mut self, patterns: impl IntoIterator<Item = S>) -> Self {
         self.tables.extend(patterns.into_iter().map(Into::into));
         self
     }
 
-    /// May write to the indices that this pattern names.
+    /// Declares that the plugin may write to indices that match this pattern.
     pub fn index(mut self, name: impl Into<String>) -> Self {
         self.indices.push(Index { name: name.into(), mapping: None });
         self
     }
 
-    /// May write to the indices that this pattern names, created with this mapping where they do not exist. An empty
-    /// name gives the mapping for the index that the host's configuration names.
+    /// Likewise, with the mapping for creating indices that do not exist. An empty name sets the mapping of the index from the
+    /// host's configuration.
     pub fn index_with_mapping(mut self, name: impl Into<String>, mapping: impl Into<String>) -> Self {
         self.indices.push(Index { name: name.into(), mapping: Some(mapping.into()) });
         self
     }
 
-    /// Tells people and tools the JSON Schema of the settings.
+    /// Sets the JSON Schema of the settings, for users and tools.
     pub fn settings_schema(mut self, schema: impl Into<String>) -> Self {
         self.settings_schema = Some(schema.into());
         self
     }
 }
 
-/// Some images of rows (mode image) or some changes (mode change) of one table version.
+/// Row images (`image` mode) or change events (`change` mode) of one table version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// The table version, as defined before.
     pub table: u32,
-    /// How many images (changes) there are.
+    /// The number of images (changes).
     pub count: u32,
-    /// Mode change: the operation of each change. Mode image: empty.
+    /// `change` mode: the operation of each change. `image` mode: empty.
     pub operations: Vec<u8>,
-    /// The end of each cell in `bytes`; a cell begins where the one before it ends.
+    /// The end of each cell in `bytes`; a cell begins at the end of the one before it.
     pub cells: Vec<u32>,
-    /// The cells' bytes.
+    /// The bytes of the cells.
     pub bytes: Vec<u8>,
 }
 
-/// What a plugin says of a batch, in the flat encoding that the contract describes.
+/// A plugin's answer to a batch, in the flat encoding of the contract.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// One verdict for each image (change), as words.

@@ -23,7 +23,7 @@ use rowmill::transform::retire::Retire;
 use rowmill::transform::{Published, Shared, Worker};
 use rowmill_engine::Pause;
 use rowmill_engine::{Chain, ChainPlugin};
-use rowmill_rows::{RecordBatch, TopicPartition};
+use rowmill_rows::{Format, RecordBatch, TopicPartition};
 use rowmill_sandbox::{Limits, Plugin, Sandbox};
 use rowmill_tests::bombs;
 
@@ -84,6 +84,7 @@ impl Load {
         let shared = Shared {
             config,
             published: published.clone(),
+            rules: Default::default(),
             indices: Arc::default(),
             metrics,
             dead_letters,
@@ -265,7 +266,7 @@ fn records(partition: i32) -> anyhow::Result<RecordBatch> {
         .filter_map(|record| record["value"].as_str().map(str::to_string))
         .find(|value| value.contains("\"op\":\"r\"") && value.contains("\"id\":3,"))
         .context("a row of the captured stream")?;
-    let mut records = RecordBatch::new(TopicPartition { topic: "bench.shop.trade".into(), partition });
+    let mut records = RecordBatch::new(TopicPartition { topic: "bench.shop.trade".into(), partition }, Format::Auto);
     for number in 0..ROWS {
         let value = template.replacen("\"id\":3,", &format!("\"id\":{},", 1_000_000 + number), 1);
         let value = value.replacen("\"op\":\"r\"", "\"op\":\"c\"", 1);

@@ -12,7 +12,7 @@ use rowmill::operation::SourceBatch;
 use rowmill::plugins::status::OperatorCommand;
 use rowmill::transform::{Published, Shared, Worker};
 use rowmill_engine::{Chain, ChainPlugin};
-use rowmill_rows::{RecordBatch, TopicPartition};
+use rowmill_rows::{Format, RecordBatch, TopicPartition};
 use rowmill_sandbox::{Limits, Plugin, Sandbox};
 use rowmill_tests::{guests, wait};
 use serde_json::json;
@@ -103,6 +103,7 @@ fn a_batch_is_of_one_generation() {
     let shared = Shared {
         config,
         published: published.clone(),
+        rules: Default::default(),
         indices: Arc::default(),
         metrics,
         dead_letters: letters,
@@ -124,7 +125,7 @@ fn a_batch_is_of_one_generation() {
         let mut transformer = Worker::new(shared);
         let mut generations = std::collections::BTreeSet::new();
         while !done.load(Ordering::Relaxed) {
-            let mut records = RecordBatch::new(partition.clone());
+            let mut records = RecordBatch::new(partition.clone(), Format::Auto);
             for id in 0..100 {
                 let value = json!({
                     "database": "shop", "table": "thing", "type": "insert", "ts": 1_795_216_000, "xid": id, "commit": true,

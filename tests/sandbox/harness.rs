@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rowmill_sandbox::isolate::{self, Part};
 use rowmill_sandbox::{
-    Batch, CallError, Column, ColumnKind, ColumnNames, Expect, Guest, Limits, Mode, Plugin, Refusal, Sandbox, Table,
-    Verdict,
+    Batch, CallError, Column, ColumnKind, ColumnNames, Expect, Guest, Limits, Mode, NameRules, Plugin, Refusal,
+    Sandbox, Table, Verdict,
 };
 
 /// A sandbox with the limits that the gateway has, and time enough for a busy machine.
@@ -135,6 +135,7 @@ impl<'a> Running<'a> {
             indices: self.plugin.indices(),
             change_mode: self.plugin.description().mode == Mode::Change,
             documents_per_image: Limits::default().documents_per_image,
+            rules: &NameRules::default(),
         };
         let (plugin, settings) = (self.plugin, &self.settings);
         let mut renew = || {

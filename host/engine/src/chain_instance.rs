@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rowmill_rows::{Row, TableVersion};
-use rowmill_sandbox::Limits;
+use rowmill_sandbox::{Limits, NameRules};
 
 use crate::batch::Batch;
 use crate::chain::{Chain, ChainPlugin};
@@ -29,6 +29,7 @@ pub struct ChainInstance {
     pub(crate) marks_tables: bool,
     pub(crate) indices: Arc<Indices>,
     pub(crate) limits: Limits,
+    pub(crate) rules: NameRules,
     /// Targets that the current row writes or deletes; kept for its memory.
     pub(crate) targets: Vec<Target>,
     /// By the decoder's number of the table version.
@@ -54,8 +55,9 @@ pub struct Call {
 }
 
 impl ChainInstance {
-    /// An instance of the empty chain. Index names are numbered in `indices`; plugins are held to `limits`.
-    pub fn new(indices: Arc<Indices>, limits: Limits) -> Self {
+    /// An instance of the empty chain. Index names are numbered in `indices`; plugins are held to `limits`, and their IDs and
+    /// index names to the `rules` of the sink.
+    pub fn new(indices: Arc<Indices>, limits: Limits, rules: NameRules) -> Self {
         Self {
             chain: Arc::default(),
             plugins: Vec::new(),
@@ -64,6 +66,7 @@ impl ChainInstance {
             marks_tables: false,
             indices,
             limits,
+            rules,
             targets: Vec::new(),
             plans: Vec::new(),
             calls: Vec::new(),
@@ -127,7 +130,7 @@ impl ChainInstance {
             return plan.clone();
         }
         let plugins = self.plugins.iter().map(|instance| &*instance.plugin).enumerate();
-        let plan = Arc::new(TablePlan::new(table, &self.chain.routes, plugins, &self.indices));
+        let plan = Arc::new(TablePlan::new(table, &self.chain.routes, plugins, &self.indices, &self.rules));
         self.plans[number] = Some(plan.clone());
         plan
     }
@@ -139,9 +142,9 @@ impl ChainInstance {
         for number in self.images.tables().to_vec() {
             let plan = self.plan(number, &batch.tables[number as usize]);
             self.images.select(number, batch.rows);
-            let Self { images, plugins, limits, calls, .. } = self;
+            let Self { images, plugins, limits, rules, calls, .. } = self;
             for &place in &plan.chain {
-                let turn = Turn { place, table: number, plan: &plan, limits };
+                let turn = Turn { place, table: number, plan: &plan, limits, rules };
                 images.run(turn, &mut plugins[place], batch, calls);
             }
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rowmill_rows::{Operation, RowBatch};
 use rowmill_sandbox::isolate::{self, Part};
-use rowmill_sandbox::{Batch as GuestBatch, Expect, Limits, Output, Verdict};
+use rowmill_sandbox::{Batch as GuestBatch, Expect, Limits, NameRules, Output, Verdict};
 
 use crate::batch::Batch;
 use crate::chain_instance::Call;
@@ -53,6 +53,7 @@ pub(crate) struct Turn<'a> {
     pub table: u32,
     pub plan: &'a TablePlan,
     pub limits: &'a Limits,
+    pub rules: &'a NameRules,
 }
 
 const NONE: u32 = u32::MAX;
@@ -237,6 +238,7 @@ impl Images {
             indices: &plugin.indices,
             change_mode: change,
             documents_per_image: turn.limits.documents_per_image,
+            rules: turn.rules,
         };
         let cells_per_image = columns.len() * if change { 2 } else { 1 };
         let begin = Instant::now();

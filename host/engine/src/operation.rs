@@ -31,6 +31,10 @@ impl Action {
     pub const ALL: [Self; Self::COUNT] =
         [Self::Index, Self::Delete, Self::Merge, Self::MergeRemove, Self::PutItem, Self::RemoveItem, Self::Truncate];
 
+    /// The actions that write or delete one document.
+    pub const OF_DOCUMENTS: [Self; 6] =
+        [Self::Index, Self::Delete, Self::Merge, Self::MergeRemove, Self::PutItem, Self::RemoveItem];
+
     /// Returns true if the action is one of those on merged documents.
     pub fn is_merge(self) -> bool {
         matches!(self, Self::Merge | Self::MergeRemove | Self::PutItem | Self::RemoveItem)
@@ -109,6 +113,17 @@ impl Operations {
     /// The text of a span of [`Operations::bytes`].
     pub fn text(&self, span: Span) -> &str {
         std::str::from_utf8(span.of(&self.bytes)).unwrap_or_default()
+    }
+
+    /// The number of a table among [`Operations::tables`]; it is added if it is new.
+    pub(crate) fn table_number(&mut self, full_name: &Arc<str>) -> u16 {
+        // Nearly always the last one: a batch is of one partition.
+        let known = self.tables.iter().rposition(|known| Arc::ptr_eq(known, full_name) || known == full_name);
+        let number = known.unwrap_or_else(|| {
+            self.tables.push(full_name.clone());
+            self.tables.len() - 1
+        });
+        number as u16
     }
 
     /// Removes all operations and bytes; the memory is kept for the next batch.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rowmill_rows::TableVersion;
-use rowmill_sandbox::{ColumnNames, UsualId};
+use rowmill_sandbox::{ColumnNames, DefaultId, NameRules};
 
 use crate::chain::ChainPlugin;
 use crate::indices::Indices;
@@ -29,7 +29,7 @@ pub struct TablePlan {
     derived_mapping: Option<String>,
     mapping_registered: AtomicBool,
     /// How the default ID is made, or why there is none.
-    pub(crate) id: Result<UsualId, String>,
+    pub(crate) id: Result<DefaultId, String>,
     pub(crate) version_column: Option<u32>,
     /// The plugins of the chain that want this table, by their place in the chain.
     pub(crate) chain: Vec<usize>,
@@ -52,6 +52,7 @@ impl TablePlan {
         routes: &[Route],
         plugins: impl Iterator<Item = (usize, &'a ChainPlugin)>,
         indices: &Indices,
+        rules: &NameRules,
     ) -> Self {
         let route = route_for(routes, &table.database, &table.name);
         let chain: Vec<(usize, &ChainPlugin)> = plugins.filter(|(_, plugin)| plugin.wants(table)).collect();
@@ -66,7 +67,7 @@ impl TablePlan {
                 None
             }
         };
-        let name = table_index(routes, &table.database, &table.name);
+        let name = table_index(routes, &table.database, &table.name, rules);
         let index = indices.number(&name, mapping);
         let exact = chain.iter().flat_map(|(_, plugin)| {
             plugin.indices.iter().filter(|pattern| pattern.is_exact()).map(move |pattern| (plugin, pattern))
@@ -89,11 +90,12 @@ impl TablePlan {
             index,
             derived_mapping,
             mapping_registered: AtomicBool::new(false),
-            id: UsualId::new(
+            id: DefaultId::new(
                 &table.full_name(),
                 table.columns.iter().map(|column| &*column.name),
                 &table.key,
                 route.id.as_deref(),
+                rules,
             ),
             version_column: match &route.version {
                 VersionStrategy::Column(name) => column(table, name),

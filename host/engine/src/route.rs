@@ -1,6 +1,6 @@
 //! Routes: the index, document ID and version of a table's rows, and what deletes and truncates do.
 
-use rowmill_sandbox::{Pattern, index_of_table};
+use rowmill_sandbox::{NameRules, Pattern};
 
 use crate::version::VersionStrategy;
 
@@ -64,6 +64,6 @@ pub fn route_for(routes: &[Route], database: &str, table: &str) -> Route {
 }
 
 /// The index that a table's rows go to unless a plugin names another.
-pub fn table_index(routes: &[Route], database: &str, table: &str) -> String {
-    route_for(routes, database, table).index.unwrap_or_else(|| index_of_table(table))
+pub fn table_index(routes: &[Route], database: &str, table: &str, rules: &NameRules) -> String {
+    route_for(routes, database, table).index.unwrap_or_else(|| rules.index_of_table(table))
 }

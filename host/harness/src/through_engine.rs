@@ -6,10 +6,10 @@ use rowmill_engine::{
     Action, Batch, Chain, ChainInstance, ChainPlugin, Indices, Operation as DocumentOperation, Operations, RowToEmit,
 };
 use rowmill_rows::{
-    Cell, Column, ColumnType, Operation, Record, RecordBatch, Row as EngineRow, RowBatch, SourcePosition, TableVersion,
-    TopicPartition,
+    Cell, Column, ColumnType, Format, Operation, Record, RecordBatch, Row as EngineRow, RowBatch, SourcePosition,
+    TableVersion, TopicPartition,
 };
-use rowmill_sandbox::{ColumnKind, Limits, Table};
+use rowmill_sandbox::{ColumnKind, Limits, NameRules, Table};
 use serde_json::value::RawValue;
 
 use crate::input::{Image, Input, Row};
@@ -23,7 +23,7 @@ const ROWS_PER_BATCH: usize = 512;
 pub(crate) fn run(plugin: ChainPlugin, input: &Input) -> Vec<Outcome> {
     let tables: Vec<Arc<TableVersion>> = input.tables.iter().map(|table| Arc::new(version_of(table))).collect();
     let wanted: Vec<bool> = tables.iter().map(|table| plugin.wants(table)).collect();
-    let mut chain = ChainInstance::new(Arc::<Indices>::default(), Limits::default());
+    let mut chain = ChainInstance::new(Arc::<Indices>::default(), Limits::default(), NameRules::default());
     chain
         .switch_to(Arc::new(Chain { plugins: vec![Arc::new(plugin)], ..Chain::default() }), &mut Vec::new(), |_| false);
     let rows = input.rows.iter().enumerate().filter_map(|(place, (_, row))| Some((place, row.as_ref().ok()?)));
@@ -90,7 +90,7 @@ fn item_of(members: &str) -> Option<ItemKey> {
 /// The rows as a decoder would give them: all cells in the scratch arena, a record for each row.
 fn engine_rows(rows: &[(usize, &Row)]) -> (RowBatch, RecordBatch) {
     let mut batch = RowBatch::default();
-    let mut records = RecordBatch::new(TopicPartition { topic: "input".into(), partition: 0 });
+    let mut records = RecordBatch::new(TopicPartition { topic: "input".into(), partition: 0 }, Format::Auto);
     for (place, &(number, row)) in rows.iter().enumerate() {
         let mut add = |image: &Image| {
             let first = batch.cells.len() as u32;

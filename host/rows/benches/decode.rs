@@ -1,25 +1,25 @@
 //! Decoding against `serde_json::Value` in the same run: `cargo bench -p rowmill-rows`.
 //!
 //! Events are the captured rows of a table of 41 columns, about 2.5 KB each. The machine may be noisy: each figure is
-//! the best of several rounds, and the ratio to the value tree is what can be compared between machines.
+//! the best of several rounds. Compare machines by the ratio to the value tree.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use rowmill_rows::capture::Captures;
-use rowmill_rows::{DeclaredTypes, Decoder, DecoderSettings, RecordBatch, RowBatch, TopicPartition};
+use rowmill_rows::{DeclaredTypes, Decoder, DecoderSettings, Format, RecordBatch, RowBatch, TopicPartition};
 
 const ROUNDS: usize = 25;
 const EVENTS: usize = 1000;
 
 fn main() {
-    // `cargo test` builds benches too and runs them with `--test`: nothing to measure then.
+    // `cargo test` builds benches too and runs them with `--test`; there is nothing to measure then.
     if std::env::args().any(|a| a == "--test") {
         return;
     }
     println!("{:<34} {:>8} {:>9} {:>8} {:>8} {:>7}", "", "bytes", "µs/event", "GB/s", "tree µs", "ratio");
-    for (name, capture, telling, declare) in [
+    for (name, capture, marker, declare) in [
         ("Debezium plain, insert", "debezium/plain", "\"op\":\"r\"", false),
         ("Debezium plain, insert, declared", "debezium/plain", "\"op\":\"r\"", true),
         ("Debezium plain, update", "debezium/plain", "\"op\":\"u\"", false),
@@ -30,12 +30,12 @@ fn main() {
         ("Maxwell, insert", "maxwell/records", "\"type\":\"insert\"", false),
         ("Maxwell, insert, declared", "maxwell/records", "\"type\":\"insert\"", true),
     ] {
-        // `cargo bench -p rowmill-rows -- NAME` measures only what has NAME in its name.
+        // `cargo bench -p rowmill-rows -- NAME` measures only the cases whose name contains NAME.
         let wanted = std::env::args().skip(1).find(|a| !a.starts_with('-'));
         if wanted.is_some_and(|w| !name.contains(&w)) {
             continue;
         }
-        let batch = batch(capture, telling);
+        let batch = batch(capture, marker);
         let mut decoder = Decoder::new(DecoderSettings {
             declared: if declare { declared() } else { DeclaredTypes::default() },
             ..DecoderSettings::default()
@@ -64,7 +64,7 @@ fn main() {
     }
 }
 
-/// Microseconds an event, best of the rounds.
+/// Microseconds per event, the best of all rounds.
 fn best(mut round: impl FnMut()) -> f64 {
     let measure = |_| {
         let start = Instant::now();
@@ -76,22 +76,22 @@ fn best(mut round: impl FnMut()) -> f64 {
         .fold(f64::INFINITY, f64::min)
 }
 
-/// Captured wide rows of table `trade`, again and again.
-fn batch(capture: &str, telling: &str) -> RecordBatch {
+/// Captured wide rows of the table `trade`, repeated.
+fn batch(capture: &str, marker: &str) -> RecordBatch {
     let path = format!("{}/../../tests/fixtures/{capture}.ndjson", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read(path).unwrap();
     let wide = |value: &[u8]| {
         let text = String::from_utf8_lossy(value);
-        text.contains(telling) && text.contains("detail line") && text.contains("trade_no")
+        text.contains(marker) && text.contains("detail line") && text.contains("trade_no")
     };
     let records: Vec<_> = Captures::new(&text[..], "file")
         .map(|r| r.unwrap())
         .filter(|r| r.value.as_deref().is_some_and(wide))
-        // One row a message, so that events compare.
+        // One row per message, so that events are comparable.
         .filter(|r| String::from_utf8_lossy(r.value.as_deref().unwrap()).matches("\"trade_no\":\"").count() <= 3)
         .collect();
     let topic = records[0].topic.as_str().into();
-    let mut batch = RecordBatch::new(TopicPartition { topic, partition: 0 });
+    let mut batch = RecordBatch::new(TopicPartition { topic, partition: 0 }, Format::Auto);
     for record in records.iter().cycle().take(EVENTS) {
         record.push_to(&mut batch);
     }

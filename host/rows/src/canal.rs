@@ -1,20 +1,29 @@
 //! Canal flat messages.
 //!
-//! A message has the rows of one statement that fall on one partition (`data`), all values as text, and describes
-//! them after the rows (`mysqlType`, `pkNames`). `old` holds what an update changed.
+//! A message has the rows of one statement that belong to one partition (`data`), with all values as text, and describes
+//! them after the rows (`mysqlType`, `pkNames`). `old` has the old values of the columns that an update changed.
 
-use crate::decoder::work::{self, Change, begin_signature, inside, no_skip, number};
-use crate::decoder::{Outcome, Work};
+use crate::context::{self, Change, Outcome, begin_signature, inside, no_skip, number, read_image};
 use crate::error::DecodeError;
-use crate::image::image_by_name;
-use crate::json::Walk;
-use crate::row::{Cell, Ignored, Operation, RowBatch, SourcePosition};
+use crate::json::Cursor;
+use crate::row::{Ignored, Operation, RowBatch, SourcePosition};
 use crate::settings::Format;
 use crate::table::NewShape;
 use crate::types::Declaration;
-use crate::value::{Dialect, Sent};
+use crate::value::{Dialect, SourceType};
 
-/// The envelope's members, as they stand in the message.
+/// The state that Canal's decoder keeps for a topic.
+#[derive(Debug, Default)]
+pub(crate) struct TopicState {
+    /// The shape of the topic's last row.
+    shape: Option<u32>,
+    /// `sqlType` of the last message. It is compared only to skip an equal one quickly; its content is not used.
+    sql_type: Vec<u8>,
+}
+
+type RecordContext<'a> = context::RecordContext<'a, &'a mut TopicState>;
+
+/// The envelope's members, as written in the message.
 #[derive(Default)]
 struct Envelope<'a> {
     database: &'a [u8],
@@ -33,9 +42,9 @@ fn not_canal<T>(expected: &'static str) -> Result<T, DecodeError> {
     Err(DecodeError::Envelope { format: Format::Canal, expected })
 }
 
-pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
-    let expected = work.topic.shape;
-    let envelope = envelope(work, expected, out)?;
+pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
+    let expected = context.state.shape;
+    let envelope = envelope(context, expected, out)?;
     if envelope.kind.is_empty() {
         return not_canal("`type`, `database` and `table`");
     }
@@ -43,7 +52,7 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
     let position = time.map_or(SourcePosition::Unknown, |milliseconds| SourcePosition::Time { milliseconds });
     let operation = match (envelope.kind, envelope.is_ddl.unwrap_or(false)) {
         (b"TRUNCATE", true) => {
-            work.push_truncate(envelope.database, envelope.table, position, out);
+            context.push_truncate(envelope.database, envelope.table, position, out);
             return Ok(Outcome::Rows);
         }
         (b"QUERY", _) => return Ok(Outcome::Ignored(Ignored::Statement)),
@@ -62,169 +71,150 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
     if !envelope.has_data || envelope.table.is_empty() {
         return not_canal("rows in `data` and the name of their `table`");
     }
-    if work.buffers.images.is_empty() {
+    if context.buffers.images.is_empty() {
         return Ok(Outcome::Ignored(Ignored::Other));
     }
-    let shape = shape(work, expected, &envelope)?;
+    let shape = shape(context, expected, &envelope)?;
     if operation == Operation::Update {
-        find_old(work, envelope.old)?;
+        find_old(context, envelope.old)?;
     }
-    let n_columns = work.tables.shapes[shape as usize].n_columns();
-    for i in 0..work.buffers.images.len() {
-        let cells = work.settle(work.buffers.images[i], expected, shape, no_skip, out)?;
+    let n_columns = context.tables.shapes[shape as usize].n_columns();
+    for i in 0..context.buffers.images.len() {
+        let cells = context.finish_image(context.buffers.images[i], expected, shape, no_skip, out)?;
         let mut change = Change { operation, before: None, after: Some(cells), before_is_whole: true, position };
         match operation {
             Operation::Delete => (change.before, change.after) = (Some(cells), None),
-            Operation::Update => match work.buffers.old.get(i).copied().flatten() {
+            Operation::Update => match context.buffers.old.get(i).copied().flatten() {
                 Some(start) => {
-                    let walk = walk_at(work, start);
-                    change.before = Some(lay_over(work, walk, cells, n_columns, shape, out)?);
+                    let cursor = context.cursor_at(start);
+                    change.before = Some(context.complete_before_image(cursor, cells, n_columns, shape, out)?);
                 }
                 None => change.before_is_whole = false,
             },
             _ => {}
         }
-        work.push_row(work.version(shape), change, out);
+        context.push_row(context.version(shape), change, out);
     }
     Ok(Outcome::Rows)
 }
 
-fn walk_at<'a>(work: &Work<'a>, start: usize) -> Walk<'a> {
-    let mut walk = work.walk.clone();
-    walk.go_to(start);
-    walk
-}
-
-/// The whole before image: the after image with what the update changed laid over it.
-pub(crate) fn lay_over(
-    work: &mut Work<'_>,
-    mut walk: Walk<'_>,
-    after: u32,
-    n_columns: usize,
-    shape: u32,
+fn envelope<'a>(
+    context: &mut RecordContext<'a>,
+    expected: Option<u32>,
     out: &mut RowBatch,
-) -> Result<u32, DecodeError> {
-    // First the old values alone, so that only they are converted; then the others from the after image.
-    let before = out.cells.len();
-    out.cells.resize(before + n_columns, Cell::ABSENT);
-    image_by_name(&mut walk, work.tables, shape, before, out, no_skip)?;
-    crate::image::convert(work.tables, shape, before, work.arena, out)?;
-    for column in 0..n_columns {
-        if out.cells[before + column].is_absent() {
-            out.cells[before + column] = out.cells[after as usize + column];
-        }
-    }
-    Ok(before as u32)
-}
-
-fn envelope<'a>(work: &mut Work<'a>, expected: Option<u32>, out: &mut RowBatch) -> Result<Envelope<'a>, DecodeError> {
-    let mut walk = work.walk.clone();
+) -> Result<Envelope<'a>, DecodeError> {
+    let mut cursor = context.cursor.clone();
     let mut envelope = Envelope::default();
-    walk.white();
-    if walk.peek() != b'{' {
-        walk.value()?;
-        walk.end()?;
+    cursor.skip_whitespace();
+    if cursor.peek() != b'{' {
+        cursor.skip_value()?;
+        cursor.expect_end()?;
         return not_canal("an object");
     }
-    walk.enter_object()?;
-    work.buffers.images.clear();
+    cursor.enter_object()?;
+    context.buffers.images.clear();
     let mut first = true;
-    while let Some((from, to)) = walk.member(&mut first)? {
-        let bytes = walk.bytes();
+    while let Some((from, to)) = cursor.next_member(&mut first)? {
+        let bytes = cursor.bytes();
         match &bytes[from..to] {
-            b"data" => {
-                work.buffers.images.clear();
-                envelope.has_data = walk.peek() == b'[';
-                if envelope.has_data {
-                    rows(work, &mut walk, expected, out)?;
-                } else {
-                    walk.value()?;
-                }
-                continue;
-            }
-            // The same in all messages of a table version, mostly.
+            b"data" => envelope.has_data = data(context, &mut cursor, expected, out)?,
             b"mysqlType" => {
-                let known = expected.map_or(&[][..], |s| &work.tables.shapes[s as usize].types);
-                envelope.mysql_type_at = walk.at();
-                if known.is_empty() || !walk.take(known) {
-                    walk.value()?;
-                }
-                envelope.mysql_type = &bytes[envelope.mysql_type_at..walk.at()];
-                continue;
+                envelope.mysql_type_at = cursor.position();
+                mysql_type(context, &mut cursor, expected)?;
+                envelope.mysql_type = &bytes[envelope.mysql_type_at..cursor.position()];
             }
-            b"sqlType" => {
-                let known = &mut work.topic.sql_type;
-                if known.is_empty() || !walk.take(known) {
-                    let (from, to) = walk.value()?;
-                    known.clear();
-                    // Only of an object it is certain where it ends.
-                    if bytes[from] == b'{' {
-                        known.extend_from_slice(&bytes[from..to]);
-                    }
+            b"sqlType" => sql_type(context, &mut cursor)?,
+            name => {
+                let (value_from, value_to) = cursor.skip_value()?;
+                let value = &bytes[value_from..value_to];
+                match name {
+                    b"database" => envelope.database = inside(value),
+                    b"table" => envelope.table = inside(value),
+                    b"type" => envelope.kind = inside(value),
+                    b"isDdl" => envelope.is_ddl = Some(value == b"true"),
+                    b"pkNames" => envelope.pk_names = value,
+                    b"es" => envelope.time = number(value),
+                    b"old" => envelope.old = (value[0] == b'[').then_some(value_from),
+                    _ => {}
                 }
-                continue;
             }
-            _ => {}
-        }
-        let (value_from, value_to) = walk.value()?;
-        let value = &bytes[value_from..value_to];
-        match &bytes[from..to] {
-            b"database" => envelope.database = inside(value),
-            b"table" => envelope.table = inside(value),
-            b"type" => envelope.kind = inside(value),
-            b"isDdl" => envelope.is_ddl = Some(value == b"true"),
-            b"pkNames" => envelope.pk_names = value,
-            b"es" => envelope.time = number(value),
-            b"old" => envelope.old = (value[0] == b'[').then_some(value_from),
-            _ => {}
         }
     }
-    walk.end()?;
+    cursor.expect_end()?;
     Ok(envelope)
 }
 
-fn rows(
-    work: &mut Work<'_>,
-    walk: &mut Walk<'_>,
+/// Reads the rows in `data`; false if it is not an array.
+fn data(
+    context: &mut RecordContext<'_>,
+    cursor: &mut Cursor<'_>,
     expected: Option<u32>,
     out: &mut RowBatch,
-) -> Result<(), DecodeError> {
-    walk.enter_array()?;
+) -> Result<bool, DecodeError> {
+    context.buffers.images.clear();
+    if cursor.peek() != b'[' {
+        cursor.skip_value()?;
+        return Ok(false);
+    }
+    cursor.enter_array()?;
     let mut first = true;
-    while walk.element(&mut first)? {
-        match work::image(work.tables, walk, expected, out)? {
-            Some(image) => work.buffers.images.push(image),
+    while cursor.next_element(&mut first)? {
+        match read_image(context.tables, cursor, expected, out)? {
+            Some(image) => context.buffers.images.push(image),
             None => return not_canal("objects in `data`"),
+        }
+    }
+    Ok(true)
+}
+
+/// Skips `mysqlType`, which is the same in most messages of a table version.
+fn mysql_type(context: &RecordContext<'_>, cursor: &mut Cursor<'_>, expected: Option<u32>) -> Result<(), DecodeError> {
+    let known = expected.map_or(&[][..], |s| &context.tables.shapes[s as usize].types);
+    if known.is_empty() || !cursor.skip_literal(known) {
+        cursor.skip_value()?;
+    }
+    Ok(())
+}
+
+/// Skips `sqlType`, which is the same in most messages of a topic.
+fn sql_type(context: &mut RecordContext<'_>, cursor: &mut Cursor<'_>) -> Result<(), DecodeError> {
+    let known = &mut context.state.sql_type;
+    if known.is_empty() || !cursor.skip_literal(known) {
+        let (from, to) = cursor.skip_value()?;
+        known.clear();
+        // Only an object has an end that cannot be the beginning of a longer value.
+        if cursor.bytes()[from] == b'{' {
+            known.extend_from_slice(&cursor.bytes()[from..to]);
         }
     }
     Ok(())
 }
 
 /// Finds the elements of `old`, one for each row.
-fn find_old(work: &mut Work<'_>, old: Option<usize>) -> Result<(), DecodeError> {
-    work.buffers.old.clear();
+fn find_old(context: &mut RecordContext<'_>, old: Option<usize>) -> Result<(), DecodeError> {
+    context.buffers.old.clear();
     let Some(start) = old else { return Ok(()) };
-    let mut walk = walk_at(work, start);
-    walk.enter_array()?;
+    let mut cursor = context.cursor_at(start);
+    cursor.enter_array()?;
     let mut first = true;
-    while walk.element(&mut first)? {
-        let (start, end) = walk.value()?;
-        work.buffers.old.push(match &walk.bytes()[start..end] {
+    while cursor.next_element(&mut first)? {
+        let (start, end) = cursor.skip_value()?;
+        context.buffers.old.push(match &cursor.bytes()[start..end] {
             [b'{', ..] => Some(start),
             b"null" => None,
             _ => return not_canal("objects in `old`"),
         });
     }
-    if work.buffers.old.len() != work.buffers.images.len() {
+    if context.buffers.old.len() != context.buffers.images.len() {
         return not_canal("as many rows in `old` as in `data`");
     }
     Ok(())
 }
 
-/// The shape that `mysqlType` and `pkNames` describe.
-fn shape(work: &mut Work<'_>, expected: Option<u32>, envelope: &Envelope<'_>) -> Result<u32, DecodeError> {
+/// The shape described by `mysqlType` and `pkNames`.
+fn shape(context: &mut RecordContext<'_>, expected: Option<u32>, envelope: &Envelope<'_>) -> Result<u32, DecodeError> {
     if let Some(number) = expected {
-        let shape = &work.tables.shapes[number as usize];
+        let shape = &context.tables.shapes[number as usize];
         if shape.dialect == Dialect::Canal
             && !shape.types.is_empty()
             && shape.types == envelope.mysql_type
@@ -235,34 +225,36 @@ fn shape(work: &mut Work<'_>, expected: Option<u32>, envelope: &Envelope<'_>) ->
             return Ok(number);
         }
     }
-    new_shape(work, envelope)
+    new_shape(context, envelope)
 }
 
 #[cold]
-fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, DecodeError> {
+fn new_shape(context: &mut RecordContext<'_>, envelope: &Envelope<'_>) -> Result<u32, DecodeError> {
     let (database, table) = (envelope.database, envelope.table);
     if !envelope.mysql_type.starts_with(b"{") {
-        // Without types the names are all that is known.
-        work.buffers.key = pk_names(envelope.pk_names)?.join(&0);
-        let shape = work.shape_of_names(Dialect::Canal, database, table, work.buffers.images[0].start, no_skip)?;
-        work.expect_next(shape);
+        // Without types only the column names are known.
+        context.buffers.key = pk_names(envelope.pk_names)?.join(&0);
+        let shape =
+            context.shape_of_names(Dialect::Canal, database, table, context.buffers.images[0].start, no_skip)?;
+        context.state.shape = Some(shape);
+        context.tables.set_last(shape);
         return Ok(shape);
     }
-    let signature = &mut work.buffers.signature;
+    let signature = &mut context.buffers.signature;
     begin_signature(signature, Dialect::Canal, database, table, envelope.pk_names);
     signature.extend_from_slice(envelope.mysql_type);
-    let shape = match work.tables.find(signature) {
+    let shape = match context.tables.find(signature) {
         Some(shape) => shape,
         None => {
-            let mut walk = walk_at(work, envelope.mysql_type_at);
+            let mut cursor = context.cursor_at(envelope.mysql_type_at);
             let (mut columns, mut first) = (Vec::new(), true);
-            walk.enter_object()?;
-            while let Some((from, to)) = walk.member(&mut first)? {
-                let (value_from, value_to) = walk.value()?;
-                let text = crate::table::name(inside(&walk.bytes()[value_from..value_to]));
-                // A type that is not known here must not stop the row.
-                let sent = Declaration::parse(&text).ok().map(Sent::of);
-                columns.push((walk.bytes()[from..to].to_vec(), sent.map(not_boolean)));
+            cursor.enter_object()?;
+            while let Some((from, to)) = cursor.next_member(&mut first)? {
+                let (value_from, value_to) = cursor.skip_value()?;
+                let text = crate::table::name(inside(&cursor.bytes()[value_from..value_to]));
+                // An unknown type must not make the row undecodable.
+                let source = Declaration::parse(&text).ok().map(SourceType::of);
+                columns.push((cursor.bytes()[from..to].to_vec(), source.map(not_boolean)));
             }
             let new = NewShape {
                 dialect: Dialect::Canal,
@@ -273,30 +265,31 @@ fn new_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Result<u32, Decode
                 key: envelope.pk_names,
                 types: envelope.mysql_type,
             };
-            work.tables.add(&work.buffers.signature, new)?
+            context.tables.add(&context.buffers.signature, new)?
         }
     };
-    work.expect_next(shape);
+    context.state.shape = Some(shape);
+    context.tables.set_last(shape);
     Ok(shape)
 }
 
-/// A format's BOOLEAN is a TINYINT; only who declares it wants true and false.
-fn not_boolean(mut sent: Sent) -> Sent {
+/// MySQL stores BOOLEAN as TINYINT; values become `true` and `false` only if the configuration declares BOOLEAN.
+fn not_boolean(mut source: SourceType) -> SourceType {
     use crate::types::ColumnType::{Boolean, Integer};
-    if sent.declaration.column_type == Boolean {
-        sent.declaration.column_type = Integer { unsigned: false };
+    if source.declaration.column_type == Boolean {
+        source.declaration.column_type = Integer { unsigned: false };
     }
-    sent
+    source
 }
 
 fn pk_names(value: &[u8]) -> Result<Vec<Vec<u8>>, DecodeError> {
     let mut names = Vec::new();
     if value.first() == Some(&b'[') {
-        let mut walk = Walk::new(value, 0, crate::json::Text::HasControls);
+        let mut cursor = Cursor::new(value, 0, crate::json::Text::HasControls);
         let mut first = true;
-        walk.enter_array()?;
-        while walk.element(&mut first)? {
-            let (from, to) = walk.value()?;
+        cursor.enter_array()?;
+        while cursor.next_element(&mut first)? {
+            let (from, to) = cursor.skip_value()?;
             names.push(inside(&value[from..to]).to_vec());
         }
     }

@@ -1,7 +1,7 @@
-//! Records in files: captured records, one JSON object a line, and plain events, one a line.
+//! Records in files: captured records, one JSON object per line, and plain events, one per line.
 //!
 //! A captured record is `{"topic":…,"partition":…,"offset":…,"timestamp":…,"headers":[[name,value]…],"key":…,"value":…}`.
-//! Keys and values (also those of headers) are the record's bytes as text, `{"base64":"…"}` where they are no text, or
+//! Keys and values (also those of headers) are the record's bytes as text, `{"base64":"…"}` if they are not text, or
 //! `null`. Any other line is the value of a record without a key, in partition 0 of a topic named like the file, with
 //! the line's number, from 0, as its offset.
 
@@ -22,7 +22,7 @@ pub struct CapturedRecord {
     pub partition: i32,
     /// The offset in the partition.
     pub offset: i64,
-    /// Milliseconds since 1970; -1 where the file has none.
+    /// Milliseconds since 1970; -1 if the file has none.
     pub timestamp: i64,
     /// Names and values.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
@@ -45,13 +45,13 @@ impl CapturedRecord {
     }
 }
 
-/// What is wrong with a line of a file.
+/// An error in a line of a file.
 #[derive(Debug, thiserror::Error)]
 #[error("line {line}: {kind}")]
 pub struct CaptureError {
     /// The line's number, from 1 as editors count.
     pub line: u64,
-    /// What it is.
+    /// The kind of error.
     #[source]
     pub kind: CaptureErrorKind,
 }
@@ -60,15 +60,15 @@ pub struct CaptureError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CaptureErrorKind {
-    /// The file cannot be read on. Nothing follows.
+    /// Reading failed. No further records follow.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// The line has a captured record's members but not in their form.
+    /// The line has the members of a captured record, but one has the wrong type.
     #[error("not a captured record: expected {0}")]
     Form(&'static str),
 }
 
-/// The records of a file, in its order. Empty lines are none.
+/// Iterates over the records of a file, in order. Empty lines are skipped.
 #[derive(Debug)]
 pub struct Captures<R> {
     reader: R,
@@ -79,7 +79,7 @@ pub struct Captures<R> {
 }
 
 impl<R: BufRead> Captures<R> {
-    /// The records that `reader` holds; `name` is the topic of plain events.
+    /// Reads records from `reader`; `name` is the topic of plain events.
     pub fn new(reader: R, name: impl Into<String>) -> Self {
         Self { reader, name: name.into(), line: Vec::new(), n_lines: 0, is_over: false }
     }
@@ -95,7 +95,7 @@ impl<R: BufRead> Captures<R> {
             key: None,
             value: Some(value.to_vec()),
         };
-        // What is no JSON object at all is left to the decoder, which says so with the record's position.
+        // A line that is not a JSON object is left to the decoder, which reports it with the record's position.
         let Ok(Line { topic: Some(topic), partition: Some(partition), offset: Some(offset), rest }) =
             serde_json::from_slice::<Line>(line)
         else {

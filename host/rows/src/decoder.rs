@@ -1,28 +1,26 @@
-//! The decoder: record by record, which format it is, and what became of each record.
+//! The decoder: finds the format of each topic and hands every record to that format's decoder.
 
 mod detect;
-pub(crate) mod work;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use work::{Buffers, Topic};
-pub(crate) use work::{Outcome, Work};
+use crate::context::{Buffers, Outcome, RecordContext};
 
 use crate::error::DecodeError;
-use crate::json::{JsonError, Text, Walk};
+use crate::json::{Cursor, JsonError, Text};
 use crate::record::{Record, RecordBatch};
 use crate::row::{ARENA_LIMIT, Ignored, RowBatch, TableVersion, Undecodable};
 use crate::settings::{DecoderSettings, Format};
 use crate::table::Tables;
 use crate::{canal, debezium, maxwell};
 
-/// Decodes record batches of any topics. Keeps what it learns of topics and tables from batch to batch.
+/// Decodes record batches of any topics and formats. Keeps state about topics and tables from batch to batch.
 ///
 /// ```
-/// use rowmill_rows::{Decoder, DecoderSettings, RecordBatch, RowBatch, TopicPartition};
+/// use rowmill_rows::{Decoder, DecoderSettings, Format, RecordBatch, RowBatch, TopicPartition};
 ///
-/// let mut records = RecordBatch::new(TopicPartition { topic: "maxwell".into(), partition: 0 });
+/// let mut records = RecordBatch::new(TopicPartition { topic: "maxwell".into(), partition: 0 }, Format::Maxwell);
 /// let value = br#"{"database":"shop","table":"t","type":"insert","ts":1,"data":{"id":1}}"#;
 /// records.push(0, -1, None, Some(value), []);
 ///
@@ -37,20 +35,55 @@ use crate::{canal, debezium, maxwell};
 /// ```
 #[derive(Debug)]
 pub struct Decoder {
-    format: Format,
     max_message_bytes: usize,
     tables: Tables,
     schemas: debezium::Schemas,
     topics: Vec<Topic>,
-    topic_numbers: HashMap<Arc<str>, usize>,
+    /// Numbers of `topics`, by name and by the format of their batches.
+    topic_numbers: HashMap<(Arc<str>, Format), usize>,
     buffers: Buffers,
 }
 
+/// A topic, as read in one format.
+#[derive(Debug)]
+struct Topic {
+    name: Arc<str>,
+    /// `None` until the format is detected.
+    state: Option<TopicState>,
+}
+
+/// The state that a format's decoder keeps for a topic.
+#[derive(Debug)]
+enum TopicState {
+    Canal(canal::TopicState),
+    Debezium(debezium::TopicState),
+    Maxwell(maxwell::TopicState),
+}
+
+impl TopicState {
+    /// The state of a new topic; `None` if its format has to be detected.
+    fn new(format: Format) -> Option<Self> {
+        match format {
+            Format::Auto => None,
+            Format::Canal => Some(Self::Canal(canal::TopicState::default())),
+            Format::Debezium => Some(Self::Debezium(debezium::TopicState::default())),
+            Format::Maxwell => Some(Self::Maxwell(maxwell::TopicState::default())),
+        }
+    }
+
+    fn format(&self) -> Format {
+        match self {
+            Self::Canal(_) => Format::Canal,
+            Self::Debezium(_) => Format::Debezium,
+            Self::Maxwell(_) => Format::Maxwell,
+        }
+    }
+}
+
 impl Decoder {
-    /// A decoder that has seen nothing yet.
+    /// A decoder without any state.
     pub fn new(settings: DecoderSettings) -> Self {
         Self {
-            format: settings.format,
             max_message_bytes: settings.max_message_bytes,
             tables: Tables::new(settings.declared),
             schemas: debezium::Schemas::default(),
@@ -60,15 +93,15 @@ impl Decoder {
         }
     }
 
-    /// The table versions met so far; [`crate::Row::table`] is an index. Versions are only ever appended.
+    /// The table versions seen so far; [`crate::Row::table`] is an index into them. Versions are only appended.
     pub fn tables(&self) -> &[Arc<TableVersion>] {
         &self.tables.versions
     }
 
-    /// Decodes all records in their order. `out` is emptied first; its cells point into `records` and into itself.
+    /// Decodes all records in order into `out`, which is cleared first. Its cells point into `records` and `out`.
     pub fn decode(&mut self, records: &RecordBatch, out: &mut RowBatch) {
         out.clear();
-        let topic = self.topic(&records.partition.topic);
+        let topic = self.topic(&records.partition.topic, records.format);
         for (number, record) in records.records.iter().enumerate() {
             let number = number as u32;
             let (n_rows, n_cells, n_scratch) = (out.rows.len(), out.cells.len(), out.scratch.len());
@@ -85,14 +118,12 @@ impl Decoder {
         }
     }
 
-    /// The number of a topic in `topics`.
-    fn topic(&mut self, name: &Arc<str>) -> usize {
-        if let Some(&known) = self.topic_numbers.get(name) {
-            return known;
-        }
-        self.topics.push(Topic::new(name.clone(), self.format));
-        self.topic_numbers.insert(name.clone(), self.topics.len() - 1);
-        self.topics.len() - 1
+    /// The topic's index in `topics`; adds the topic if it is new.
+    fn topic(&mut self, name: &Arc<str>, format: Format) -> usize {
+        *self.topic_numbers.entry((name.clone(), format)).or_insert_with(|| {
+            self.topics.push(Topic { name: name.clone(), state: TopicState::new(format) });
+            self.topics.len() - 1
+        })
     }
 
     fn record(
@@ -114,41 +145,49 @@ impl Decoder {
         }
         let text = Text::check(value.of(&records.bytes)).ok_or(DecodeError::NotText)?;
         let start = value.start as usize;
-        let walk = Walk::new(&records.bytes[..value.end as usize], start, text);
-        let work = Work {
+        let topic = &mut self.topics[topic];
+        let context = RecordContext {
             arena: &records.bytes,
             record: number,
             key: record.key.map(|k| k.of(&records.bytes)),
-            walk,
-            topic: &mut self.topics[topic],
+            cursor: Cursor::new(&records.bytes[..value.end as usize], start, text),
+            topic: &topic.name,
+            state: (),
             tables: &mut self.tables,
-            schemas: &mut self.schemas,
             buffers: &mut self.buffers,
         };
-        decode_one(work, out).map_err(|error| match error {
-            // The walk counts in the arena, a person counts in the message.
+        decode_one(context, &mut topic.state, &mut self.schemas, out).map_err(|error| match error {
+            // Positions count from the start of the arena; report them from the start of the message.
             DecodeError::NotJson { at, expected } => DecodeError::NotJson { at: at - start.min(at), expected },
             other => other,
         })
     }
 }
 
-fn decode_one(mut work: Work<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
-    let whole = work.walk.clone();
-    if work.topic.format == Format::Auto {
-        match detect::detect(whole.clone(), &work.topic.name)? {
-            Some(format) => work.topic.format = format,
+fn decode_one<'a>(
+    context: RecordContext<'a, ()>,
+    state: &'a mut Option<TopicState>,
+    schemas: &'a mut debezium::Schemas,
+    out: &mut RowBatch,
+) -> Result<Outcome, DecodeError> {
+    let (whole, topic) = (context.cursor.clone(), context.topic);
+    let state = match state {
+        Some(state) => state,
+        None => match detect::detect(whole.clone(), topic)?.and_then(TopicState::new) {
+            Some(detected) => state.insert(detected),
             None => return Err(DecodeError::UnknownFormat),
+        },
+    };
+    let expected = state.format();
+    let decoded = match state {
+        TopicState::Canal(state) => canal::decode(&mut context.with_state(state), out),
+        TopicState::Debezium(topic) => {
+            debezium::decode(&mut context.with_state(debezium::State { topic, schemas }), out)
         }
-    }
-    let expected = work.topic.format;
-    let decoded = match expected {
-        Format::Canal => canal::decode(&mut work, out),
-        Format::Maxwell => maxwell::decode(&mut work, out),
-        Format::Debezium | Format::Auto => debezium::decode(&mut work, out),
+        TopicState::Maxwell(state) => maxwell::decode(&mut context.with_state(state), out),
     };
     match decoded {
-        Err(DecodeError::Envelope { .. }) => match detect::detect(whole, &work.topic.name)? {
+        Err(DecodeError::Envelope { .. }) => match detect::detect(whole, topic)? {
             Some(found) if found != expected => Err(DecodeError::OtherFormat { found, expected }),
             _ => decoded,
         },

@@ -2,7 +2,7 @@
 
 use crate::settings::Format;
 
-/// Why a record cannot be decoded, to be read by a person. It never carries a value of a row.
+/// Why a record cannot be decoded. The message never contains a value of a row.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -12,45 +12,45 @@ pub enum DecodeError {
     /// The text is not JSON.
     #[error("not JSON at byte {at}: expected {expected}")]
     NotJson {
-        /// Where, in bytes from the start of the message.
+        /// The position, in bytes from the start of the message.
         at: usize,
-        /// What would have been right there.
+        /// What was expected there.
         expected: &'static str,
     },
     /// The message is longer than the settings allow.
-    #[error("a message of {bytes} bytes is over the limit of {limit}: raise max_message_bytes")]
+    #[error("a message of {bytes} bytes exceeds the limit of {limit}: raise max_message_bytes")]
     TooLong {
         /// Length of the message in bytes.
         bytes: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// The record batch's bytes, or what has to be spelled anew of them, pass what a cell can point at.
-    #[error("the record's batch is over 2 GiB: make batches smaller")]
+    /// The bytes of the record batch, or its converted values, exceed 2 GiB, the most that cells can address.
+    #[error("the record's batch exceeds 2 GiB: make batches smaller")]
     BatchTooLarge,
-    /// The message is another tool's.
+    /// Another tool wrote the message.
     #[error("a {found} message where {expected} was expected: a topic has one format")]
     OtherFormat {
-        /// Whose message it is.
+        /// The format of the message.
         found: Format,
-        /// Whose message it should be.
+        /// The format of the topic.
         expected: Format,
     },
-    /// The message is JSON but of no known tool.
+    /// The message is JSON in no known format.
     #[error(
         "no known format: expected a Canal flat message, a Debezium envelope (or an unwrapped row with __op or \
-         __deleted) or a Maxwell message; set the format where `auto` cannot tell it"
+         __deleted) or a Maxwell message; set `source.format` if it cannot be detected"
     )]
     UnknownFormat,
-    /// A message of the right tool lacks something or has it in the wrong form.
+    /// A member of the message is missing or has the wrong form.
     #[error("not a {format} message: expected {expected}")]
     Envelope {
-        /// Whose message was expected.
+        /// The format that was expected.
         format: Format,
-        /// What would have been right.
+        /// What was expected.
         expected: &'static str,
     },
-    /// A key column is not in the row.
+    /// The row lacks a column of its key.
     #[error("table {table}: key column {column} is not in the row: the source must send all key columns")]
     KeyColumn {
         /// The table's full name.
@@ -65,7 +65,7 @@ pub enum DecodeError {
         table: String,
         /// The column's name.
         column: String,
-        /// What is wrong with it.
+        /// What is wrong with the column.
         what: &'static str,
     },
     /// A value is not of its column's type.
@@ -75,15 +75,15 @@ pub enum DecodeError {
         table: String,
         /// The column's name.
         column: String,
-        /// What the type wants.
+        /// The values that the type has.
         expected: &'static str,
     },
-    /// A table changes its shape without end.
-    #[error("table {table}: more than {limit} shapes of its rows: are these rows of one table?")]
+    /// The rows of a table have too many different sets of columns.
+    #[error("table {table}: its rows have more than {limit} different shapes: are these rows of one table?")]
     TooManyShapes {
         /// The table's full name.
         table: String,
-        /// How many are kept.
+        /// The largest number of shapes.
         limit: usize,
     },
 }

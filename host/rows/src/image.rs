@@ -1,74 +1,78 @@
-//! Images: the object of a row's columns, walked along a shape into cells.
+//! Reads a row image, a JSON object of columns, into cells.
 
 use crate::error::DecodeError;
-use crate::json::{JsonError, Walk, compact_tail};
+use crate::json::{Cursor, JsonError, compact_tail};
 use crate::row::{ARENA_LIMIT, Cell, RowBatch};
 use crate::table::{Shape, Tables};
-use crate::value::Misfit;
+use crate::value::Mismatch;
 
-/// Walks an object whose members are the shape's columns in order, up to behind the last column's value. Pushes a
-/// cell for each and tells whether it was so; if not, the cells are taken back and the walk stands at its start.
+/// Reads an object that begins with the shape's columns in order, up to the last column's value, and pushes a cell for
+/// each. Returns false, with cells and cursor as before, if the object does not begin so.
 #[inline]
-pub(crate) fn columns_in_order(walk: &mut Walk<'_>, shape: &Shape, out: &mut RowBatch) -> Result<bool, JsonError> {
-    let start = walk.clone();
+pub(crate) fn columns_in_order(cursor: &mut Cursor<'_>, shape: &Shape, out: &mut RowBatch) -> Result<bool, JsonError> {
+    let start = cursor.clone();
     let first_cell = out.cells.len();
     out.cells.reserve(shape.n_columns());
-    walk.enter_object()?;
+    cursor.enter_object()?;
     let mut first = true;
     for literal in shape.literals() {
-        // As the tools write it, without white space; else member by member.
-        let is_next = if first { walk.take(literal) } else { walk.peek() == b',' && walk.take_behind_comma(literal) };
+        // The tools write no whitespace; with whitespace the object is read member by member.
+        let is_next = if first {
+            cursor.skip_literal(literal)
+        } else {
+            cursor.peek() == b',' && cursor.skip_comma_and_literal(literal)
+        };
         if is_next {
             first = false;
-            walk.white();
+            cursor.skip_whitespace();
         } else {
             let name = &literal[1..literal.len() - 2];
-            match walk.member(&mut first)? {
-                Some((from, to)) if walk.bytes()[from..to] == *name => {}
+            match cursor.next_member(&mut first)? {
+                Some((from, to)) if cursor.bytes()[from..to] == *name => {}
                 _ => {
-                    *walk = start;
+                    *cursor = start;
                     out.cells.truncate(first_cell);
                     return Ok(false);
                 }
             }
         }
-        if walk.is_clean() {
-            let (from, to) = walk.value()?;
+        if cursor.is_clean() {
+            let (from, to) = cursor.skip_value()?;
             out.cells.push(Cell::in_records(from, to));
         } else {
-            let cell = value_on_one_line(walk, out)?;
+            let cell = value_on_one_line(cursor, out)?;
             out.cells.push(cell);
         }
     }
     if shape.n_columns() == 0 {
-        *walk = start;
+        *cursor = start;
         return Ok(false);
     }
     Ok(true)
 }
 
-/// Walks an object that has exactly the shape's columns in order; see [`columns_in_order`].
+/// Reads an object that has exactly the shape's columns in order; see [`columns_in_order`].
 #[inline]
-pub(crate) fn image_in_order(walk: &mut Walk<'_>, shape: &Shape, out: &mut RowBatch) -> Result<bool, JsonError> {
-    let start = walk.clone();
+pub(crate) fn image_in_order(cursor: &mut Cursor<'_>, shape: &Shape, out: &mut RowBatch) -> Result<bool, JsonError> {
+    let start = cursor.clone();
     let first_cell = out.cells.len();
-    if !columns_in_order(walk, shape, out)? {
+    if !columns_in_order(cursor, shape, out)? {
         return Ok(false);
     }
-    walk.white();
-    if walk.peek() == b'}' {
-        walk.close();
+    cursor.skip_whitespace();
+    if cursor.peek() == b'}' {
+        cursor.close();
         return Ok(true);
     }
-    *walk = start;
+    *cursor = start;
     out.cells.truncate(first_cell);
     Ok(false)
 }
 
-/// Walks an object by its members' names and writes their cells over those at `first_cell`. `skip` tells which
-/// members are no columns.
+/// Reads an object by its members' names into the cells from `first_cell` on. Members for which `skip` returns true are not
+/// columns.
 pub(crate) fn image_by_name(
-    walk: &mut Walk<'_>,
+    cursor: &mut Cursor<'_>,
     tables: &Tables,
     shape_number: u32,
     first_cell: usize,
@@ -76,14 +80,14 @@ pub(crate) fn image_by_name(
     skip: fn(&[u8]) -> bool,
 ) -> Result<(), DecodeError> {
     let shape = &tables.shapes[shape_number as usize];
-    // Which columns this object has had; a bit each.
+    // The columns that were read, one bit each.
     let mut seen = [0u64; 64];
     let (mut first, mut from) = (true, 0);
-    walk.enter_object()?;
-    while let Some((start, end)) = walk.member(&mut first)? {
-        let raw_name = &walk.bytes()[start..end];
+    cursor.enter_object()?;
+    while let Some((start, end)) = cursor.next_member(&mut first)? {
+        let raw_name = &cursor.bytes()[start..end];
         if skip(raw_name) {
-            walk.value()?;
+            cursor.skip_value()?;
             continue;
         }
         let wrong = |what| {
@@ -99,36 +103,36 @@ pub(crate) fn image_by_name(
             return wrong("not among the columns that the message describes");
         };
         from = column + 1;
-        // MySQL's limit is 4096 columns; a shape with more is not checked for repeated ones.
+        // MySQL allows 4096 columns; further ones are not checked for repetition.
         if let Some(word) = seen.get_mut(column / 64) {
             if *word >> (column % 64) & 1 == 1 {
                 return wrong("in the row twice");
             }
             *word |= 1 << (column % 64);
         }
-        let cell = value_on_one_line(walk, out)?;
+        let cell = value_on_one_line(cursor, out)?;
         out.cells[first_cell + column] = cell;
     }
     Ok(())
 }
 
-/// The value ahead as a cell; a value that has line breaks between its tokens is copied without them.
-fn value_on_one_line(walk: &mut Walk<'_>, out: &mut RowBatch) -> Result<Cell, JsonError> {
-    let (from, to) = walk.value()?;
-    let value = &walk.bytes()[from..to];
-    if walk.is_clean() || !matches!(value[0], b'{' | b'[') || !value.iter().any(|&b| b < b' ') {
+/// The next value as a cell. A value with line breaks between its tokens is copied without them.
+fn value_on_one_line(cursor: &mut Cursor<'_>, out: &mut RowBatch) -> Result<Cell, JsonError> {
+    let (from, to) = cursor.skip_value()?;
+    let value = &cursor.bytes()[from..to];
+    if cursor.is_clean() || !matches!(value[0], b'{' | b'[') || !value.iter().any(|&b| b < b' ') {
         return Ok(Cell::in_records(from, to));
     }
     let at = out.scratch.len();
     out.scratch.extend_from_slice(value);
     compact_tail(&mut out.scratch, at);
     if out.scratch.len() >= ARENA_LIMIT {
-        return walk.fail("a smaller batch");
+        return cursor.fail("a smaller batch");
     }
     Ok(Cell::in_scratch(at, out.scratch.len()))
 }
 
-/// Brings the cells of an image to their final spelling.
+/// Converts the cells of an image to the row model's JSON.
 #[inline]
 pub(crate) fn convert(
     tables: &Tables,
@@ -143,23 +147,23 @@ pub(crate) fn convert(
         let cell = &mut cells[column as usize];
         match shape.conversions[column as usize].apply(*cell, arena, &mut out.scratch) {
             Ok(done) => *cell = done,
-            Err(misfit) => return Err(misfit_error(tables, shape_number, column as usize, misfit)),
+            Err(mismatch) => return Err(mismatch_error(tables, shape_number, column as usize, mismatch)),
         }
     }
     Ok(())
 }
 
 #[cold]
-fn misfit_error(tables: &Tables, shape: u32, column: usize, misfit: Misfit) -> DecodeError {
-    match misfit {
-        Misfit::Full => DecodeError::BatchTooLarge,
-        Misfit::Not(expected) => {
+fn mismatch_error(tables: &Tables, shape: u32, column: usize, mismatch: Mismatch) -> DecodeError {
+    match mismatch {
+        Mismatch::ArenaFull => DecodeError::BatchTooLarge,
+        Mismatch::Expected(expected) => {
             DecodeError::Value { table: tables.table_name(shape), column: tables.column_name(shape, column), expected }
         }
     }
 }
 
-/// Every column of the key must be there.
+/// Fails if a column of the key is absent.
 #[inline]
 pub(crate) fn check_key(
     tables: &Tables,

@@ -1,8 +1,8 @@
-//! A walk over JSON text that finds members and ends of values without building anything.
+//! A cursor over JSON text that finds members and ends of values without building a tree.
 //!
-//! The walk refuses what `serde_json` refuses: it knows the grammar of numbers, literals and escapes (lone surrogates
-//! too), control characters in strings, nesting of 128 and deeper, and bytes after the value. Members that are
-//! repeated are the caller's: of an envelope the last one counts, of a row a repeated column is refused.
+//! The cursor rejects the same input as `serde_json`: wrong numbers, literals and escapes (lone surrogates too), control
+//! characters in strings, more than 127 levels of nesting, and bytes after the value. Callers handle repeated members: the
+//! last one counts in an envelope, and a repeated column in a row is an error.
 
 #[cfg(test)]
 mod tests;
@@ -12,41 +12,41 @@ use memchr::memchr2;
 
 pub(crate) use text::{compact_tail, push_string, unescape_into};
 
-/// One more open container than this is refused, as `serde_json` does.
+/// Deepest nesting, the same as `serde_json`'s.
 const MAX_DEPTH: u32 = 127;
 
-/// What is wrong, and where: bytes from the start of the walked slice.
+/// A syntax error: what was expected, and where, in bytes from the start of the cursor's slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JsonError {
     pub at: usize,
     pub expected: &'static str,
 }
 
-/// Whether text is UTF-8 and has no control character: what holds for a whole message is checked once for all of it.
+/// Whether a text has control characters. It is checked once per message, so that strings need not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Text {
-    /// No control character at all: no string needs to be searched for one, and every value is on one line.
+    /// No control characters: every value is on one line.
     Clean,
-    /// There are some; between tokens they may be white space.
+    /// Some control characters. Between tokens they may be whitespace.
     HasControls,
 }
 
 impl Text {
-    /// Checks the bytes; `None` if they are not UTF-8.
+    /// Checks a message; `None` if it is not UTF-8.
     pub fn check(bytes: &[u8]) -> Option<Self> {
         simdutf8::basic::from_utf8(bytes).ok()?;
         Some(if has_controls(bytes) { Self::HasControls } else { Self::Clean })
     }
 }
 
-/// Whether a byte below the space is in `bytes`. Written so that the compiler makes vector code of it.
+/// Whether `bytes` contains a control character. Written so that the compiler vectorises it.
 pub(crate) fn has_controls(bytes: &[u8]) -> bool {
     bytes.chunks(256).any(|chunk| chunk.iter().fold(false, |any, &b| any | (b < b' ')))
 }
 
-/// A position in JSON text. The text must have been checked to be UTF-8.
+/// A position in JSON text. The text must be valid UTF-8.
 #[derive(Clone, Debug)]
-pub(crate) struct Walk<'a> {
+pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: u32,
@@ -55,57 +55,57 @@ pub(crate) struct Walk<'a> {
 
 type Result<T> = std::result::Result<T, JsonError>;
 
-impl<'a> Walk<'a> {
-    /// A walk over `bytes` from `at`; positions count from the start of `bytes`.
+impl<'a> Cursor<'a> {
+    /// A cursor over `bytes`, starting at `at`. Positions count from the start of `bytes`.
     pub fn new(bytes: &'a [u8], at: usize, text: Text) -> Self {
         Self { bytes, at, depth: 0, text }
     }
 
-    /// Whether a whole text, which must be UTF-8, is one JSON value.
+    /// Whether `bytes`, which must be UTF-8, is exactly one JSON value.
     pub fn is_json(bytes: &[u8]) -> bool {
         let text = if has_controls(bytes) { Text::HasControls } else { Text::Clean };
-        let mut walk = Walk::new(bytes, 0, text);
-        walk.white();
-        walk.value().is_ok() && walk.end().is_ok()
+        let mut cursor = Cursor::new(bytes, 0, text);
+        cursor.skip_whitespace();
+        cursor.skip_value().is_ok() && cursor.expect_end().is_ok()
     }
 
-    /// Where the walk stands.
-    pub fn at(&self) -> usize {
+    /// The position, in bytes from the start of [`Cursor::bytes`].
+    pub fn position(&self) -> usize {
         self.at
     }
 
-    /// The same walk elsewhere, at the same depth.
-    pub fn go_to(&mut self, at: usize) {
+    /// Moves to a position at the same depth.
+    pub fn seek(&mut self, at: usize) {
         self.at = at;
     }
 
-    /// Whether every string and every value is known to be on one line.
+    /// Whether the text has no control characters, so that every value is on one line.
     pub fn is_clean(&self) -> bool {
         self.text == Text::Clean
     }
 
-    /// The bytes that are walked.
+    /// The text, from its start.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The byte ahead; 0, which no token begins with, at the end.
+    /// The next byte; at the end 0, which no token begins with.
     #[inline(always)]
     pub fn peek(&self) -> u8 {
         self.bytes.get(self.at).copied().unwrap_or(0)
     }
 
-    /// Steps over white space.
+    /// Skips whitespace.
     #[inline(always)]
-    pub fn white(&mut self) {
+    pub fn skip_whitespace(&mut self) {
         while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
         }
     }
 
-    /// Steps over `literal` if it is ahead.
+    /// Skips `literal` if it is next. Returns whether it was.
     #[inline(always)]
-    pub fn take(&mut self, literal: &[u8]) -> bool {
+    pub fn skip_literal(&mut self, literal: &[u8]) -> bool {
         let found = begins_with(&self.bytes[self.at..], literal);
         if found {
             self.at += literal.len();
@@ -113,9 +113,9 @@ impl<'a> Walk<'a> {
         found
     }
 
-    /// Steps over a comma, which is ahead, and `literal` if that follows.
+    /// Skips the next byte, a comma, together with `literal` if that follows. Returns whether it did.
     #[inline(always)]
-    pub fn take_behind_comma(&mut self, literal: &[u8]) -> bool {
+    pub fn skip_comma_and_literal(&mut self, literal: &[u8]) -> bool {
         let found = begins_with(&self.bytes[self.at + 1..], literal);
         if found {
             self.at += 1 + literal.len();
@@ -123,18 +123,18 @@ impl<'a> Walk<'a> {
         found
     }
 
-    /// An error here.
+    /// An error at this position.
     pub fn fail<T>(&self, expected: &'static str) -> Result<T> {
         Err(JsonError { at: self.at, expected })
     }
 
-    /// Only white space may be left.
-    pub fn end(&mut self) -> Result<()> {
-        self.white();
+    /// Fails unless only whitespace is left.
+    pub fn expect_end(&mut self) -> Result<()> {
+        self.skip_whitespace();
         if self.at == self.bytes.len() { Ok(()) } else { self.fail("the end of the message") }
     }
 
-    /// Steps over `{`. The members follow by [`Walk::member`].
+    /// Skips `{`; [`Cursor::next_member`] then reads the members.
     #[inline]
     pub fn enter_object(&mut self) -> Result<()> {
         if self.peek() != b'{' {
@@ -143,7 +143,7 @@ impl<'a> Walk<'a> {
         self.open()
     }
 
-    /// Steps over `[`. The elements follow by [`Walk::element`].
+    /// Skips `[`; [`Cursor::next_element`] then reads the elements.
     pub fn enter_array(&mut self) -> Result<()> {
         if self.peek() != b'[' {
             return self.fail("an array");
@@ -151,10 +151,11 @@ impl<'a> Walk<'a> {
         self.open()
     }
 
-    /// The next member's name (without its quotes), with the walk at the value; `None` behind the object's end.
+    /// The range of the next member's name, without its quotes. Leaves the cursor at the value, or returns `None` and leaves
+    /// it behind the object.
     #[inline]
-    pub fn member(&mut self, first: &mut bool) -> Result<Option<(usize, usize)>> {
-        self.white();
+    pub fn next_member(&mut self, first: &mut bool) -> Result<Option<(usize, usize)>> {
+        self.skip_whitespace();
         if self.peek() == b'}' {
             self.close();
             return Ok(None);
@@ -165,10 +166,10 @@ impl<'a> Walk<'a> {
         self.name().map(Some)
     }
 
-    /// Whether there is a next element, with the walk at it; else the walk is behind the array's end.
+    /// Whether there is a next element. Leaves the cursor at it, or behind the array.
     #[inline]
-    pub fn element(&mut self, first: &mut bool) -> Result<bool> {
-        self.white();
+    pub fn next_element(&mut self, first: &mut bool) -> Result<bool> {
+        self.skip_whitespace();
         if self.peek() == b']' {
             self.close();
             return Ok(false);
@@ -179,9 +180,9 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    /// Steps over a value that begins here and tells where it begins and ends.
+    /// Skips the value that begins here and returns its range.
     #[inline(always)]
-    pub fn value(&mut self) -> Result<(usize, usize)> {
+    pub fn skip_value(&mut self) -> Result<(usize, usize)> {
         let start = self.at;
         match self.peek() {
             b'{' | b'[' => self.container()?,
@@ -190,21 +191,21 @@ impl<'a> Walk<'a> {
         Ok((start, self.at))
     }
 
-    /// Steps over the rest of an object of which a member's value has just been passed, or nothing yet if `first`.
-    pub fn rest_of_object(&mut self, mut first: bool) -> Result<()> {
-        while self.member(&mut first)?.is_some() {
-            self.value()?;
+    /// Skips the rest of the open object. The cursor must be behind a member's value, or behind `{` if `first`.
+    pub fn skip_rest_of_object(&mut self, mut first: bool) -> Result<()> {
+        while self.next_member(&mut first)?.is_some() {
+            self.skip_value()?;
         }
         Ok(())
     }
 
-    /// Goes on inside an object whose beginning was recognised by its bytes.
-    pub fn go_into(&mut self, at: usize) {
+    /// Moves into an object whose beginning was recognised by comparing bytes.
+    pub fn enter_at(&mut self, at: usize) {
         self.at = at;
         self.depth += 1;
     }
 
-    /// Leaves the container that is open, whose last byte is ahead.
+    /// Leaves the open container; its last byte is next.
     #[inline(always)]
     pub fn close(&mut self) {
         self.at += 1;
@@ -227,7 +228,7 @@ impl<'a> Walk<'a> {
             return self.fail(expected);
         }
         self.at += 1;
-        self.white();
+        self.skip_whitespace();
         Ok(())
     }
 
@@ -239,12 +240,12 @@ impl<'a> Walk<'a> {
         let start = self.at + 1;
         self.string()?;
         let end = self.at - 1;
-        self.white();
+        self.skip_whitespace();
         if self.peek() != b':' {
             return self.fail("`:`");
         }
         self.at += 1;
-        self.white();
+        self.skip_whitespace();
         Ok((start, end))
     }
 
@@ -262,7 +263,7 @@ impl<'a> Walk<'a> {
 
     #[inline(always)]
     fn literal(&mut self, literal: &'static [u8]) -> Result<()> {
-        if self.take(literal) { Ok(()) } else { self.fail("a value") }
+        if self.skip_literal(literal) { Ok(()) } else { self.fail("a value") }
     }
 
     #[inline(always)]
@@ -297,7 +298,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Checks the escape whose backslash is at `at`; where the text goes on.
+    /// Checks the escape whose backslash is at `at` and returns the position behind it.
     fn escape(&self, at: usize) -> Result<usize> {
         let wrong = |expected| Err(JsonError { at, expected });
         match self.bytes.get(at + 1) {
@@ -331,19 +332,19 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Steps over an object or array with all that is in it.
+    /// Skips an object or array with its contents.
     fn container(&mut self) -> Result<()> {
         let outside = self.depth;
-        // What is open, innermost in the lowest bit: 1 is an object. At most 127 are.
+        // The open containers, innermost in the lowest bit; 1 is an object. There are at most 127.
         let mut objects: u128 = 0;
         loop {
-            // At a value: open containers until there is a scalar or an empty container.
+            // At a value: open containers until a scalar or an empty container comes.
             let opened = match self.peek() {
                 byte @ (b'{' | b'[') => {
                     self.open()?;
                     objects = objects << 1 | u128::from(byte == b'{');
-                    self.white();
-                    let empty = self.peek() == byte + 2; // `}` and `]` stand two after `{` and `[`
+                    self.skip_whitespace();
+                    let empty = self.peek() == byte + 2; // `}` and `]` are two after `{` and `[` in ASCII
                     !empty
                 }
                 _ => {
@@ -357,14 +358,14 @@ impl<'a> Walk<'a> {
                 }
                 continue;
             }
-            // Behind a value, or at the end of an empty container: close what ends here.
+            // Behind a value, or in an empty container: close the containers that end here.
             loop {
-                self.white();
+                self.skip_whitespace();
                 let object = objects & 1 == 1;
                 match self.peek() {
                     b',' => {
                         self.at += 1;
-                        self.white();
+                        self.skip_whitespace();
                         if object {
                             self.name()?;
                         }
@@ -383,15 +384,15 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The next quote or backslash. Names and most values are short, and text with escapes comes in short pieces: some
-/// words are searched here before a call of `memchr2` pays.
+/// The position of the next quote or backslash. Most names and values are short, so a few words are searched here before a
+/// call of `memchr2` pays off.
 #[inline(always)]
 fn quote_or_backslash(bytes: &[u8], from: usize) -> Option<usize> {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
     const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
     const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
-    // The lowest bit that is set marks the first byte that is zero; bits above may be wrong.
+    // The lowest set bit marks the first zero byte; the bits above it may be wrong.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
     let mut at = from;
     for _ in 0..4 {
@@ -408,7 +409,7 @@ fn quote_or_backslash(bytes: &[u8], from: usize) -> Option<usize> {
     memchr2(b'"', b'\\', &bytes[at..]).map(|n| at + n)
 }
 
-/// Whether `bytes` begins with `literal`, without a call for the short literals that names are.
+/// Whether `bytes` begins with `literal`. Short literals, such as names, need no call of `memcmp`.
 #[inline(always)]
 fn begins_with(bytes: &[u8], literal: &[u8]) -> bool {
     let Some(bytes) = bytes.get(..literal.len()) else {
@@ -424,7 +425,7 @@ fn begins_with(bytes: &[u8], literal: &[u8]) -> bool {
     }
 }
 
-/// Where the number at `at` ends, or where a digit is missing.
+/// The end of the number at `at`, or the position at which a digit is missing.
 #[inline(always)]
 pub(crate) fn number_end(bytes: &[u8], at: usize) -> std::result::Result<usize, usize> {
     let byte = |i: usize| bytes.get(i).copied().unwrap_or(0);

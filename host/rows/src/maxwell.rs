@@ -1,18 +1,25 @@
 //! Maxwell messages.
 //!
-//! A message is one row: `data`, and for an update what it changed in `old`. The key's columns are named by the
-//! record's key (`pk.id`) or by `primary_key_columns`; types are told by nobody.
+//! A message is one row: `data`, and for an update the old values of changed columns in `old`. The key's columns are named
+//! by the record's key (`pk.id`) or by `primary_key_columns`. Messages do not name types.
 
-use crate::canal::lay_over;
-use crate::decoder::work::{self, Change, Image, binlog_number, inside, no_skip, number};
-use crate::decoder::{Outcome, Work};
+use crate::context::{self, Change, Image, Outcome, binlog_number, inside, no_skip, number, read_image};
 use crate::error::DecodeError;
-use crate::json::{JsonError, Text, Walk};
+use crate::json::{Cursor, JsonError, Text};
 use crate::row::{Ignored, Operation, RowBatch, RowInEvent, SourcePosition};
 use crate::settings::Format;
 use crate::value::Dialect;
 
-/// The envelope's members, as they stand in the message.
+/// The state that Maxwell's decoder keeps for a topic.
+#[derive(Debug, Default)]
+pub(crate) struct TopicState {
+    /// The shape of the topic's last row.
+    shape: Option<u32>,
+}
+
+type RecordContext<'a> = context::RecordContext<'a, &'a mut TopicState>;
+
+/// The envelope's members, as written in the message.
 #[derive(Default)]
 struct Envelope<'a> {
     database: &'a [u8],
@@ -31,9 +38,9 @@ fn not_maxwell<T>(expected: &'static str) -> Result<T, DecodeError> {
     Err(DecodeError::Envelope { format: Format::Maxwell, expected })
 }
 
-pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
+pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Result<Outcome, DecodeError> {
     let mut expected = None;
-    let envelope = envelope(work, &mut expected, out)?;
+    let envelope = envelope(context, &mut expected, out)?;
     let position = position(&envelope);
     let operation = match envelope.kind {
         b"insert" => Operation::Insert,
@@ -41,7 +48,7 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
         b"delete" => Operation::Delete,
         b"bootstrap-insert" => Operation::Snapshot,
         b"table-truncate" if !envelope.table.is_empty() => {
-            work.push_truncate(envelope.database, envelope.table, position, out);
+            context.push_truncate(envelope.database, envelope.table, position, out);
             return Ok(Outcome::Rows);
         }
         b"bootstrap-start" | b"bootstrap-complete" => return Ok(Outcome::Ignored(Ignored::Other)),
@@ -56,50 +63,49 @@ pub(crate) fn decode(work: &mut Work<'_>, out: &mut RowBatch) -> Result<Outcome,
     let Some(data) = envelope.data.filter(|_| !envelope.table.is_empty()) else {
         return not_maxwell("a row in `data` and the name of its `table` (encrypted messages cannot be read)");
     };
-    key_columns(work, envelope.key_columns)?;
-    let shape = shape(work, expected, &envelope, data)?;
-    let cells = work.settle(data, expected, shape, no_skip, out)?;
+    key_columns(context, envelope.key_columns)?;
+    let shape = shape(context, expected, &envelope, data)?;
+    let cells = context.finish_image(data, expected, shape, no_skip, out)?;
     let mut change = Change { operation, before: None, after: Some(cells), before_is_whole: true, position };
     match operation {
         Operation::Delete => (change.before, change.after) = (Some(cells), None),
         Operation::Update => match envelope.old {
             Some(start) => {
-                let mut walk = work.walk.clone();
-                walk.go_to(start);
-                let n_columns = work.tables.shapes[shape as usize].n_columns();
-                change.before = Some(lay_over(work, walk, cells, n_columns, shape, out)?);
+                let cursor = context.cursor_at(start);
+                let n_columns = context.tables.shapes[shape as usize].n_columns();
+                change.before = Some(context.complete_before_image(cursor, cells, n_columns, shape, out)?);
             }
             None => change.before_is_whole = false,
         },
         _ => {}
     }
-    work.push_row(work.version(shape), change, out);
+    context.push_row(context.version(shape), change, out);
     Ok(Outcome::Rows)
 }
 
 fn envelope<'a>(
-    work: &mut Work<'a>,
+    context: &mut RecordContext<'a>,
     expected: &mut Option<u32>,
     out: &mut RowBatch,
 ) -> Result<Envelope<'a>, DecodeError> {
-    let mut walk = work.walk.clone();
+    let mut cursor = context.cursor.clone();
     let mut envelope = Envelope::default();
-    walk.white();
-    if walk.peek() != b'{' {
-        walk.value()?;
-        walk.end()?;
+    cursor.skip_whitespace();
+    if cursor.peek() != b'{' {
+        cursor.skip_value()?;
+        cursor.expect_end()?;
         return not_maxwell("an object");
     }
-    walk.enter_object()?;
+    cursor.enter_object()?;
     let mut first = true;
-    while let Some((from, to)) = walk.member(&mut first)? {
-        let bytes = walk.bytes();
+    while let Some((from, to)) = cursor.next_member(&mut first)? {
+        let bytes = cursor.bytes();
         if &bytes[from..to] == b"data" {
-            *expected = expected_shape(work, &envelope);
-            envelope.data = work::image(work.tables, &mut walk, *expected, out)?;
+            *expected = expected_shape(context, &envelope);
+            envelope.data = read_image(context.tables, &mut cursor, *expected, out)?;
             continue;
         }
-        let (value_from, value_to) = walk.value()?;
+        let (value_from, value_to) = cursor.skip_value()?;
         let value = &bytes[value_from..value_to];
         match &bytes[from..to] {
             b"database" => envelope.database = inside(value),
@@ -114,36 +120,42 @@ fn envelope<'a>(
             _ => {}
         }
     }
-    walk.end()?;
+    cursor.expect_end()?;
     Ok(envelope)
 }
 
-/// The shape that the table's last row had. Maxwell writes the table's name before the row.
-fn expected_shape(work: &mut Work<'_>, envelope: &Envelope<'_>) -> Option<u32> {
-    let last = work.topic.shape?;
-    let shape = &work.tables.shapes[last as usize];
+/// The shape of the table's last row. Maxwell writes the table's name before the row.
+fn expected_shape(context: &mut RecordContext<'_>, envelope: &Envelope<'_>) -> Option<u32> {
+    let last = context.state.shape?;
+    let shape = &context.tables.shapes[last as usize];
     if shape.table == envelope.table && shape.database == envelope.database {
         return Some(last);
     }
-    let of_table = work.tables.last_shape(envelope.database, envelope.table);
-    of_table.filter(|&s| work.tables.shapes[s as usize].dialect == Dialect::Maxwell)
+    let table_state = context.tables.last_shape(envelope.database, envelope.table);
+    table_state.filter(|&s| context.tables.shapes[s as usize].dialect == Dialect::Maxwell)
 }
 
-fn shape(work: &mut Work<'_>, expected: Option<u32>, envelope: &Envelope<'_>, data: Image) -> Result<u32, DecodeError> {
+fn shape(
+    context: &mut RecordContext<'_>,
+    expected: Option<u32>,
+    envelope: &Envelope<'_>,
+    data: Image,
+) -> Result<u32, DecodeError> {
     if let (Some(number), Some(_)) = (expected, data.cells) {
-        let shape = &work.tables.shapes[number as usize];
+        let shape = &context.tables.shapes[number as usize];
         if shape.dialect == Dialect::Maxwell
             && shape.table == envelope.table
             && shape.database == envelope.database
-            && shape.key == work.buffers.key
+            && shape.key == context.buffers.key
         {
-            work.topic.shape = expected;
+            context.state.shape = expected;
             return Ok(number);
         }
     }
     let (database, table) = (envelope.database, envelope.table);
-    let shape = work.shape_of_names(Dialect::Maxwell, database, table, data.start, no_skip)?;
-    work.expect_next(shape);
+    let shape = context.shape_of_names(Dialect::Maxwell, database, table, data.start, no_skip)?;
+    context.state.shape = Some(shape);
+    context.tables.set_last(shape);
     Ok(shape)
 }
 
@@ -166,22 +178,21 @@ fn position(envelope: &Envelope<'_>) -> SourcePosition {
     }
 }
 
-/// Puts the names of the key's columns into the buffer.
-fn key_columns(work: &mut Work<'_>, named: Option<usize>) -> Result<(), DecodeError> {
-    let names = &mut work.buffers.key;
+/// Writes the names of the key's columns to the buffer.
+fn key_columns(context: &mut RecordContext<'_>, named: Option<usize>) -> Result<(), DecodeError> {
+    let mut named = named.map(|start| context.cursor_at(start));
+    let names = &mut context.buffers.key;
     names.clear();
-    if let Some(start) = named {
-        let mut walk = work.walk.clone();
-        walk.go_to(start);
-        walk.enter_array()?;
+    if let Some(cursor) = &mut named {
+        cursor.enter_array()?;
         let mut first = true;
-        while walk.element(&mut first)? {
-            let (from, to) = walk.value()?;
-            names.extend_from_slice(inside(&walk.bytes()[from..to]));
+        while cursor.next_element(&mut first)? {
+            let (from, to) = cursor.skip_value()?;
+            names.extend_from_slice(inside(&cursor.bytes()[from..to]));
             names.push(0);
         }
-    } else if let Some(key) = work.key {
-        // A key of another form (`kafka_key_format`, a producer's own) tells nothing and is no error.
+    } else if let Some(key) = context.key {
+        // A key in another form (`kafka_key_format`, or a custom producer's) is not an error.
         if names_of_key(key, names).is_err() {
             names.clear();
         }
@@ -189,39 +200,39 @@ fn key_columns(work: &mut Work<'_>, named: Option<usize>) -> Result<(), DecodeEr
     Ok(())
 }
 
-/// `{"database":…,"table":…,"pk.id":1}` or `["database","table",[{"id":1}]]`.
+/// Reads `{"database":…,"table":…,"pk.id":1}` or `["database","table",[{"id":1}]]`.
 fn names_of_key(key: &[u8], names: &mut Vec<u8>) -> Result<(), JsonError> {
-    let mut walk = Walk::new(key, 0, Text::HasControls);
+    let mut cursor = Cursor::new(key, 0, Text::HasControls);
     let mut first = true;
-    walk.white();
-    if walk.peek() == b'{' {
-        walk.enter_object()?;
-        while let Some((from, to)) = walk.member(&mut first)? {
-            walk.value()?;
+    cursor.skip_whitespace();
+    if cursor.peek() == b'{' {
+        cursor.enter_object()?;
+        while let Some((from, to)) = cursor.next_member(&mut first)? {
+            cursor.skip_value()?;
             if let Some(name) = key[from..to].strip_prefix(b"pk.") {
                 names.extend_from_slice(name);
                 names.push(0);
             }
         }
-        return walk.end();
+        return cursor.expect_end();
     }
-    walk.enter_array()?;
-    while walk.element(&mut first)? {
-        if walk.peek() != b'[' {
-            walk.value()?;
+    cursor.enter_array()?;
+    while cursor.next_element(&mut first)? {
+        if cursor.peek() != b'[' {
+            cursor.skip_value()?;
             continue;
         }
-        walk.enter_array()?;
+        cursor.enter_array()?;
         let mut first = true;
-        while walk.element(&mut first)? {
-            walk.enter_object()?;
+        while cursor.next_element(&mut first)? {
+            cursor.enter_object()?;
             let mut first = true;
-            while let Some((from, to)) = walk.member(&mut first)? {
-                walk.value()?;
+            while let Some((from, to)) = cursor.next_member(&mut first)? {
+                cursor.skip_value()?;
                 names.extend_from_slice(&key[from..to]);
                 names.push(0);
             }
         }
     }
-    walk.end()
+    cursor.expect_end()
 }

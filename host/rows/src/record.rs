@@ -1,6 +1,8 @@
-//! Records as a source hands them over: the bytes of many records of one partition in one arena.
+//! Record batches: many records of one partition with their bytes in one arena.
 
 use std::sync::Arc;
+
+use crate::settings::Format;
 
 /// A range of bytes of an arena, `start..end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +24,7 @@ impl Span {
         (self.end - self.start) as usize
     }
 
-    /// Whether the span holds no byte.
+    /// Whether the span is empty.
     pub fn is_empty(self) -> bool {
         self.start == self.end
     }
@@ -31,7 +33,7 @@ impl Span {
 /// A topic and one of its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicPartition {
-    /// The topic's name; for a file without topics the file's name.
+    /// The topic's name; for a file without topics, the file's name.
     pub topic: Arc<str>,
     /// The partition's number.
     pub partition: i32,
@@ -43,14 +45,14 @@ impl std::fmt::Display for TopicPartition {
     }
 }
 
-/// One record; its bytes are in its batch's arena.
+/// One record. Its bytes are in the arena of its batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Record {
     /// The offset in the partition.
     pub offset: i64,
-    /// The record's time stamp in milliseconds since 1970, as the broker has it; -1 without one.
+    /// The broker's timestamp in milliseconds since 1970; -1 without one.
     pub timestamp: i64,
-    /// The key, if there is one.
+    /// The key, if the record has one.
     pub key: Option<Span>,
     /// The value; `None` is a tombstone.
     pub value: Option<Span>,
@@ -63,15 +65,17 @@ pub type Header = (Span, Option<Span>);
 
 /// Consecutive records of one partition with their bytes.
 ///
-/// One allocation holds keys, values and headers back to back, so that a batch travels between threads as a whole and
-/// a cell is a range instead of a string.
+/// One allocation holds keys, values and headers back to back: a batch moves between threads as one value, and a cell is a
+/// range instead of a string.
 #[derive(Clone, Debug)]
 pub struct RecordBatch {
-    /// Where the records come from.
+    /// The topic and partition that the records come from.
     pub partition: TopicPartition,
+    /// The format of the values, set by the source that read them.
+    pub format: Format,
     /// The bytes of keys, values and headers; less than 2 GiB.
     pub bytes: Vec<u8>,
-    /// The records, by ascending offset.
+    /// The records, in ascending order of offset.
     pub records: Vec<Record>,
     /// The headers of all records.
     pub headers: Vec<Header>,
@@ -79,8 +83,8 @@ pub struct RecordBatch {
 
 impl RecordBatch {
     /// An empty batch.
-    pub fn new(partition: TopicPartition) -> Self {
-        Self { partition, bytes: Vec::new(), records: Vec::new(), headers: Vec::new() }
+    pub fn new(partition: TopicPartition, format: Format) -> Self {
+        Self { partition, format, bytes: Vec::new(), records: Vec::new(), headers: Vec::new() }
     }
 
     /// Appends a record, copying its bytes into the arena.
@@ -103,7 +107,7 @@ impl RecordBatch {
         self.records.push(Record { offset, timestamp, key, value, headers: (first, self.headers.len() as u32) });
     }
 
-    /// The headers of `record` as bytes.
+    /// Names and values of the headers of `record`.
     pub fn headers_of(&self, record: &Record) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         self.headers[record.headers.0 as usize..record.headers.1 as usize]
             .iter()

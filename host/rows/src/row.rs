@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::types::ColumnType;
 
-/// One column's value: exactly one JSON value of its final type, as a range of bytes; or absent.
+/// One column's value: a range of bytes that holds exactly one JSON value of the column's type; or absent.
 ///
-/// The bytes are in the record batch's arena when the message already spells the value as it shall be, else in the
-/// [`RowBatch::scratch`] arena. Absent (the source did not send the column) and NULL (`null`) are two things.
+/// The bytes are in the record batch's arena if the value needed no conversion, else in the [`RowBatch::scratch`] arena.
+/// An absent cell (the source did not send the column) differs from NULL (`null`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cell {
     start: u32,
@@ -16,7 +16,7 @@ pub struct Cell {
 
 const IN_SCRATCH: u32 = 1 << 31;
 
-/// Arenas must be shorter, in bytes, for cells to point into them.
+/// Arenas must be shorter than this many bytes, so that cells can point into them.
 pub(crate) const ARENA_LIMIT: usize = IN_SCRATCH as usize;
 
 impl Cell {
@@ -35,18 +35,18 @@ impl Cell {
         Self { start: start as u32 | IN_SCRATCH, len: (end - start) as u32 }
     }
 
-    /// Whether the value had to be spelled anew.
+    /// Whether the value was converted.
     pub(crate) fn is_in_scratch(self) -> bool {
         self.start & IN_SCRATCH != 0
     }
 
-    /// Where a value of the record batch's arena begins and ends.
+    /// The range of the value in its arena.
     pub(crate) fn range(self) -> std::ops::Range<usize> {
         let start = (self.start & !IN_SCRATCH) as usize;
         start..start + self.len as usize
     }
 
-    /// Where the value stands in the record batch's bytes; `None` if it is absent or was spelled anew.
+    /// The range of the value in the record batch's bytes; `None` if it is absent or was converted.
     #[inline]
     pub fn range_in_records(self) -> Option<std::ops::Range<usize>> {
         (!self.is_absent() && !self.is_in_scratch()).then(|| self.range())
@@ -70,15 +70,15 @@ impl Cell {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Operation {
-    /// A new row.
+    /// The row was inserted.
     Insert = 0,
-    /// A changed row.
+    /// The row was updated.
     Update = 1,
-    /// A removed row.
+    /// The row was deleted.
     Delete = 2,
-    /// A row as a snapshot or backfill read it.
+    /// A snapshot or backfill read the row.
     Snapshot = 3,
-    /// All rows of the table are gone; has no image.
+    /// The table was truncated. There is no image.
     Truncate = 4,
 }
 
@@ -87,40 +87,41 @@ pub enum Operation {
 pub struct Column {
     /// The column's name.
     pub name: Arc<str>,
-    /// What the values are.
+    /// The type of its values.
     pub column_type: ColumnType,
 }
 
-/// One shape of a table. A changed shape is a new version; rows name the version that they have.
+/// One version of a table's definition. When columns, types or key change, a new version follows; each row refers to its
+/// version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableVersion {
-    /// The database, empty where the format does not tell it.
+    /// The database; empty if the format does not name it.
     pub database: Arc<str>,
     /// The table's name without the database.
     pub name: Arc<str>,
-    /// The columns in the order of an image's cells.
+    /// The columns, in the order of an image's cells.
     pub columns: Vec<Column>,
-    /// The primary key: numbers of `columns`, in the key's order. Empty where the table has none or it is not told.
+    /// The primary key: indexes of `columns`, in the key's order. Empty if there is no key or the format does not name it.
     pub key: Vec<u32>,
 }
 
 impl TableVersion {
-    /// `database.table`, or the table alone.
+    /// `database.table`, or the table's name if the database is unknown.
     pub fn full_name(&self) -> String {
         if self.database.is_empty() { self.name.to_string() } else { format!("{}.{}", self.database, self.name) }
     }
 }
 
-/// Where a change stands in the binlog, as far as the format tells it.
+/// The position of a change in the binlog, as exactly as the format reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourcePosition {
-    /// Number of the binlog file, position of the event in it, and place of the row.
+    /// The event's position in the binlog, and the row's order within it.
     Binlog {
         /// The number at the end of the file's name (`binlog.000042` is 42).
         file: u64,
         /// The event's position in the file, in bytes.
         position: u64,
-        /// What orders rows of one event.
+        /// The order of rows with the same event position.
         row: RowInEvent,
     },
     /// The time of the statement, in milliseconds since 1970 (often whole seconds).
@@ -128,11 +129,11 @@ pub enum SourcePosition {
         /// Milliseconds since 1970.
         milliseconds: i64,
     },
-    /// The format tells nothing.
+    /// The format reports no position.
     Unknown,
 }
 
-/// What orders the rows of one binlog event.
+/// The order of rows whose binlog position is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowInEvent {
     /// The row's number in the event, from 0 (Debezium).
@@ -143,27 +144,27 @@ pub enum RowInEvent {
     LastOfTransaction,
 }
 
-/// One row change.
+/// One change event of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// The record that told it: an index into [`crate::RecordBatch::records`].
+    /// The record that it comes from: an index into [`crate::RecordBatch::records`].
     pub record: u32,
     /// Its table version: an index into the decoder's [`crate::Decoder::tables`].
     pub table: u32,
-    /// What happened.
+    /// The kind of change.
     pub operation: Operation,
-    /// The image before the change: where its cells begin in [`RowBatch::cells`]. One cell a column.
+    /// The before image: the index of its first cell in [`RowBatch::cells`]. There is one cell per column.
     pub before: Option<u32>,
-    /// The image after the change.
+    /// The after image, likewise.
     pub after: Option<u32>,
-    /// Whether `before` holds all columns that the source has. False for an update of which the format
-    /// tells only the key or nothing (unwrapped Debezium, row image MINIMAL).
+    /// Whether `before` has all columns that the source has. False for an update whose before image is missing or has only
+    /// the key (unwrapped Debezium, row image MINIMAL).
     pub before_is_whole: bool,
-    /// Where the change stands in the binlog.
+    /// The position of the change in the binlog.
     pub position: SourcePosition,
 }
 
-/// A record that is no row change and is settled by being seen.
+/// Kinds of records that are not row changes and need no further work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ignored {
     /// A record without a value.
@@ -172,15 +173,15 @@ pub enum Ignored {
     Heartbeat,
     /// Begin or end of a transaction.
     Transaction,
-    /// A statement's text (Canal `QUERY`).
+    /// The text of a statement (Canal `QUERY`).
     Statement,
-    /// A change of a table's shape; the rows that follow tell the new one.
+    /// A change of a table's definition; the rows that follow describe the new one.
     SchemaChange,
-    /// Any other message of the tool that carries no row (Debezium `m`, Maxwell's `bootstrap-start`).
+    /// Any other message without a row (Debezium `m`, Maxwell's `bootstrap-start`).
     Other,
 }
 
-/// A record that cannot be decoded, with a reason that a person can read.
+/// A record that cannot be decoded, with the reason.
 #[derive(Clone, Debug)]
 pub struct Undecodable {
     /// Index into [`crate::RecordBatch::records`].
@@ -189,23 +190,23 @@ pub struct Undecodable {
     pub error: crate::DecodeError,
 }
 
-/// The rows of one record batch. Reused from batch to batch: [`RowBatch::clear`] keeps the allocations.
+/// The rows of one record batch. Reuse it for the next batch: [`RowBatch::clear`] keeps the allocations.
 #[derive(Debug, Default)]
 pub struct RowBatch {
-    /// Values that had to be spelled anew.
+    /// The bytes of converted values.
     pub scratch: Vec<u8>,
     /// The cells of all images.
     pub cells: Vec<Cell>,
-    /// The rows in the order of their records.
+    /// The rows, in the order of their records.
     pub rows: Vec<Row>,
-    /// Records without a row, by kind.
+    /// Records without a row: the record's index and its kind.
     pub ignored: Vec<(u32, Ignored)>,
     /// Records that cannot be decoded.
     pub undecodable: Vec<Undecodable>,
 }
 
 impl RowBatch {
-    /// Empties the batch and keeps its memory.
+    /// Clears the batch and keeps its memory.
     pub fn clear(&mut self) {
         self.scratch.clear();
         self.cells.clear();

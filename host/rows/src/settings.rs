@@ -1,13 +1,13 @@
-//! What a decoder is told: the format and declared column types.
+//! The decoder's settings: message formats, declared column types and size limits.
 
 use std::fmt;
 
 use crate::types::Declaration;
 
-/// The tool whose messages are read.
+/// The tool that wrote the messages of a record batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// Found out per topic, from its first telling record.
+    /// Detected per topic from its first record that identifies a format.
     #[default]
     Auto,
     /// Canal flat messages.
@@ -29,23 +29,20 @@ impl fmt::Display for Format {
     }
 }
 
-/// What a [`crate::Decoder`] is told.
+/// Settings of a [`crate::Decoder`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecoderSettings {
-    /// Whose messages are read.
-    pub format: Format,
-    /// Column types that the configuration declares. They win over what a message tells.
+    /// Column types that the configuration declares. They take precedence over the types in messages.
     pub declared: DeclaredTypes,
-    /// A longer record value is undecodable. In bytes.
+    /// Longest record value in bytes; longer ones are undecodable.
     pub max_message_bytes: usize,
 }
 
 impl Default for DecoderSettings {
     fn default() -> Self {
         Self {
-            format: Format::Auto,
             declared: DeclaredTypes::default(),
-            // Kafka's own default is 1 MB; MySQL rows can be far larger and brokers are set accordingly.
+            // Kafka's default is 1 MB, but MySQL rows can be far larger and brokers are configured for them.
             max_message_bytes: 64 << 20,
         }
     }
@@ -64,13 +61,13 @@ struct DeclaredTable {
 }
 
 impl DeclaredTypes {
-    /// Declares a column's type by the text that MySQL has for it (`bigint unsigned`, `datetime(6)`).
+    /// Declares a column's type in MySQL's syntax (`bigint unsigned`, `datetime(6)`).
     ///
-    /// `table` is `database.table`, `table`, or a pattern of either in which `*` stands for any text. Where several
-    /// name a table, `database.table` wins over `table` over patterns in the order of their declaration.
+    /// `table` is `database.table`, `table`, or a pattern of either in which `*` matches any text. If several declarations
+    /// match a table, `database.table` takes precedence over `table`, and both over patterns; the first matching pattern wins.
     ///
     /// # Errors
-    /// A message for the reader of the configuration if the type is not one of MySQL's.
+    /// `mysql_type` is not a MySQL type; the message says why.
     pub fn declare(&mut self, table: &str, column: &str, mysql_type: &str) -> Result<(), String> {
         let declaration = Declaration::parse(mysql_type)?;
         let at = match self.tables.iter().position(|t| t.pattern == table) {
@@ -93,7 +90,7 @@ impl DeclaredTypes {
         self.tables.is_empty()
     }
 
-    /// The declaration of a column. Column names do not care about case, as in MySQL.
+    /// The declaration of a column. Letter case does not matter in column names, as in MySQL.
     pub(crate) fn of(&self, database: &str, table: &str, column: &str) -> Option<&Declaration> {
         let full = if database.is_empty() { table.to_owned() } else { format!("{database}.{table}") };
         let column_of = |t: &'_ DeclaredTable| t.columns.iter().position(|(name, _)| name.eq_ignore_ascii_case(column));
@@ -106,7 +103,7 @@ impl DeclaredTypes {
     }
 }
 
-/// Whether `text` fits `pattern`, in which `*` stands for any text.
+/// Whether `pattern`, in which `*` matches any text, matches `text`.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
@@ -141,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_declaration_wins() {
+    fn the_most_specific_declaration_wins() {
         let mut types = DeclaredTypes::default();
         types.declare("*", "a", "int").unwrap();
         types.declare("trade", "a", "json").unwrap();

@@ -1,8 +1,8 @@
-//! Table versions and the shapes of messages that lead to them.
+//! Table versions, and the shapes of messages from which they are derived.
 //!
-//! A *shape* is how a tool writes the rows of one table version: the names in their order, and what each value needs
-//! to come to its final spelling. A row is walked along the shape that the last one had. Where that does not fit, the
-//! shape is looked up by its signature among all that were seen, so that shapes may alternate without new versions.
+//! A *shape* describes how a tool writes the rows of one table version: the order of the columns, and the conversion of
+//! each value. A row is first read with the shape of the row before it. If that does not match, the shape is looked up by
+//! its signature among all known ones, so that alternating shapes do not create new versions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use crate::error::DecodeError;
 use crate::json::unescape_into;
 use crate::row::{Column, TableVersion};
 use crate::settings::DeclaredTypes;
-use crate::value::{Conversion, Dialect, Sent, choose};
+use crate::value::{Conversion, Dialect, SourceType, choose};
 
-/// A table whose rows come in more shapes than this is no table: each row has its own names.
+/// Most shapes per table. With more, each row has its own column names, and this is not a table.
 const MAX_SHAPES: usize = 1000;
 
-/// How a tool writes the rows of one table version.
+/// How a tool writes the rows of one table version: column order and conversions.
 #[derive(Debug)]
 pub(crate) struct Shape {
     pub dialect: Dialect,
     /// The table version: an index into [`Tables::versions`].
     pub version: u32,
-    /// As messages spell them.
+    /// Names as messages write them, with JSON escapes.
     pub database: Vec<u8>,
     pub table: Vec<u8>,
-    /// The message's own description of the key and the types, compared with that of the next message.
+    /// The message's description of key and types, to be compared with that of the next message.
     pub key: Vec<u8>,
     pub types: Vec<u8>,
     /// `"name":` of all columns.
     literals: Vec<u8>,
-    /// Where each column's literal ends.
+    /// The end of each column's literal.
     ends: Vec<u32>,
     pub conversions: Vec<Conversion>,
     /// The columns whose conversion is not [`Conversion::AsIs`].
@@ -54,25 +54,25 @@ impl Shape {
         })
     }
 
-    /// A column's name as messages spell it, without quotes.
+    /// A column's name as messages write it, without quotes.
     pub fn raw_name(&self, column: usize) -> &[u8] {
         let start = if column == 0 { 0 } else { self.ends[column - 1] as usize };
         &self.literals[start + 1..self.ends[column] as usize - 2]
     }
 
-    /// The column that a message spells so. Members mostly come in order, so the search begins at `from`.
+    /// The column with this name. Members mostly come in order, so the search begins at `from`.
     pub fn column(&self, raw_name: &[u8], from: usize) -> Option<usize> {
         let n = self.n_columns();
         (from..n).chain(0..from.min(n)).find(|&i| self.raw_name(i) == raw_name)
     }
 }
 
-/// A shape to be added. Names are as messages spell them.
+/// A shape to be added. Names are as messages write them.
 pub(crate) struct NewShape<'a> {
     pub dialect: Dialect,
     pub database: &'a [u8],
     pub table: &'a [u8],
-    pub columns: Vec<(Vec<u8>, Option<Sent>)>,
+    pub columns: Vec<(Vec<u8>, Option<SourceType>)>,
     pub key_columns: Vec<Vec<u8>>,
     pub key: &'a [u8],
     pub types: &'a [u8],
@@ -84,16 +84,16 @@ pub(crate) struct Tables {
     pub versions: Vec<Arc<TableVersion>>,
     pub shapes: Vec<Shape>,
     by_signature: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
-    /// By the table as messages spell it, with a 0 between database and name.
-    by_table: HashMap<Box<[u8]>, OfTable, foldhash::fast::RandomState>,
+    /// By database and table as messages write them, with a 0 between.
+    by_table: HashMap<Box<[u8]>, TableState, foldhash::fast::RandomState>,
     declared: DeclaredTypes,
     buffer: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
-struct OfTable {
+struct TableState {
     n_shapes: usize,
-    /// The shape and the version that were used last.
+    /// The shape and version of the table's last message.
     shape: Option<u32>,
     version: Option<u32>,
 }
@@ -103,17 +103,17 @@ impl Tables {
         Self { declared, ..Self::default() }
     }
 
-    /// The shape with these parts, if there was one.
+    /// The shape with this signature, if it is known.
     pub fn find(&self, signature: &[u8]) -> Option<u32> {
         self.by_signature.get(signature).copied()
     }
 
-    /// The shape that the table's last message had.
+    /// The shape of the table's last message.
     pub fn last_shape(&mut self, database: &[u8], table: &[u8]) -> Option<u32> {
-        self.of_table(database, table).and_then(|t| t.shape)
+        self.table_state(database, table).and_then(|t| t.shape)
     }
 
-    /// Notes the shape that the table's messages have now.
+    /// Records the shape of the table's last message.
     pub fn set_last(&mut self, shape: u32) {
         let Self { shapes, by_table, buffer, .. } = self;
         let of = &shapes[shape as usize];
@@ -125,13 +125,13 @@ impl Tables {
         (known.shape, known.version) = (Some(shape), Some(of.version));
     }
 
-    fn of_table(&mut self, database: &[u8], table: &[u8]) -> Option<&mut OfTable> {
+    fn table_state(&mut self, database: &[u8], table: &[u8]) -> Option<&mut TableState> {
         self.by_table.get_mut(table_key(database, table, &mut self.buffer))
     }
 
-    /// A version of the table for rows without images: the last one, or one without columns.
-    pub fn any_version(&mut self, database: &[u8], table: &[u8]) -> u32 {
-        if let Some(version) = self.of_table(database, table).and_then(|t| t.version) {
+    /// The table's latest version, for rows without images. If there is none, a version without columns is added.
+    pub fn latest_version(&mut self, database: &[u8], table: &[u8]) -> u32 {
+        if let Some(version) = self.table_state(database, table).and_then(|t| t.version) {
             return version;
         }
         let version = self.version(TableVersion {
@@ -145,11 +145,11 @@ impl Tables {
         version
     }
 
-    /// Adds a shape, and a table version if no shape led to an equal one.
+    /// Adds a shape, and its table version unless an equal one exists.
     pub fn add(&mut self, signature: &[u8], new: NewShape<'_>) -> Result<u32, DecodeError> {
         let (database, table) = (name(new.database), name(new.table));
         let full_name = || full_name(new.database, new.table);
-        let n_shapes = self.of_table(new.database, new.table).map_or(0, |t| t.n_shapes);
+        let n_shapes = self.table_state(new.database, new.table).map_or(0, |t| t.n_shapes);
         if n_shapes >= MAX_SHAPES {
             return Err(DecodeError::TooManyShapes { table: full_name(), limit: MAX_SHAPES });
         }
@@ -167,14 +167,14 @@ impl Tables {
             key_columns: Vec::new(),
         };
         let mut columns: Vec<Column> = Vec::with_capacity(new.columns.len());
-        for (raw, sent) in &new.columns {
+        for (raw, source) in &new.columns {
             let column = name(raw);
             if columns.iter().any(|c| c.name == column) {
                 let column = column.to_string();
                 return Err(DecodeError::Column { table: full_name(), column, what: "in the row twice" });
             }
             let declared = self.declared.of(&database, &table, &column);
-            let (column_type, conversion) = choose(new.dialect, sent.as_ref(), declared);
+            let (column_type, conversion) = choose(new.dialect, source.as_ref(), declared);
             if conversion != Conversion::AsIs {
                 shape.converted.push(columns.len() as u32);
             }
@@ -198,7 +198,7 @@ impl Tables {
         self.shapes.push(shape);
         self.by_signature.insert(signature.into(), number);
         self.set_last(number);
-        if let Some(known) = self.of_table(new.database, new.table) {
+        if let Some(known) = self.table_state(new.database, new.table) {
             known.n_shapes += 1;
         }
         Ok(number)
@@ -212,22 +212,22 @@ impl Tables {
         }) as u32
     }
 
-    /// The table of a shape, for a message to a person.
+    /// The full name of a shape's table, for error messages.
     pub fn table_name(&self, shape: u32) -> String {
         self.versions[self.shapes[shape as usize].version as usize].full_name()
     }
 
-    /// A column's name, for a message to a person.
+    /// A column's name, for error messages.
     pub fn column_name(&self, shape: u32, column: usize) -> String {
         let version = &self.versions[self.shapes[shape as usize].version as usize];
         version.columns.get(column).map_or_else(String::new, |c| c.name.to_string())
     }
 
-    /// The shape to which a row with these names belongs as one that lacks columns; for tables whose rows come with
-    /// ever other columns (row image MINIMAL), so that not every set of columns is a version.
-    pub fn find_wider(&mut self, like: &NewShape<'_>) -> Option<u32> {
+    /// A known shape that has all columns of `like` and more. With row image MINIMAL every row may have other columns; this
+    /// keeps every set of columns from becoming a version.
+    pub fn find_superset(&mut self, like: &NewShape<'_>) -> Option<u32> {
         const ENOUGH: usize = 16;
-        if self.of_table(like.database, like.table).is_none_or(|t| t.n_shapes < ENOUGH) {
+        if self.table_state(like.database, like.table).is_none_or(|t| t.n_shapes < ENOUGH) {
             return None;
         }
         let fits = |shape: &Shape| {
@@ -240,11 +240,11 @@ impl Tables {
     }
 }
 
-/// A name as a person writes it: escapes resolved, and the backticks away that some messages have around it.
+/// A name with JSON escapes resolved, and without the backticks that some messages put around it.
 pub(crate) fn name(raw: &[u8]) -> Arc<str> {
-    let mut said = Vec::with_capacity(raw.len());
-    unescape_into(raw, &mut said);
-    let text = String::from_utf8_lossy(&said);
+    let mut unescaped = Vec::with_capacity(raw.len());
+    unescape_into(raw, &mut unescaped);
+    let text = String::from_utf8_lossy(&unescaped);
     let bare = text.strip_prefix('`').and_then(|t| t.strip_suffix('`'));
     match bare {
         Some(bare) => bare.replace("``", "`").into(),
@@ -252,7 +252,7 @@ pub(crate) fn name(raw: &[u8]) -> Arc<str> {
     }
 }
 
-/// The database and the table with a 0 between them.
+/// Database and table with a 0 between them.
 fn table_key<'a>(database: &[u8], table: &[u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
     buffer.clear();
     for part in [database, &[0], table] {
@@ -261,7 +261,7 @@ fn table_key<'a>(database: &[u8], table: &[u8], buffer: &'a mut Vec<u8>) -> &'a 
     buffer
 }
 
-/// `database.table` of names as messages spell them.
+/// `database.table`, from names as messages write them.
 pub(crate) fn full_name(database: &[u8], table: &[u8]) -> String {
     let (database, table) = (name(database), name(table));
     if database.is_empty() { table.to_string() } else { format!("{database}.{table}") }

@@ -1,16 +1,16 @@
 //! Column types, as declared in MySQL.
 
-/// What the values of a column are and so how a cell spells them (the final JSON of the row model).
+/// A column's type, which determines the JSON of its cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnType {
-    /// The format does not tell and nobody declared it: the value passes as it is.
+    /// Neither the format nor the configuration declares it: values are not converted.
     Unknown,
     /// `TINYINT` to `BIGINT`, `YEAR`: a JSON number.
     Integer {
         /// `UNSIGNED`.
         unsigned: bool,
     },
-    /// Declared `BOOL`/`BOOLEAN` by the configuration: `true` or `false`. (A format's `tinyint(1)` is an integer.)
+    /// `BOOL`/`BOOLEAN` in the configuration: `true` or `false`. A format's `tinyint(1)` is an integer.
     Boolean,
     /// `BIT(n)`: the unsigned number, a JSON number.
     Bit,
@@ -20,7 +20,7 @@ pub enum ColumnType {
     Double,
     /// `DECIMAL`: a JSON string with all its digits.
     Decimal {
-        /// Digits after the point, where it is told.
+        /// Digits after the point, if declared.
         scale: Option<u32>,
     },
     /// `DATE`: `"2026-03-04"`.
@@ -52,18 +52,18 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
-    /// Reads a type as MySQL spells it: `bigint(20) unsigned`, `enum('a','b')`, `datetime(6)`, `decimal(18,2)`.
+    /// Parses a type in MySQL's syntax: `bigint(20) unsigned`, `enum('a','b')`, `datetime(6)`, `decimal(18,2)`.
     ///
-    /// `bool` and `boolean` are [`ColumnType::Boolean`], `tinyint(1)` is an integer. What may follow a type in
-    /// `CREATE TABLE` (`not null`, `character set …`, `zerofill`) is read over; letter case does not matter.
+    /// `bool` and `boolean` are [`ColumnType::Boolean`], `tinyint(1)` is an integer. Column options of `CREATE TABLE`
+    /// (`not null`, `character set …`, `zerofill`) are ignored. Letter case does not matter.
     ///
     /// # Errors
-    /// A message for a person if the text is not a type of MySQL's.
+    /// The text is not a MySQL type; the message says why.
     pub fn parse(mysql_type: &str) -> Result<Self, String> {
         Declaration::parse(mysql_type).map(|d| d.column_type)
     }
 
-    /// The name that plugins know it by: a kind of column of the contract in `wit/`.
+    /// The column kind in the plugin contract (`wit/`).
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -87,29 +87,44 @@ impl ColumnType {
     }
 }
 
-/// A declared type with what only decoding needs of it.
+/// A declared type with the details that only decoding needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Declaration {
     pub column_type: ColumnType,
-    /// Digits of a second's fraction: in which unit Debezium counts a `DATETIME`.
+    /// Fraction digits of a second. They determine the unit of Debezium's `DATETIME`.
     pub fraction: u32,
-    /// `BIGINT`: the one integer that can leave the range of `i64`.
+    /// `BIGINT`, the only integer type that can exceed `i64`.
     pub is_bigint: bool,
-    /// `BINARY(n)`: n, to which the binlog's cut zero bytes are filled up again; else 0.
+    /// `n` of `BINARY(n)`, else 0. The binlog omits trailing zero bytes, which are restored up to this length.
     pub binary_length: u32,
-    /// A geometry: bytes in Canal, something of the tool's own in the others.
+    /// A geometry: bytes in Canal, a tool-specific encoding in the others.
     pub is_geometry: bool,
 }
 
 impl Declaration {
     pub fn parse(mysql_type: &str) -> Result<Self, String> {
-        let wrong = |what: &str| Err(format!("column type `{mysql_type}`: {what}"));
+        TypeText::parse(mysql_type)
+            .and_then(TypeText::declaration)
+            .map_err(|error| format!("column type `{mysql_type}`: {error}"))
+    }
+}
+
+/// The parts of a type's text: `decimal(18,2) unsigned` has a name, two arguments and an option.
+struct TypeText {
+    /// In lower case.
+    name: String,
+    arguments: Vec<String>,
+    unsigned: bool,
+}
+
+impl TypeText {
+    fn parse(mysql_type: &str) -> Result<Self, String> {
         let text = mysql_type.trim();
         let name_end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let (name, rest) = text.split_at(name_end.unwrap_or(text.len()));
         let name = name.to_ascii_lowercase();
         let mut rest = rest.trim_start();
-        // Types of two words.
+        // Types with two words.
         for (first, second) in
             [("double", "precision"), ("national", "varchar"), ("national", "char"), ("character", "varying")]
         {
@@ -119,60 +134,61 @@ impl Declaration {
         }
         let arguments = match rest.strip_prefix('(') {
             None => Vec::new(),
-            Some(inside) => match arguments(inside) {
-                Some((arguments, behind)) => {
-                    rest = behind;
-                    arguments
-                }
-                None => return wrong("expected `)`"),
-            },
+            Some(inside) => {
+                let (arguments, behind) = arguments(inside).ok_or("expected `)`")?;
+                rest = behind;
+                arguments
+            }
         };
         let words = rest.to_ascii_lowercase();
-        let unsigned = match modifiers(&words) {
-            Ok(unsigned) => unsigned,
-            Err(word) => return wrong(&format!("`{word}` does not belong to a type")),
-        };
-        let number = |i: usize| match arguments.get(i) {
+        let unsigned = modifiers(&words).map_err(|word| format!("`{word}` is not part of a type"))?;
+        Ok(Self { name, arguments, unsigned })
+    }
+
+    /// An argument that has to be a number, if it is given.
+    fn number(&self, argument: usize) -> Result<Option<u32>, String> {
+        match self.arguments.get(argument).map(|text| text.parse::<u32>()) {
             None => Ok(None),
-            Some(text) => match text.parse::<u32>() {
-                Ok(n) if n <= 100_000_000 => Ok(Some(n)),
-                _ => Err(format!("column type `{mysql_type}`: expected a number in the parentheses")),
-            },
-        };
-        let mut declaration = Self {
+            Some(Ok(n)) if n <= 100_000_000 => Ok(Some(n)),
+            Some(_) => Err("expected a number in the parentheses".into()),
+        }
+    }
+
+    fn declaration(self) -> Result<Declaration, String> {
+        let mut declaration = Declaration {
             column_type: ColumnType::Unknown,
             fraction: 0,
-            is_bigint: matches!(name.as_str(), "bigint" | "int8" | "serial"),
+            is_bigint: matches!(self.name.as_str(), "bigint" | "int8" | "serial"),
             binary_length: 0,
             is_geometry: false,
         };
-        declaration.column_type = match name.as_str() {
+        declaration.column_type = match self.name.as_str() {
             "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "int1" | "int2" | "int3" | "int4"
-            | "int8" | "middleint" => ColumnType::Integer { unsigned },
+            | "int8" | "middleint" => ColumnType::Integer { unsigned: self.unsigned },
             "serial" => ColumnType::Integer { unsigned: true },
             "year" => ColumnType::Integer { unsigned: false },
             "bool" | "boolean" => ColumnType::Boolean,
             "bit" => ColumnType::Bit,
-            "float" | "float4" => match number(0)? {
+            "float" | "float4" => match self.number(0)? {
                 // FLOAT(25) and up is a DOUBLE.
-                Some(bits) if bits > 24 && arguments.len() == 1 => ColumnType::Double,
+                Some(bits) if bits > 24 && self.arguments.len() == 1 => ColumnType::Double,
                 _ => ColumnType::Float,
             },
             "double" | "real" | "float8" => ColumnType::Double,
             "decimal" | "dec" | "numeric" | "fixed" => {
-                number(0)?;
-                match number(1)?.unwrap_or(0) {
+                self.number(0)?;
+                match self.number(1)?.unwrap_or(0) {
                     scale @ 0..=38 => ColumnType::Decimal { scale: Some(scale) },
-                    _ => return wrong("a scale is at most 38"),
+                    _ => return Err("the scale is at most 38".into()),
                 }
             }
             "date" => ColumnType::Date,
             "time" | "datetime" | "timestamp" => {
-                declaration.fraction = match number(0)?.unwrap_or(0) {
+                declaration.fraction = match self.number(0)?.unwrap_or(0) {
                     digits @ 0..=6 => digits,
-                    _ => return wrong("a second has at most 6 digits after the point"),
+                    _ => return Err("a second has at most 6 digits after the point".into()),
                 };
-                match name.as_str() {
+                match self.name.as_str() {
                     "time" => ColumnType::Time,
                     "datetime" => ColumnType::DateTime,
                     _ => ColumnType::Timestamp,
@@ -183,9 +199,9 @@ impl Declaration {
             }
             "tinytext" | "text" | "mediumtext" | "longtext" | "long" => ColumnType::LongText,
             "binary" => {
-                declaration.binary_length = match number(0)?.unwrap_or(1) {
+                declaration.binary_length = match self.number(0)?.unwrap_or(1) {
                     length @ 0..=255 => length,
-                    _ => return wrong("BINARY has at most 255 bytes"),
+                    _ => return Err("BINARY has at most 255 bytes".into()),
                 };
                 ColumnType::Binary
             }
@@ -195,14 +211,14 @@ impl Declaration {
                 declaration.is_geometry = true;
                 ColumnType::Binary
             }
-            "enum" if !arguments.is_empty() => ColumnType::Enum { labels: arguments },
-            "set" if (1..=64).contains(&arguments.len()) => ColumnType::Set { labels: arguments },
+            "enum" if !self.arguments.is_empty() => ColumnType::Enum { labels: self.arguments },
+            "set" if (1..=64).contains(&self.arguments.len()) => ColumnType::Set { labels: self.arguments },
             "enum" | "set" => {
-                return wrong("expected the labels in parentheses, as in enum('a','b')");
+                return Err("expected the labels in parentheses, as in enum('a','b')".into());
             }
             "json" => ColumnType::Json,
             _ => {
-                return wrong("expected a type of MySQL's, such as `bigint unsigned` or `datetime(6)`");
+                return Err("expected a MySQL type, such as `bigint unsigned` or `datetime(6)`".into());
             }
         };
         Ok(declaration)
@@ -214,7 +230,7 @@ fn starts_with_word(text: &str, word: &str) -> bool {
     text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
 }
 
-/// What stands between parentheses, separated by commas, quotes taken off; and what follows the `)`.
+/// Parses comma-separated arguments up to `)` and unquotes them; also returns the text behind the `)`.
 fn arguments(inside: &str) -> Option<(Vec<String>, &str)> {
     let (mut arguments, mut argument, mut quoted) = (Vec::new(), String::new(), false);
     let mut letters = inside.char_indices().peekable();
@@ -235,7 +251,7 @@ fn arguments(inside: &str) -> Option<(Vec<String>, &str)> {
     None
 }
 
-/// Reads what may follow a type; whether it says `unsigned`, or the word that does not belong there.
+/// Parses the options behind a type: whether one is `unsigned`, or the word that is not an option.
 fn modifiers(words: &str) -> Result<bool, &str> {
     let mut unsigned = false;
     let mut words = words.split_whitespace();
@@ -247,7 +263,7 @@ fn modifiers(words: &str) -> Result<bool, &str> {
                 words.next();
             }
             "character" => {}
-            // What follows may be any expression; the type has ended.
+            // Any expression may follow; the type has ended.
             "default" | "comment" | "primary" | "unique" | "key" | "on" | "generated" | "check" | "invisible" => break,
             other => return Err(other),
         }
@@ -296,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_type_is_refused_with_its_text() {
+    fn errors_quote_the_text() {
         let texts = [
             "",
             "bigintt",

@@ -1,25 +1,28 @@
-//! Values in their final spelling: what a tool wrote for a column, made what the row model says.
+//! Conversions of values from a tool's encoding to the row model's JSON.
 
 mod choose;
+mod converted;
 mod number;
 #[cfg(test)]
 mod tests;
 mod text;
 mod time;
 
-pub(crate) use choose::{Dialect, Sent, choose};
+pub(crate) use choose::{Dialect, SourceType, choose};
+pub(crate) use converted::{Bits, DecimalBytes, Mismatch, Unit};
 
 use crate::row::{ARENA_LIMIT, Cell};
+use converted::{Converted, Result};
 use time::Zone;
 
-/// How one column's values come to their final spelling. Every conversion lets `null` and absent cells pass.
+/// How the values of one column are converted. `null` and absent cells are never converted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Conversion {
-    /// The value stays what it is.
+    /// No conversion.
     AsIs,
     Integer {
         unsigned: bool,
-        /// Negative numbers are 64 bits with the sign misread (Debezium).
+        /// Negative numbers are unsigned 64-bit numbers that were read as signed (Debezium).
         is_bigint: bool,
     },
     Boolean {
@@ -45,71 +48,31 @@ pub(crate) enum Conversion {
         unit: Unit,
     },
     Text,
-    /// Base64 text. `length` is that of `BINARY(n)`, else 0.
+    /// Base64. `length` is that of `BINARY(n)`, else 0.
     Base64 {
         length: u32,
     },
-    /// One letter a byte (Canal).
+    /// Latin-1 text, one character per byte (Canal).
     Latin1 {
         length: u32,
     },
     /// The label itself.
     EnumLabel,
-    /// The number of a label (Canal). Labels are spelled as JSON strings.
+    /// The number of a label (Canal). Labels are JSON strings.
     EnumIndex {
         labels: Vec<Box<[u8]>>,
     },
-    /// The labels joined, or an array of them (Maxwell).
+    /// The labels joined by commas, or an array of them (Maxwell).
     SetLabels,
-    /// A mask of labels (Canal). Labels are spelled as JSON strings.
+    /// A bit mask of labels (Canal). Labels are JSON strings.
     SetMask {
         labels: Vec<Box<[u8]>>,
     },
     Json,
 }
 
-/// How a tool writes `BIT` as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bits {
-    /// A decimal number.
-    Digits,
-    /// Base64 of the bytes, little end first (Debezium).
-    LittleEndian,
-}
-
-/// Which texts of a decimal are base64 of its digits in two's complement, big end first (Debezium's `precise`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DecimalBytes {
-    Never,
-    /// The schema says so and has this scale.
-    Always {
-        scale: u32,
-    },
-    /// No schema tells. As text, a decimal with a scale has its point, which base64 never has.
-    IfNoPoint,
-}
-
-/// What a time that is a number counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
-    Milliseconds,
-    Microseconds,
-    Nanoseconds,
-}
-
-/// Why a conversion failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Misfit {
-    /// The value is not what the type wants.
-    Not(&'static str),
-    /// The scratch arena is full.
-    Full,
-}
-
-type Result<T> = std::result::Result<T, Misfit>;
-
 impl Conversion {
-    /// The final cell for `cell`, whose bytes are in `records` or, if it was put on one line, in `scratch`.
+    /// Converts `cell`. Its bytes are in `records`, or in `scratch` if line breaks were removed from it.
     #[inline]
     pub fn apply(&self, cell: Cell, records: &[u8], scratch: &mut Vec<u8>) -> Result<Cell> {
         if cell.is_absent() {
@@ -124,33 +87,33 @@ impl Conversion {
             return Ok(cell);
         }
         let from = scratch.len();
-        match self.spell(raw, scratch)? {
-            Spelled::Same => Ok(cell),
-            Spelled::Part { start, end } => Ok(Cell::in_records(range.start + start, range.start + end)),
-            Spelled::Anew if scratch.len() < ARENA_LIMIT => Ok(Cell::in_scratch(from, scratch.len())),
-            Spelled::Anew => Err(Misfit::Full),
+        match self.convert(raw, scratch)? {
+            Converted::Unchanged => Ok(cell),
+            Converted::Slice { start, end } => Ok(Cell::in_records(range.start + start, range.start + end)),
+            Converted::Appended if scratch.len() < ARENA_LIMIT => Ok(Cell::in_scratch(from, scratch.len())),
+            Converted::Appended => Err(Mismatch::ArenaFull),
         }
     }
 
-    /// A container that had line breaks and so is in the scratch arena already.
+    /// Converts an array or object that is in the scratch arena because line breaks were removed from it.
     fn apply_rare(&self, cell: Cell, scratch: &mut Vec<u8>) -> Result<Cell> {
         let raw = scratch[cell.range()].to_vec();
         let from = scratch.len();
-        match self.spell(&raw, scratch)? {
-            Spelled::Same => Ok(cell),
-            Spelled::Part { start, end } => {
+        match self.convert(&raw, scratch)? {
+            Converted::Unchanged => Ok(cell),
+            Converted::Slice { start, end } => {
                 let at = cell.range().start;
                 Ok(Cell::in_scratch(at + start, at + end))
             }
-            Spelled::Anew if scratch.len() < ARENA_LIMIT => Ok(Cell::in_scratch(from, scratch.len())),
-            Spelled::Anew => Err(Misfit::Full),
+            Converted::Appended if scratch.len() < ARENA_LIMIT => Ok(Cell::in_scratch(from, scratch.len())),
+            Converted::Appended => Err(Mismatch::ArenaFull),
         }
     }
 
     #[inline]
-    fn spell(&self, raw: &[u8], out: &mut Vec<u8>) -> Result<Spelled> {
+    fn convert(&self, raw: &[u8], out: &mut Vec<u8>) -> Result<Converted> {
         match self {
-            Self::AsIs => Ok(Spelled::Same),
+            Self::AsIs => Ok(Converted::Unchanged),
             Self::Integer { unsigned, is_bigint } => number::integer(raw, *unsigned, *is_bigint, out),
             Self::Boolean { bits } => number::boolean(raw, *bits, out),
             Self::Bit { bits } => number::bit(raw, *bits, out),
@@ -170,36 +133,4 @@ impl Conversion {
             Self::Json => text::json(raw, out),
         }
     }
-}
-
-/// Where the final spelling is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spelled {
-    /// The value already is as it shall be.
-    Same,
-    /// A part of the value is.
-    Part { start: usize, end: usize },
-    /// It was appended to the scratch arena.
-    Anew,
-}
-
-/// What is between the quotes, if the value is a string.
-#[inline(always)]
-fn unquoted(raw: &[u8]) -> Option<&[u8]> {
-    match raw {
-        [b'"', inside @ .., b'"'] => Some(inside),
-        _ => None,
-    }
-}
-
-/// Appends a number's digits, at least `width` of them.
-fn push_digits(mut n: u64, width: usize, out: &mut Vec<u8>) {
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
-    while n > 0 || digits.len() - at < width {
-        at -= 1;
-        digits[at] = b'0' + (n % 10) as u8;
-        n /= 10;
-    }
-    out.extend_from_slice(&digits[at..]);
 }

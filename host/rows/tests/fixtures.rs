@@ -1,4 +1,4 @@
-//! The captures of real tools replay to the tables as they were, and tell the same changes.
+//! Captures of real tools: replaying them gives the tables' contents, and all tools report the same changes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use rowmill_rows::{Format, Operation};
 use support::*;
 
-/// What a capture cannot tell: see the fixtures' README.
-fn is_known(capture: &str, table: &str, column: &str) -> bool {
+/// Values that a capture lost; see the fixtures' README.
+fn is_lost(capture: &str, table: &str, column: &str) -> bool {
     capture == "maxwell/records"
         && matches!(
             (table, column),
@@ -18,8 +18,8 @@ fn is_known(capture: &str, table: &str, column: &str) -> bool {
         )
 }
 
-/// The spelling of an expected value (MariaDB's text) as cells have it.
-fn final_spelling(column_type: &str, value: &serde_json::Value) -> String {
+/// An expected value (MariaDB's text) as the JSON of a cell.
+fn cell_json(column_type: &str, value: &serde_json::Value) -> String {
     let upper = column_type.to_ascii_uppercase();
     let Some(text) = value.as_str() else {
         return match (upper.starts_with("BOOLEAN"), value.as_i64()) {
@@ -46,7 +46,7 @@ fn final_spelling(column_type: &str, value: &serde_json::Value) -> String {
     serde_json::to_string(&text).unwrap()
 }
 
-/// A value in a form that does not depend on the tool: floats by their number, strings by what they say.
+/// A value independent of the tool's encoding: floats as numbers, strings without escapes.
 fn comparable(column_type: &str, text: &str) -> String {
     let upper = column_type.to_ascii_uppercase();
     if upper.starts_with("FLOAT") && text != "null" {
@@ -72,7 +72,7 @@ fn captures_replay_to_the_tables() {
     let types = column_types();
     for capture in CAPTURES {
         for format in [Format::Auto, format_of(capture)] {
-            let decoded = decode_capture(capture, &mut decoder(format, declared()));
+            let decoded = decode_capture(format, capture, &mut decoder(declared()));
             assert_eq!(decoded.errors, [""; 0], "{capture}");
             let mut state: BTreeMap<String, BTreeMap<Vec<String>, Image>> = BTreeMap::new();
             for row in decoded.rows {
@@ -94,28 +94,28 @@ fn captures_replay_to_the_tables() {
                 for line in expected.lines() {
                     n_expected += 1;
                     let want: BTreeMap<String, serde_json::Value> = serde_json::from_str(line).unwrap();
-                    let spell = |c: &str| final_spelling(&types[&(table.to_owned(), c.to_owned())], &want[c]);
+                    let expected_json = |c: &str| cell_json(&types[&(table.to_owned(), c.to_owned())], &want[c]);
                     let key: &[&str] = match table {
                         "customers" => &["customer_no"],
                         "order_items" => &["order_id", "line_no"],
                         _ => &["id"],
                     };
-                    let key: Vec<String> = key.iter().map(|k| spell(k)).collect();
+                    let key: Vec<String> = key.iter().map(|k| expected_json(k)).collect();
                     let row = rows.get(&key).unwrap_or_else(|| panic!("{capture} {table}: no {key:?}"));
                     assert_eq!(row.len(), want.len(), "{capture} {table} {key:?}");
                     for column in want.keys() {
-                        if is_known(capture, table, column) {
+                        if is_lost(capture, table, column) {
                             continue;
                         }
                         let column_type = &types[&(table.to_owned(), column.clone())];
                         assert_eq!(
                             comparable(column_type, &row[column]),
-                            comparable(column_type, &spell(column)),
+                            comparable(column_type, &expected_json(column)),
                             "{capture} {table} {key:?} {column}"
                         );
                     }
                 }
-                // Unwrapped Debezium and this Maxwell have no truncates.
+                // The captures of unwrapped Debezium and Maxwell have no truncates.
                 let has_truncates = !matches!(capture, "debezium/flat" | "maxwell/records");
                 if table != "order_items" || has_truncates {
                     assert_eq!(rows.len(), n_expected, "{capture} {table}");
@@ -133,19 +133,19 @@ fn format_of(capture: &str) -> Format {
     }
 }
 
-/// What happened to a key: the row that went and the row that came.
+/// A change of one key: kind, before image, after image.
 type Change = (&'static str, Option<Image>, Option<Image>);
 
-/// The changes of each key in order. A snapshot's row counts as inserted, a change of the key as delete and insert.
+/// The changes of each key, in order. A snapshot row counts as an insert, a change of the key as a delete and an insert.
 fn changes(capture: &str, types: &BTreeMap<(String, String), String>) -> BTreeMap<(String, Vec<String>), Vec<Change>> {
-    let decoded = decode_capture(capture, &mut decoder(Format::Auto, declared()));
+    let decoded = decode_capture(Format::Auto, capture, &mut decoder(declared()));
     let mut changes: BTreeMap<(String, Vec<String>), Vec<Change>> = BTreeMap::new();
     for row in decoded.rows {
         let table = row.table.strip_prefix("shop.").unwrap().to_owned();
         let image = |image: &Option<Image>| {
             image.as_ref().map(|image| {
-                let known = |c: &str| CAPTURES.iter().any(|capture| is_known(capture, &table, c));
-                let cells = image.iter().filter(|(c, _)| !known(c));
+                let lost = |c: &str| CAPTURES.iter().any(|capture| is_lost(capture, &table, c));
+                let cells = image.iter().filter(|(c, _)| !lost(c));
                 cells.map(|(c, v)| (c.clone(), comparable(&types[&(table.clone(), c.clone())], v))).collect::<Image>()
             })
         };
@@ -171,7 +171,7 @@ fn changes(capture: &str, types: &BTreeMap<(String, String), String>) -> BTreeMa
 }
 
 #[test]
-fn all_tools_tell_the_same_changes() {
+fn all_tools_report_the_same_changes() {
     let types = column_types();
     let of_plain = changes("debezium/plain", &types);
     let mut n_compared = 0;
@@ -185,7 +185,7 @@ fn all_tools_tell_the_same_changes() {
             for (got, expected) in got.iter().zip(expected) {
                 assert_eq!(got.0, expected.0, "{capture} {key:?}");
                 assert_eq!(got.2, expected.2, "{capture} {key:?}");
-                // Unwrapped updates have no row before.
+                // Unwrapped updates have no before image.
                 if capture != "debezium/flat" || got.0 == "delete" {
                     assert_eq!(got.1, expected.1, "{capture} {key:?}");
                 }
@@ -197,16 +197,16 @@ fn all_tools_tell_the_same_changes() {
 }
 
 #[test]
-fn all_tools_tell_the_same_table_versions() {
+fn all_tools_report_the_same_table_versions() {
     let versions = |capture: &str| {
-        let mut decoder = decoder(Format::Auto, declared());
-        decode_capture(capture, &mut decoder);
+        let mut decoder = decoder(declared());
+        decode_capture(Format::Auto, capture, &mut decoder);
         let mut versions: Vec<_> = decoder.tables().iter().map(|v| (**v).clone()).collect();
         versions.sort_by_key(|v| (v.full_name(), v.columns.len()));
         versions
     };
     let expected = versions("debezium/plain");
-    // The workload changes the shape of two of the four tables, once each.
+    // The workload alters two of the four tables, once each.
     assert_eq!(expected.len(), 6);
     for capture in CAPTURES {
         assert_eq!(versions(capture), expected, "{capture}");
@@ -214,7 +214,7 @@ fn all_tools_tell_the_same_table_versions() {
 }
 
 #[test]
-fn what_each_capture_holds_besides_rows() {
+fn ignored_records_of_each_capture() {
     use rowmill_rows::Ignored::{SchemaChange, Statement, Tombstone, Transaction};
     for (capture, kind, n) in [
         ("debezium/full", Tombstone, count(|c| c.value.is_none(), "debezium/full")),
@@ -230,7 +230,7 @@ fn what_each_capture_holds_besides_rows() {
             count(|c| value_has(c, "\"type\":\"CREATE\"") || value_has(c, "\"type\":\"ALTER\""), "canal/flat"),
         ),
     ] {
-        let decoded = decode_capture(capture, &mut decoder(Format::Auto, declared()));
+        let decoded = decode_capture(Format::Auto, capture, &mut decoder(declared()));
         assert!(n > 0, "{capture} {kind:?}");
         assert_eq!(decoded.ignored.iter().filter(|i| **i == kind).count(), n, "{capture} {kind:?}");
     }
@@ -247,7 +247,7 @@ fn count(fits: impl Fn(&rowmill_rows::capture::CapturedRecord) -> bool, capture:
 #[test]
 fn without_declarations_no_capture_has_an_undecodable_record() {
     for capture in CAPTURES {
-        let decoded = decode_capture(capture, &mut decoder(Format::Auto, Default::default()));
+        let decoded = decode_capture(Format::Auto, capture, &mut decoder(Default::default()));
         assert_eq!(decoded.errors, [""; 0], "{capture}");
     }
 }

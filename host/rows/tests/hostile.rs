@@ -1,4 +1,4 @@
-//! Nothing that a topic can hold makes the decoder panic, lose a record or answer beside the point.
+//! Malformed input: no record makes the decoder panic, and every record has exactly one outcome.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,7 +10,7 @@ use support::*;
 
 const FORMATS: [Format; 4] = [Format::Auto, Format::Canal, Format::Debezium, Format::Maxwell];
 
-/// Some records of each capture, of all kinds.
+/// A sample of the records of each capture.
 fn samples() -> Vec<CapturedRecord> {
     let mut samples = Vec::new();
     for capture in CAPTURES {
@@ -21,7 +21,7 @@ fn samples() -> Vec<CapturedRecord> {
 }
 
 fn one(decoder: &mut Decoder, record: &CapturedRecord, value: &[u8]) -> Decoded {
-    let mut records = batch(&record.topic, record.partition);
+    let mut records = batch(Format::Auto, &record.topic, record.partition);
     records.push(0, -1, record.key.as_deref(), Some(value), []);
     let mut decoded = Decoded::default();
     decode_batch(decoder, &records, &mut decoded);
@@ -32,9 +32,9 @@ fn one(decoder: &mut Decoder, record: &CapturedRecord, value: &[u8]) -> Decoded 
 fn a_message_cut_at_any_byte_is_undecodable() {
     for record in samples() {
         let value = record.value.clone().unwrap();
-        let mut decoder = decoder(Format::Auto, declared());
+        let mut decoder = decoder(declared());
         one(&mut decoder, &record, &value);
-        // Long messages: all places near both ends, and some between.
+        // In long messages: every position near both ends, and some in between.
         let near = |at: &usize| *at < 300 || at + 300 > value.len() || at.is_multiple_of(37);
         for at in (0..value.len()).filter(near) {
             let decoded = one(&mut decoder, &record, &value[..at]);
@@ -51,10 +51,10 @@ fn a_long_message() {
         r#"{{"database":"shop","table":"t","type":"insert","ts":5,"data":{{"id":1,"a":"{long}","b":[{}1]}}}}"#,
         "1,".repeat(100_000)
     );
-    let mut records = batch("maxwell", 0);
+    let mut records = batch(Format::Auto, "maxwell", 0);
     records.push(0, -1, None, Some(value.as_bytes()), []);
     let mut out = RowBatch::default();
-    let mut decoder = decoder(Format::Auto, declared());
+    let mut decoder = decoder(declared());
     decoder.decode(&records, &mut out);
     assert_eq!(out.rows.len(), 1);
     let a = out.cells[out.rows[0].after.unwrap() as usize + 1];
@@ -79,10 +79,10 @@ fn deep_nesting() {
                 format!(r#"{{"a":{deep},"__op":"c"}}"#),
             ] {
                 let whole = value == deep;
-                let mut records = batch("p.d.t", 0);
+                let mut records = batch(Format::Auto, "p.d.t", 0);
                 records.push(0, -1, None, Some(value.as_bytes()), []);
                 let mut out = RowBatch::default();
-                decoder(Format::Auto, declared()).decode(&records, &mut out);
+                decoder(declared()).decode(&records, &mut out);
                 assert_eq!(out.rows.len(), usize::from(fits && !whole), "{depth}");
                 if !fits {
                     let text = out.undecodable[0].error.to_string();
@@ -94,7 +94,7 @@ fn deep_nesting() {
 }
 
 #[test]
-fn no_error_carries_a_value() {
+fn no_error_contains_a_value() {
     let secret = "s3cr3t";
     for (key, column_type) in
         [("int", "int"), ("date", "date"), ("bits", "bit(3)"), ("money", "decimal(9,2)"), ("time", "time")]
@@ -102,10 +102,10 @@ fn no_error_carries_a_value() {
         let mut declared = rowmill_rows::DeclaredTypes::default();
         declared.declare("t", key, column_type).unwrap();
         let value = format!(r#"{{"database":"d","table":"t","type":"insert","data":{{"{key}":"{secret}"}}}}"#);
-        let mut records = batch("maxwell", 0);
+        let mut records = batch(Format::Auto, "maxwell", 0);
         records.push(0, -1, None, Some(value.as_bytes()), []);
         let mut out = RowBatch::default();
-        decoder(Format::Auto, declared).decode(&records, &mut out);
+        decoder(declared).decode(&records, &mut out);
         let error = &out.undecodable[0].error;
         assert!(!format!("{error} {error:?}").contains(secret), "{error}");
         assert!(error.to_string().starts_with(&format!("table d.t: column {key} does not hold ")), "{error}");
@@ -113,12 +113,12 @@ fn no_error_carries_a_value() {
 }
 
 #[test]
-fn what_is_no_text_is_told() {
-    let mut records = batch("t", 0);
+fn invalid_utf8_is_reported() {
+    let mut records = batch(Format::Auto, "t", 0);
     records.push(0, -1, Some(b"\xff"), Some(b"\x00\x01\xff"), []);
     records.push(1, -1, Some(b"\xff"), Some(b""), []);
     let mut decoded = Decoded::default();
-    decode_batch(&mut decoder(Format::Auto, declared()), &records, &mut decoded);
+    decode_batch(&mut decoder(declared()), &records, &mut decoded);
     assert!(decoded.errors[0].starts_with("not UTF-8 text: "), "{}", decoded.errors[0]);
     assert_eq!(decoded.errors[1], "not JSON at byte 0: expected a value");
 }
@@ -126,7 +126,7 @@ fn what_is_no_text_is_told() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
-    /// One decoder sees messages with bytes changed, put in, taken out, and pieces of other messages put in.
+    /// One decoder reads messages in which bytes were changed, inserted or removed, and pieces of other messages inserted.
     #[test]
     fn mutated_messages(
         which in any::<prop::sample::Index>(),
@@ -156,11 +156,11 @@ proptest! {
                 break;
             }
         }
-        let mut decoder = decoder(format, declared());
+        let mut decoder = decoder(declared());
         for value in [&value, &whole, &value] {
-            let mut records = batch(&record.topic, 0);
+            let mut records = batch(format, &record.topic, 0);
             records.push(0, -1, record.key.as_deref(), Some(value), []);
-            // A broken key, too.
+            // With a malformed key, too.
             records.push(1, -1, Some(value), Some(value), []);
             let mut decoded = Decoded::default();
             decode_batch(&mut decoder, &records, &mut decoded);

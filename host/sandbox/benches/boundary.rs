@@ -1,21 +1,21 @@
-//! What the sandbox costs a row: the bundled trade-document plugin in WebAssembly against the same code in this process,
-//! on the same batch, by turns in one run. `cargo bench --workspace --bench boundary`
+//! The sandbox's cost per row: the bundled plugin trade-document in WebAssembly against the same code in this process, on
+//! the same batch, alternating in one run. `cargo bench --workspace --bench boundary`
 //!
-//! `ROWMILL_BENCH_PLUGIN=FILE.wasm` measures another plugin of the same table after it, its loading too.
+//! `ROWMILL_BENCH_PLUGIN=FILE.wasm` then measures another plugin for the same table, including its loading.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench reports to a person and ends at the first error")]
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rowmill_sandbox::{Batch, Column, ColumnKind, Expect, Guest, Limits, Output, Plugin, Sandbox, Table};
+use rowmill_sandbox::{Batch, Column, ColumnKind, Expect, Guest, Limits, NameRules, Output, Plugin, Sandbox, Table};
 use rowmill_sdk::native::Native;
 use rowmill_sdk::testing;
 use trade_document::TradeDocument;
 
 const ROWS: u32 = 500;
 const ROUNDS: usize = 400;
-/// Cells by column name; every other column has the last.
+/// Cells by column name; all other columns have the last one.
 const CELLS: &[(&str, &str)] = &[
     ("status", "\"PAID\""),
     ("amount", "\"99.90\""),
@@ -30,7 +30,7 @@ const CELLS: &[(&str, &str)] = &[
     ("", "1234567"),
 ];
 
-/// The same kind in the host's enum; the two are written from one contract.
+/// The SDK's kind as the host's kind; both enums follow the contract.
 macro_rules! host_kind {
     ($kind:expr, $($name:ident)*) => {
         match $kind { $(rowmill_sdk::ColumnKind::$name => ColumnKind::$name,)* }
@@ -75,15 +75,17 @@ fn main() {
         bytes: batch.bytes.clone(),
         ..rowmill_sdk::Batch::default()
     };
+    let rules = NameRules::default();
     let expect = Expect {
         count: ROWS,
         columns: 41,
         indices: plugin.indices(),
         change_mode: false,
         documents_per_image: Limits::default().documents_per_image,
+        rules: &rules,
     };
 
-    // By turns, so that a busy moment of the machine meets both; the best of each, so that it counts for neither.
+    // Alternating, so that noise affects both alike; the best of each, so that it affects neither.
     let (mut in_process, mut sandboxed, mut checked) = (Duration::MAX, Duration::MAX, Duration::MAX);
     let mut answer_bytes = 0;
     for _ in 0..ROUNDS {
@@ -117,7 +119,7 @@ fn main() {
     }
 }
 
-/// What it costs to load another plugin of the same table, and to show it the same rows.
+/// Measures loading another plugin for the same table, and transforming the same rows with it.
 fn another(sandbox: &Arc<Sandbox>, file: &std::path::Path, table: &Table) {
     let bytes = std::fs::read(file).unwrap();
     let start = Instant::now();
@@ -148,7 +150,7 @@ fn cell_of(column: &str) -> &'static str {
     CELLS.iter().find(|(name, _)| *name == column || name.is_empty()).unwrap().1
 }
 
-/// The same row many times, with the cells of these columns.
+/// A batch of the same row, with the cells of these columns.
 fn batch_of<'a>(table: u32, columns: impl Iterator<Item = &'a str> + Clone) -> Batch {
     let mut batch = Batch { table, count: ROWS, ..Batch::default() };
     for _ in 0..ROWS {

@@ -1,6 +1,6 @@
-//! What the SDK costs over the flat lists of the contract, and what each of its conveniences costs: one shape of 12
-//! fields on 41 columns, written in five ways (`tests/guests/shapes`), in this process and in the sandbox; then single
-//! readers and writers. All by turns in one run. `cargo bench --workspace --bench sdk`
+//! The SDK's cost over the contract's flat lists, and the cost of each convenience: a document of 12 fields from 41 columns,
+//! written in five ways (`tests/guests/shapes`), in this process and in the sandbox; then single readers and writers. All
+//! alternate in one run. `cargo bench --workspace --bench sdk`
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench reports to a person and ends at the first error")]
 
 use std::hint::black_box;
@@ -29,7 +29,7 @@ const CELLS: [(&str, &str); 10] = [
     ("raw_blob", "\"aGVsbG8gd29ybGQ=\""),
 ];
 
-/// The same kind in the host's enum; the two are written from one contract.
+/// The SDK's kind as the host's kind; both enums follow the contract.
 macro_rules! host_kind {
     ($kind:expr, $($name:ident)*) => {
         match $kind { $(rowmill_sdk::ColumnKind::$name => ColumnKind::$name,)* }
@@ -47,7 +47,7 @@ fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6 / f64::from(ROWS)
 }
 
-/// The shape, in every way.
+/// The document, written in each way.
 fn shape(table: &rowmill_sdk::Table) {
     let batch = batch(table, &shapes::READ);
     let sandbox = Arc::new(Sandbox::new(Limits::default()).unwrap());
@@ -66,7 +66,7 @@ fn shape(table: &rowmill_sdk::Table) {
         ways.push((how, name, native, guest, Duration::MAX, Duration::MAX));
     }
     let host_batch = host_batch(&batch);
-    // By turns, so that a busy moment of the machine meets all; the best of each, so that it counts for none.
+    // Alternating, so that noise affects all alike; the best of each, so that it affects none.
     for _ in 0..ROUNDS {
         for (how, _, native, guest, in_process, sandboxed) in &mut ways {
             let start = Instant::now();
@@ -92,7 +92,7 @@ fn shape(table: &rowmill_sdk::Table) {
     }
 }
 
-/// One reader or writer, ten times a row, so that the row's own cost is small beside it.
+/// One reader or writer, ten times per row, so that the fixed cost per row is small.
 struct One<const N: usize>;
 
 const TIMES: usize = 10;

@@ -1,19 +1,19 @@
-//! What a file says of itself before it is compiled: what it imports, and for which contract it was built.
+//! Summary of a WebAssembly file without compiling it: imports, exports and contract version.
 
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
-use crate::load::FileKind;
+use crate::file::FileKind;
 
-/// The outside of a WebAssembly file, whether or not it is accepted as a plugin.
+/// The imports, exports and contract version of a WebAssembly file, whether or not it is a valid plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anatomy {
     /// A core module or a component.
     pub kind: FileKind,
-    /// What it asks of the host, each once.
+    /// Its imports, sorted and without duplicates.
     pub imports: Vec<String>,
-    /// What it offers, in its order.
+    /// Its exports, in the file's order.
     pub exports: Vec<String>,
-    /// The version of the contract that it was built for; `None` if it exports no guest of it.
+    /// The contract version that it was built for; `None` if it does not export the contract's `guest`.
     pub contract: Option<String>,
 }
 
@@ -21,7 +21,7 @@ impl Anatomy {
     /// Reads a file's bytes.
     ///
     /// # Errors
-    /// They are no WebAssembly; the message says why.
+    /// The bytes are not WebAssembly; the message says why.
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         let broken = |error: BinaryReaderError| format!("broken WebAssembly: {error}");
         let (mut imports, mut exports) = (Vec::new(), Vec::new());
@@ -34,7 +34,7 @@ impl Anatomy {
                         Encoding::Component => FileKind::Component,
                     });
                 }
-                // What a component is made of is its own affair.
+                // Skip the modules and components inside of a component.
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
                 Payload::ImportSection(section) if depth == 0 => {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_and_a_component_are_told_apart_and_inner_imports_do_not_count() {
+    fn reads_modules_and_components_without_inner_imports() {
         let module = wat::parse_str(
             r#"(module (import "rowmill:plugin/log@1.0.0" "log" (func (param i32 i32 i32)))
                 (func (export "rowmill:plugin/guest@1.2.0#describe")))"#,

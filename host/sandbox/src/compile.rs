@@ -1,4 +1,4 @@
-//! From the bytes of a file to compiled code: what a file imports and exports is checked before the compiler sees it.
+//! Compiles a file to machine code, after checking its imports and exports.
 
 use std::fmt::Write as _;
 use std::hash::{Hash, Hasher};
@@ -9,18 +9,18 @@ use wasmparser::{Parser, Payload};
 use crate::anatomy::Anatomy;
 use crate::contract::CONTRACT_VERSION;
 use crate::engine::Sandbox;
+use crate::file::{FileKind, file_kind};
 use crate::interface::{check_component, check_exports, check_import};
-use crate::load::{FileKind, Refusal};
+use crate::refusal::Refusal;
 
 impl Sandbox {
-    /// Compiles a file's bytes, a component or a core module for the contract's world, to what
-    /// [`crate::Plugin::load_compiled`] takes.
+    /// Compiles a file's bytes, a component or a core module for the contract's world, for [`crate::Plugin::load_compiled`].
     ///
-    /// Takes hundreds of milliseconds, seconds for a plugin that brings a language's engine along, and as long as it
-    /// likes for a file that is made to: nothing ends it but the end of its process.
+    /// This takes hundreds of milliseconds, or seconds for a plugin that contains a language runtime. A malicious file can make
+    /// it run without end, and only ending the process stops it.
     ///
     /// # Errors
-    /// The file is too large, no WebAssembly, not for this contract, or does not compile. The steps are `read`,
+    /// The file is too large, is not WebAssembly or not for this contract, or does not compile. The steps are `read`,
     /// `format`, `imports`, `exports` and `compile`.
     pub fn compile(&self, bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
         self.check_size(bytes)?;
@@ -40,7 +40,7 @@ impl Sandbox {
                     embed_contract(bytes).and_then(|bytes| make_component(&bytes))
                 }
                 .map_err(|error| {
-                    Refusal::new("format", format!("no component can be made of this module: {error:#}"))
+                    Refusal::new("format", format!("cannot build a component from this module: {error:#}"))
                 })?;
                 self.engine.precompile_component(&component)
             }
@@ -59,18 +59,18 @@ impl Sandbox {
         Ok(())
     }
 
-    /// What compiled code is valid for, as 64 hexadecimal digits: the engine's version and settings, this processor's
-    /// abilities, and the contract's version.
+    /// Identifies the engines that can run the compiled code, as 64 hexadecimal digits: a hash of the engine's version and
+    /// settings, the features of this processor, and the contract's version.
     pub fn engine_id(&self) -> String {
         let mut hasher = StableHasher(Sha256::new());
-        // The engine's own version is in it.
+        // It includes the engine's version.
         self.engine.precompile_compatibility_hash().hash(&mut hasher);
         hasher.write(CONTRACT_VERSION.as_bytes());
         hexadecimal(&hasher.0.finalize())
     }
 }
 
-/// SHA-256 as a hasher: the standard library's may differ from one release to the next.
+/// SHA-256 as a `Hasher`. The standard library's hashers may change between releases.
 struct StableHasher(Sha256);
 
 impl Hasher for StableHasher {
@@ -91,23 +91,11 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-pub(crate) fn file_kind(bytes: &[u8]) -> Result<FileKind, Refusal> {
-    match bytes.get(..8) {
-        Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Ok(FileKind::CoreModule),
-        Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(FileKind::Component),
-        Some([0, b'a', b's', b'm', ..]) => {
-            Err(Refusal::new("format", "a WebAssembly file of a version that this host does not know"))
-        }
-        _ if bytes.is_empty() => Err(Refusal::new("format", "the file is empty")),
-        _ => Err(Refusal::new("format", "not a WebAssembly file: it does not begin with \\0asm")),
-    }
-}
-
 fn make_component(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     wit_component::ComponentEncoder::default().module(module)?.validate(false).encode()
 }
 
-/// Adds the contract's types to a module of a toolchain that writes none, by hand or in another language.
+/// Adds the contract's types to a module whose toolchain does not embed them.
 fn embed_contract(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_source("rowmill-plugin.wit", include_str!("../../../wit/rowmill-plugin.wit"))?;
@@ -117,8 +105,8 @@ fn embed_contract(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(module)
 }
 
-/// Refuses a core module by its imports and exports, in words that name what is wrong. What this lets through is
-/// checked again, by type, when the component is made and linked. Tells whether the module says of what types it is.
+/// Checks a core module's imports and exports by name, for clear error messages; their types are checked when the component
+/// is built and linked. Returns whether the module embeds the contract's types.
 fn check_core_module(bytes: &[u8]) -> Result<bool, Refusal> {
     let broken = |error: wasmparser::BinaryReaderError| Refusal::new("format", format!("broken WebAssembly: {error}"));
     let mut exports = Vec::new();
@@ -157,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn what_one_sandbox_compiled_another_loads() {
+    fn compiled_code_can_be_loaded_by_another_sandbox() {
         let bytes = keep();
         let compiled = Sandbox::new(Limits::default()).unwrap().compile(&bytes).unwrap();
-        // Limits are no part of the code.
+        // The limits are not part of the code.
         let sandbox = Arc::new(Sandbox::new(Limits { memory_bytes: 2 << 20, ..Limits::default() }).unwrap());
         let plugin = Plugin::load_compiled(&sandbox, &bytes, &compiled, |_| false).unwrap();
         assert_eq!((plugin.description().name.as_str(), plugin.size()), ("wat-", bytes.len()));
@@ -170,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn code_of_another_engine_is_refused() {
+    fn code_of_another_engine_is_rejected() {
         let bytes = keep();
         let sandbox = Arc::new(Sandbox::new(Limits::default()).unwrap());
         let other = wasmtime::Engine::new(&wasmtime::Config::new()).unwrap();

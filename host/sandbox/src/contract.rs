@@ -1,11 +1,11 @@
-//! The contract's records as plain Rust, shared by sandboxed and native guests.
+//! The contract's records as plain Rust types, shared by sandboxed and native guests.
 
-/// The contract's version that this host speaks.
+/// The contract version that this host supports.
 pub const CONTRACT_VERSION: &str = "1.0.0";
 
-/// What the values of a column are, and so how a cell spells them; `wit/rowmill-plugin.wit` says how.
+/// A column's type, which determines the JSON of its cells as defined in `wit/rowmill-plugin.wit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the contract's own words, described there")]
+#[allow(missing_docs, reason = "described in the contract")]
 pub enum ColumnKind {
     Unknown,
     Integer,
@@ -48,7 +48,7 @@ impl ColumnKind {
         ("json", Self::Json),
     ];
 
-    /// The kind of this name.
+    /// The kind with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
     }
@@ -59,35 +59,35 @@ impl ColumnKind {
     }
 }
 
-/// What a plugin wants to see.
+/// The input that a plugin asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Single row images, without their operation.
     #[default]
     Image,
-    /// Whole changes: operation, image before, image after.
+    /// Change events: operation, before image, after image.
     Change,
 }
 
 /// An index that a plugin may write to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
-    /// The name, in which each `*` stands for any text; empty for the index that the configuration names.
+    /// The name, in which each `*` matches any text; empty for the index from the configuration.
     pub name: String,
-    /// The mapping with which the index is created, a JSON object.
+    /// The mapping for creating the index, a JSON object.
     pub mapping: Option<String>,
 }
 
-/// What a plugin says of itself.
+/// A plugin's description of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
-    /// Short and unique in a gateway.
+    /// A short name, unique within a gateway.
     pub name: String,
-    /// The plugin's own version.
+    /// The plugin's version.
     pub version: String,
-    /// Patterns of the tables of which it wants rows; empty means all.
+    /// Patterns of the tables whose rows it wants; empty means all.
     pub tables: Vec<String>,
-    /// What it wants to see.
+    /// The input that it asks for.
     pub mode: Mode,
     /// The indices that it may write to.
     pub indices: Vec<Index>,
@@ -95,19 +95,19 @@ pub struct Description {
     pub settings_schema: Option<String>,
 }
 
-/// A column as a plugin is told of it.
+/// A column, as described to a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// The column's name.
     pub name: String,
-    /// How its cells are spelled.
+    /// Its type.
     pub kind: ColumnKind,
 }
 
-/// A table version as a plugin is told of it.
+/// A table version, as described to a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// The number by which batches name it.
+    /// The number that batches refer to.
     pub id: u32,
     /// The database; may be empty.
     pub database: String,
@@ -120,8 +120,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table version of columns with their kinds, by the kinds' names in the contract; another name counts as
-    /// `unknown`.
+    /// A table version with these columns: name and the contract's name of the kind. An unknown kind becomes `unknown`.
     pub fn new<'a>(
         id: u32,
         database: &str,
@@ -155,18 +154,18 @@ impl Table {
 pub struct Batch {
     /// The table version's number.
     pub table: u32,
-    /// How many images or changes.
+    /// The number of images or changes.
     pub count: u32,
-    /// One byte a change; empty in the mode `image`.
+    /// One byte per change; empty in `image` mode.
     pub operations: Vec<u8>,
-    /// End of each cell in `bytes`.
+    /// The end of each cell in `bytes`.
     pub cells: Vec<u32>,
-    /// The cells.
+    /// The bytes of the cells.
     pub bytes: Vec<u8>,
 }
 
 impl Batch {
-    /// Empties the batch and keeps its memory.
+    /// Clears the batch and keeps its memory.
     pub fn clear(&mut self) {
         self.count = 0;
         self.operations.clear();
@@ -192,7 +191,7 @@ impl Batch {
     }
 }
 
-/// What a guest answers to a batch, not yet checked.
+/// A guest's answer to a batch, not validated yet.
 #[derive(Clone, Debug, Default)]
 pub struct RawOutput {
     /// The verdicts' words.
@@ -203,32 +202,32 @@ pub struct RawOutput {
     pub bytes: Vec<u8>,
 }
 
-/// Why a call into a guest gave no answer.
+/// Why a call of a guest failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The guest refused, with its own words.
+    /// The guest returned an error.
     #[error("{0}")]
     Refused(String),
-    /// The guest trapped or broke a limit; its instance must not be used again.
+    /// The guest trapped or exceeded a limit; its instance must not be used again.
     #[error("{0}")]
     Trapped(String),
 }
 
 /// Something that can transform batches: a sandboxed instance, or native code in a benchmark or test harness.
 pub trait Guest: Send {
-    /// Tells the guest a table version; answers the columns that it wants to read.
+    /// Defines a table version. Returns the columns that the guest wants to read.
     ///
     /// # Errors
-    /// The guest refuses the table, or traps.
+    /// The guest rejects the table or traps.
     fn define_table(&mut self, table: &Table) -> Result<Vec<u32>, CallError>;
 
     /// Transforms a batch.
     ///
     /// # Errors
-    /// The guest traps or breaks a limit.
+    /// The guest traps or exceeds a limit.
     fn transform(&mut self, batch: &Batch) -> Result<RawOutput, CallError>;
 
-    /// Bytes of memory that the guest has of its own; `None` for one that shares this process' memory.
+    /// Bytes of the guest's own memory; `None` for a native guest, which uses the memory of this process.
     fn memory_bytes(&self) -> Option<usize> {
         None
     }
@@ -239,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_have_their_own_names() {
+    fn kinds_and_names_correspond() {
         for (name, kind) in ColumnKind::NAMES {
             assert_eq!((kind.name(), ColumnKind::from_name(name)), (name, Some(kind)));
         }

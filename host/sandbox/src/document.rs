@@ -1,71 +1,57 @@
-//! Documents out of a verdict: where they go, and their bodies made of pieces.
+//! The documents of a verdict: index, id, routing, and bodies assembled from pieces.
 
-use crate::output::Output;
+use crate::answer::AnswerData;
+use crate::encoding::{flag, operation, piece};
 
 /// One document of a verdict.
 #[derive(Clone, Debug)]
 pub struct Document<'a> {
-    output: &'a Output,
-    /// What to do with it.
+    answer: &'a AnswerData,
+    /// The operation on it.
     pub operation: DocumentOperation,
-    /// The index, if the plugin names one.
+    /// The index, if the plugin sets one.
     pub index: Option<&'a str>,
-    /// The id, if the plugin names one.
+    /// The id, if the plugin sets one.
     pub id: Option<&'a str>,
-    /// The routing value, if the plugin names one.
+    /// The routing value, if the plugin sets one.
     pub routing: Option<&'a str>,
-    /// Which item of which array, of [`DocumentOperation::PutItem`] and [`DocumentOperation::RemoveItem`].
+    /// The array and item, for [`DocumentOperation::PutItem`] and [`DocumentOperation::RemoveItem`].
     pub item: Option<Item<'a>>,
     pieces: &'a [u32],
 }
 
-/// What to do with a document.
+/// An operation on a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DocumentOperation {
     /// Write the whole document.
     Index,
-    /// Write this table's fields of a document that several tables build.
+    /// Write this table's fields into a document that several tables contribute to.
     Merge,
-    /// Delete it (mode `change`).
+    /// Delete it (`change` mode only).
     Delete,
-    /// Write one item of an array of a document that several rows build.
+    /// Write one item of an array, in a document that several rows contribute to.
     PutItem,
-    /// Take that item out (mode `change`).
+    /// Remove that item (`change` mode only).
     RemoveItem,
 }
 
-/// One item of an array of a document that several rows build.
+/// One item of an array, in a document that several rows contribute to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item<'a> {
-    /// The array's field as JSON with its colon (`"orders":`).
+    /// The name of the array's field as JSON with its colon (`"orders":`).
     array: &'a [u8],
-    /// What tells the item from the others of its table and array.
+    /// Identifies the item among those of the same table and array.
     pub key: &'a str,
 }
 
 impl<'a> Item<'a> {
-    /// The array's field as a JSON string.
+    /// The name of the array's field as a JSON string.
     pub fn array(&self) -> &'a [u8] {
         &self.array[..self.array.len() - 1]
     }
 }
 
 impl Document<'_> {
-    pub(crate) const INDEX: u32 = 0;
-    pub(crate) const MERGE: u32 = 1;
-    pub(crate) const DELETE: u32 = 2;
-    pub(crate) const PUT_ITEM: u32 = 3;
-    pub(crate) const REMOVE_ITEM: u32 = 4;
-    pub(crate) const HAS_INDEX: u32 = 1;
-    pub(crate) const HAS_ID: u32 = 2;
-    pub(crate) const HAS_ROUTING: u32 = 4;
-    pub(crate) const COLUMN: u32 = 0;
-    pub(crate) const COLUMN_AS: u32 = 1;
-    pub(crate) const LITERAL: u32 = 2;
-    pub(crate) const ALL_EXCEPT: u32 = 3;
-    pub(crate) const BEGIN: u32 = 4;
-    pub(crate) const END: u32 = 5;
-
     /// Appends the body, a JSON object on one line.
     ///
     /// `columns` are the table's column names as JSON with their colon.
@@ -73,7 +59,7 @@ impl Document<'_> {
         out.push(b'{');
         let mut first = true;
         let mut pieces = self.pieces;
-        // A comma before every field but the first of its object.
+        // Every field of an object but the first has a comma before it.
         let name = |out: &mut Vec<u8>, first: &mut bool, name: &[u8]| {
             if !*first {
                 out.push(b',');
@@ -83,7 +69,7 @@ impl Document<'_> {
         };
         loop {
             pieces = match *pieces {
-                [Self::COLUMN, column, ref rest @ ..] => {
+                [piece::COLUMN, column, ref rest @ ..] => {
                     let value = cells.get(column);
                     if !value.is_empty() {
                         name(out, &mut first, columns.encoded(column));
@@ -91,7 +77,7 @@ impl Document<'_> {
                     }
                     rest
                 }
-                [Self::COLUMN_AS, field, column, ref rest @ ..] => {
+                [piece::COLUMN_AS, field, column, ref rest @ ..] => {
                     let value = cells.get(column);
                     if !value.is_empty() {
                         name(out, &mut first, self.name(field));
@@ -99,12 +85,12 @@ impl Document<'_> {
                     }
                     rest
                 }
-                [Self::LITERAL, field, start, len, ref rest @ ..] => {
+                [piece::LITERAL, field, start, len, ref rest @ ..] => {
                     name(out, &mut first, self.name(field));
-                    out.extend_from_slice(self.output.range(start, len));
+                    out.extend_from_slice(self.answer.range(start, len));
                     rest
                 }
-                [Self::ALL_EXCEPT, n, ref rest @ ..] => {
+                [piece::ALL_EXCEPT, n, ref rest @ ..] => {
                     let (except, rest) = rest.split_at(n as usize);
                     let (mut from, end) = (0, columns.len() as u32);
                     while from < end {
@@ -114,13 +100,13 @@ impl Document<'_> {
                     }
                     rest
                 }
-                [Self::BEGIN, field, ref rest @ ..] => {
+                [piece::BEGIN, field, ref rest @ ..] => {
                     name(out, &mut first, self.name(field));
                     out.push(b'{');
                     first = true;
                     rest
                 }
-                [Self::END, ref rest @ ..] => {
+                [piece::END, ref rest @ ..] => {
                     out.push(b'}');
                     first = false;
                     rest
@@ -132,21 +118,21 @@ impl Document<'_> {
     }
 
     fn name(&self, field: u32) -> &[u8] {
-        self.output.name(field)
+        self.answer.name(field)
     }
 }
 
-/// The documents of one verdict.
+/// Iterates over the documents of one verdict.
 #[derive(Clone, Debug)]
 pub struct Documents<'a> {
-    output: &'a Output,
+    answer: &'a AnswerData,
     left: u32,
     words: &'a [u32],
 }
 
 impl<'a> Documents<'a> {
-    pub(crate) fn new(output: &'a Output, left: u32, words: &'a [u32]) -> Self {
-        Self { output, left, words }
+    pub(crate) fn new(answer: &'a AnswerData, left: u32, words: &'a [u32]) -> Self {
+        Self { answer, left, words }
     }
 
     fn text(&mut self, present: bool) -> Option<&'a str> {
@@ -155,7 +141,7 @@ impl<'a> Documents<'a> {
         }
         let (range, rest) = self.words.split_first_chunk::<2>()?;
         self.words = rest;
-        Some(self.output.text(range[0], range[1]))
+        Some(self.answer.text(range[0], range[1]))
     }
 }
 
@@ -166,14 +152,14 @@ impl<'a> Iterator for Documents<'a> {
         self.left = self.left.checked_sub(1)?;
         let (head, rest) = self.words.split_first_chunk::<2>()?;
         self.words = rest;
-        let index = self.text(head[1] & Document::HAS_INDEX != 0);
-        let id = self.text(head[1] & Document::HAS_ID != 0);
-        let routing = self.text(head[1] & Document::HAS_ROUTING != 0);
+        let index = self.text(head[1] & flag::INDEX != 0);
+        let id = self.text(head[1] & flag::ID != 0);
+        let routing = self.text(head[1] & flag::ROUTING != 0);
         let item = match head[0] {
-            Document::PUT_ITEM | Document::REMOVE_ITEM => {
+            operation::PUT_ITEM | operation::REMOVE_ITEM => {
                 let (words, rest) = self.words.split_first_chunk::<3>()?;
                 self.words = rest;
-                Some(Item { array: self.output.name(words[0]), key: self.output.text(words[1], words[2]) })
+                Some(Item { array: self.answer.name(words[0]), key: self.answer.text(words[1], words[2]) })
             }
             _ => None,
         };
@@ -181,23 +167,23 @@ impl<'a> Iterator for Documents<'a> {
         let mut len = 0;
         for _ in 0..n {
             len += match rest[len] {
-                Document::COLUMN | Document::BEGIN => 2,
-                Document::COLUMN_AS => 3,
-                Document::LITERAL => 4,
-                Document::ALL_EXCEPT => 2 + rest[len + 1] as usize,
+                piece::COLUMN | piece::BEGIN => 2,
+                piece::COLUMN_AS => 3,
+                piece::LITERAL => 4,
+                piece::ALL_EXCEPT => 2 + rest[len + 1] as usize,
                 _ => 1,
             };
         }
         let (pieces, rest) = rest.split_at(len);
         self.words = rest;
         let operation = match head[0] {
-            Document::INDEX => DocumentOperation::Index,
-            Document::MERGE => DocumentOperation::Merge,
-            Document::PUT_ITEM => DocumentOperation::PutItem,
-            Document::REMOVE_ITEM => DocumentOperation::RemoveItem,
+            operation::INDEX => DocumentOperation::Index,
+            operation::MERGE => DocumentOperation::Merge,
+            operation::PUT_ITEM => DocumentOperation::PutItem,
+            operation::REMOVE_ITEM => DocumentOperation::RemoveItem,
             _ => DocumentOperation::Delete,
         };
-        Some(Document { output: self.output, operation, index, id, routing, item, pieces })
+        Some(Document { answer: self.answer, operation, index, id, routing, item, pieces })
     }
 }
 
@@ -206,7 +192,7 @@ impl<'a> Iterator for Documents<'a> {
 pub struct ColumnNames {
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    /// Whether the name needs no escape: there is then no shorter way to write it.
+    /// Whether the name has no escapes, so that there is only one way to write it as short.
     plain: Vec<bool>,
 }
 
@@ -215,9 +201,9 @@ pub trait Cells<'c> {
     /// A column's JSON value on one line, empty if absent.
     fn get(&self, column: u32) -> &'c [u8];
 
-    /// The bytes from the beginning of the value of `first` to the end of that of `last`, if the value of `last` begins
-    /// `gap` bytes behind the end of the value before it, in the same buffer. Where the gap is as long as a comma and the
-    /// column's name with its quotes and its colon, there is nothing else in it.
+    /// The bytes from the start of the value of `first` to the end of that of `last`, if the value of `last` begins `gap`
+    /// bytes behind the end of the value before it, in the same buffer. A gap exactly as long as a comma and the column's
+    /// name with quotes and colon contains nothing else.
     fn joined(&self, first: u32, last: u32, gap: usize) -> Option<&'c [u8]>;
 }
 
@@ -245,12 +231,12 @@ impl ColumnNames {
         encoded
     }
 
-    /// How many columns there are.
+    /// The number of columns.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is no column.
+    /// Whether there are no columns.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
@@ -264,14 +250,14 @@ impl ColumnNames {
         &self.bytes[start as usize..self.ends[column as usize] as usize]
     }
 
-    /// Appends a body of all columns, a JSON object on one line; absent cells are left out.
+    /// Appends a body of all columns, a JSON object on one line. Absent cells are omitted.
     pub fn write_body<'c>(&self, out: &mut Vec<u8>, cells: impl Cells<'c>) {
         out.push(b'{');
         self.write_fields(out, &mut true, 0, self.len() as u32, &cells);
         out.push(b'}');
     }
 
-    /// Appends the columns `from..to` with a comma before each but the first of the object.
+    /// Appends the columns `from..to`, with a comma before each but the object's first field.
     fn write_fields<'c>(&self, out: &mut Vec<u8>, first: &mut bool, from: u32, to: u32, cells: &impl Cells<'c>) {
         let mut column = from;
         while column < to {
@@ -284,7 +270,7 @@ impl ColumnNames {
                 out.push(b',');
             }
             out.extend_from_slice(self.encoded(column));
-            // Most sources write a row just as it will stand in the body, and one long copy costs less than many short.
+            // Most sources write a row exactly as the body needs it, and one long copy is cheaper than many short ones.
             let begin = column;
             column += 1;
             while column < to && self.plain[column as usize] {

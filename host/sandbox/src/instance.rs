@@ -1,34 +1,23 @@
-//! A running instance of a plugin: its store, its limits, and the calls into it.
+//! A running instance of a plugin: its store, its limits, and calls of its functions.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::{ResourceLimiter, Store, Trap};
+use wasmtime::{Store, Trap};
 
-use crate::bindings::TransformPre;
-use crate::bindings::rowmill::plugin::{log, types};
+use crate::bindings::rowmill::plugin::types;
+use crate::bindings::{Transform, TransformPre};
 use crate::contract::{Batch, CallError, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table};
 use crate::engine::{Sandbox, ticks};
-use crate::load::Bindings;
+use crate::host_state::HostState;
 use crate::reason::readable;
-use crate::wasi::{self, WasiState};
+use crate::wasi;
 
 /// A running instance. After [`CallError::Trapped`] it must be replaced by a new one.
 pub struct Instance {
     sandbox: Arc<Sandbox>,
     store: Store<HostState>,
-    bindings: Bindings,
-}
-
-/// What an instance can reach of the host: its limits and the log.
-pub(crate) struct HostState {
-    plugin: String,
-    memory_left: usize,
-    table_elements_left: usize,
-    refused: Option<&'static str>,
-    log_messages_left: u32,
-    log_messages_dropped: u64,
-    pub(crate) wasi: WasiState,
+    bindings: Transform,
 }
 
 impl Instance {
@@ -38,16 +27,7 @@ impl Instance {
         plugin: &str,
     ) -> Result<Self, CallError> {
         let limits = &sandbox.limits;
-        let state = HostState {
-            plugin: plugin.to_string(),
-            memory_left: limits.memory_bytes,
-            table_elements_left: limits.table_elements,
-            refused: None,
-            log_messages_left: limits.log_messages_per_call,
-            log_messages_dropped: 0,
-            wasi: WasiState::new(),
-        };
-        let mut store = Store::new(&sandbox.engine, state);
+        let mut store = Store::new(&sandbox.engine, HostState::new(plugin, limits));
         store.limiter(|state| state);
         store.epoch_deadline_trap();
         store.set_epoch_deadline(ticks(limits.setup_time));
@@ -72,7 +52,7 @@ impl Instance {
         self.answer(result, time)?.map_err(|reason| CallError::Refused(readable(&reason)))
     }
 
-    /// Sets the limits of the next call: its time, and the bytes that it may answer.
+    /// Sets the limits of the next call: its time, and the size of its answer.
     fn prepare(&mut self, time: Duration, answer_bytes: usize) {
         self.store.set_epoch_deadline(ticks(time));
         self.store.set_hostcall_fuel(answer_bytes);
@@ -87,7 +67,7 @@ impl Instance {
         state.end_lines();
         let dropped = std::mem::take(&mut state.log_messages_dropped);
         if dropped > 0 {
-            tracing::warn!(target: "rowmill::plugin", plugin = %state.plugin, "{dropped} more messages of this call are not shown");
+            tracing::warn!(target: "rowmill::plugin", plugin = %state.plugin, "dropped {dropped} more log messages of this call");
         }
         result.map_err(|error| trapped(&self.store, &error, time, self.sandbox.limits.memory_bytes))
     }
@@ -147,17 +127,21 @@ impl Guest for Instance {
 }
 
 impl From<types::Description> for Description {
-    fn from(told: types::Description) -> Self {
+    fn from(description: types::Description) -> Self {
         Self {
-            name: told.name,
-            version: told.version,
-            tables: told.tables,
-            mode: match told.mode {
+            name: description.name,
+            version: description.version,
+            tables: description.tables,
+            mode: match description.mode {
                 types::Mode::Image => Mode::Image,
                 types::Mode::Change => Mode::Change,
             },
-            indices: told.indices.into_iter().map(|index| Index { name: index.name, mapping: index.mapping }).collect(),
-            settings_schema: told.settings_schema,
+            indices: description
+                .indices
+                .into_iter()
+                .map(|index| Index { name: index.name, mapping: index.mapping })
+                .collect(),
+            settings_schema: description.settings_schema,
         }
     }
 }
@@ -186,7 +170,7 @@ impl From<ColumnKind> for types::ColumnKind {
     }
 }
 
-/// Says in a person's words why a call ended.
+/// Describes why a call was ended.
 fn trapped(store: &Store<HostState>, error: &wasmtime::Error, time: Duration, memory: usize) -> CallError {
     let reason = match (store.data().refused, error.downcast_ref::<Trap>()) {
         (Some("memory"), _) => format!("it needs more memory than the limit of {memory} bytes"),
@@ -198,7 +182,7 @@ fn trapped(store: &Store<HostState>, error: &wasmtime::Error, time: Duration, me
         }
         (None, Some(Trap::UnreachableCodeReached)) => "it panicked or aborted (unreachable code)".to_string(),
         (None, Some(trap)) => format!("it trapped: {trap}"),
-        // Wasmtime has no type for it.
+        // Wasmtime has no error type for the next two.
         (None, None) if error.is::<wasi::Refused>() => error.root_cause().to_string(),
         (None, None) if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
             "its answer or message is longer than the limit".to_string()
@@ -209,67 +193,4 @@ fn trapped(store: &Store<HostState>, error: &wasmtime::Error, time: Duration, me
         (None, None) => format!("its answer cannot be read: {}", error.root_cause()),
     };
     CallError::Trapped(reason)
-}
-
-impl ResourceLimiter for HostState {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current);
-        if more > self.memory_left {
-            self.refused = Some("memory");
-            return Ok(false);
-        }
-        self.memory_left -= more;
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current);
-        if more > self.table_elements_left {
-            self.refused = Some("table elements");
-            return Ok(false);
-        }
-        self.table_elements_left -= more;
-        Ok(true)
-    }
-
-    fn instances(&self) -> usize {
-        64
-    }
-
-    fn tables(&self) -> usize {
-        64
-    }
-
-    fn memories(&self) -> usize {
-        // Each reserves 4 GiB of address space. A component has one a module, and few modules.
-        8
-    }
-}
-
-impl types::Host for HostState {}
-
-impl log::Host for HostState {
-    fn log(&mut self, level: log::Level, message: String) {
-        self.say(level, &message);
-    }
-}
-
-impl HostState {
-    /// Logs a message of the plugin.
-    pub(crate) fn say(&mut self, level: log::Level, message: &str) {
-        // A plugin that logs each row must not drown the log: so many a call, the rest is counted.
-        let Some(left) = self.log_messages_left.checked_sub(1) else {
-            self.log_messages_dropped += 1;
-            return;
-        };
-        self.log_messages_left = left;
-        let message = readable(message);
-        let plugin = &self.plugin;
-        match level {
-            log::Level::Debug => tracing::debug!(target: "rowmill::plugin", %plugin, "{message}"),
-            log::Level::Info => tracing::info!(target: "rowmill::plugin", %plugin, "{message}"),
-            log::Level::Warn => tracing::warn!(target: "rowmill::plugin", %plugin, "{message}"),
-            log::Level::Error => tracing::error!(target: "rowmill::plugin", %plugin, "{message}"),
-        }
-    }
 }

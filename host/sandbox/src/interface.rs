@@ -1,13 +1,13 @@
-//! Whether a file imports what the contract offers and exports what it asks for, in words that say what to do.
+//! Checks a file's imports and exports against the contract, with errors that say what to do.
 
 use crate::contract::CONTRACT_VERSION;
-use crate::load::Refusal;
+use crate::refusal::Refusal;
 use crate::wasi;
 
 const GUEST: &str = "rowmill:plugin/guest@";
 const PACKAGE: &str = "rowmill:plugin/";
 
-/// Refuses a component by the names of its imports and exports; tells the first import of WASI.
+/// Checks a component's imports and exports by name. Returns the first import of WASI.
 pub(crate) fn check_component<'a>(
     imports: impl Iterator<Item = &'a str>,
     exports: impl Iterator<Item = &'a str>,
@@ -31,7 +31,7 @@ fn check_wasi_version(import: &str) -> Result<(), Refusal> {
         _ => Err(Refusal::new(
             "imports",
             format!(
-                "it imports `{import}`, but of WASI the sandbox knows 0.2 alone: build it with a toolchain for that"
+                "it imports `{import}`, but the sandbox supports only WASI 0.2: build it with a toolchain for that version"
             ),
         )),
     }
@@ -41,7 +41,7 @@ pub(crate) fn refused_wasi(import: &str, name: &str) -> Refusal {
     Refusal::new(
         "imports",
         format!(
-            "it imports `{import}`, but there is no WASI in the sandbox: no files, clock, network or environment. A plugin in Rust is built for wasm32-unknown-unknown. If its toolchain imports WASI whether it needs it or not, allow it with plugins.wasi = [\"{name}\"]: it then gets a WASI that does nothing"
+            "it imports `{import}`, but there is no WASI in the sandbox: no files, clock, network or environment. A plugin in Rust is built for wasm32-unknown-unknown. If its toolchain always imports WASI, allow it with plugins.wasi = [\"{name}\"]: it then gets a WASI that does nothing"
         ),
     )
 }
@@ -109,7 +109,7 @@ fn check_version(version: &str, what: &str) -> Result<(), Refusal> {
         Some((major, minor)) => Err(Refusal::new(
             "exports",
             format!(
-                "built for contract {major}.{minor} (`{what}`), but this host speaks {CONTRACT_VERSION}: {}",
+                "built for contract {major}.{minor} (`{what}`), but this host supports {CONTRACT_VERSION}: {}",
                 if (major, minor) > ours {
                     "use a newer Rowmill, or an older SDK"
                 } else {
@@ -117,6 +117,6 @@ fn check_version(version: &str, what: &str) -> Result<(), Refusal> {
                 }
             ),
         )),
-        None => Err(Refusal::new("exports", format!("`{what}` names no version of the contract"))),
+        None => Err(Refusal::new("exports", format!("`{what}` does not name a contract version"))),
     }
 }

@@ -1,4 +1,4 @@
-//! One bad row costs one row: a batch that a guest cannot answer is halved until only the bad rows are left.
+//! Isolates bad rows: a batch that makes a guest fail is bisected until only the bad rows fail.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use crate::output::{Expect, Output};
 pub struct Part {
     /// The first image of the part.
     pub first: u32,
-    /// How many images it has.
+    /// The number of images.
     pub count: u32,
-    /// Their verdicts; or, for a single image, why there is none.
+    /// Their verdicts; or, for a single image, why it failed.
     pub result: Result<Output, String>,
 }
 
 /// Transforms a batch, with a new instance after each trap.
 ///
-/// `parts` gets the answers in the batch's order; together they cover every image exactly once. `renew` makes a new
-/// instance that knows the table, or says why it cannot; then all images that are left fail with that reason.
-/// Returns how often the guest trapped or answered what cannot be read.
+/// The answers are appended to `parts` in the batch's order; together they cover every image exactly once. `renew` starts a
+/// new instance that knows the table; if it fails, all remaining images fail with its reason. Returns how often the guest
+/// trapped or returned a malformed answer.
 pub fn transform(
     guest: &mut Box<dyn Guest>,
     batch: &Batch,
@@ -32,10 +32,10 @@ pub fn transform(
     transform_within(Duration::MAX, guest, batch, cells_per_image, expect, renew, parts)
 }
 
-/// As [`transform`], but once looking for the bad images has taken `patience`, all that are left fail. A guest that runs
-/// into its time limit on every image would otherwise do so twice for each.
+/// As [`transform`], but after bisecting for `max_time` all remaining images fail. Otherwise a guest that exceeds its time
+/// limit on every image would do so twice per image.
 pub fn transform_within(
-    patience: Duration,
+    max_time: Duration,
     guest: &mut Box<dyn Guest>,
     batch: &Batch,
     cells_per_image: usize,
@@ -49,7 +49,7 @@ pub fn transform_within(
             0
         }
         Err(reason) => {
-            let end = Instant::now().checked_add(patience);
+            let end = Instant::now().checked_add(max_time);
             let mut isolation = Isolation { guest, batch, cells_per_image, expect, renew, parts, faults: 0, end };
             isolation.split(0, batch.count, reason);
             isolation.faults
@@ -72,18 +72,18 @@ struct Isolation<'a, 'b> {
     renew: &'a mut (dyn FnMut() -> Result<Box<dyn Guest>, String> + 'b),
     parts: &'a mut Vec<Part>,
     faults: u32,
-    /// When to look no further.
+    /// When to stop bisecting.
     end: Option<Instant>,
 }
 
 impl Isolation<'_, '_> {
-    /// The images `from..to` failed with `reason`, and the instance is spent.
+    /// Bisects the images `from..to`, which failed with `reason` and used up the instance.
     fn split(&mut self, from: u32, to: u32, reason: String) {
         self.faults += 1;
         match (self.renew)() {
             Ok(guest) => *self.guest = guest,
             Err(error) => {
-                return self.fail(from, to, &format!("{reason}; then no new instance could be made: {error}"));
+                return self.fail(from, to, &format!("{reason}; then no new instance could be started: {error}"));
             }
         }
         if to - from <= 1 {
@@ -93,7 +93,7 @@ impl Isolation<'_, '_> {
             return self.fail(
                 from,
                 to,
-                &format!("{reason}; which rows beside it are good was not looked for any longer"),
+                &format!("{reason}; isolating the bad rows took too long, so all remaining rows of the batch fail"),
             );
         }
         let middle = from + (to - from) / 2;

@@ -1,29 +1,29 @@
-//! What a plugin may use.
+//! Resource limits of plugins.
 
 use std::time::Duration;
 
-/// Limits of one plugin instance. There is one instance a plugin and worker thread.
+/// Limits of one plugin instance. Each worker thread has one instance of each plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Largest `.wasm` file, in bytes.
     pub file_bytes: usize,
-    /// Linear memory of all the instance's memories together, in bytes.
+    /// Size of all linear memories of the instance together, in bytes.
     pub memory_bytes: usize,
     /// Elements of all tables together.
     pub table_elements: usize,
-    /// Time for instantiation, `describe`, `configure` and `define-table`, each.
+    /// Time for each of instantiation, `describe`, `configure` and `define-table`.
     pub setup_time: Duration,
-    /// Time for a call of `transform`, whatever the batch's size.
+    /// Time for a call of `transform`, independent of the batch's size.
     pub batch_time: Duration,
-    /// Time added for each image of a batch.
+    /// Additional time per image of the batch.
     pub image_time: Duration,
-    /// Bytes that one answer of `transform` may have, whatever the batch's size.
+    /// Largest answer of `transform` in bytes, independent of the batch's size.
     pub output_bytes: usize,
-    /// Bytes added to that for each byte of the batch.
+    /// Additional bytes of the answer per byte of the batch.
     pub output_bytes_per_input_byte: usize,
-    /// Documents that one image may become.
+    /// Largest number of documents per image.
     pub documents_per_image: u32,
-    /// Messages that one call may log; more are dropped and counted.
+    /// Log messages per call; further ones are dropped and counted.
     pub log_messages_per_call: u32,
 }
 

@@ -1,11 +1,11 @@
-//! JSON values that a plugin computed: checked before they come near a bulk request, and strings written as JSON.
+//! Validates JSON values that a plugin computed, and writes strings as JSON.
 
 use memchr::memchr2;
 
 /// Checks that `bytes` are exactly one JSON value on one line.
 ///
 /// # Errors
-/// Says what it is instead.
+/// The bytes are not; the message says why.
 pub fn check(bytes: &[u8]) -> Result<(), String> {
     match bytes {
         [b'"', inner @ .., b'"'] if is_plain(inner) => Ok(()),
@@ -15,23 +15,24 @@ pub fn check(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Whether these bytes can stand between quotes as they are.
+/// Whether the bytes are a JSON string's content without escapes.
 fn is_plain(bytes: &[u8]) -> bool {
     memchr2(b'"', b'\\', bytes).is_none()
         && bytes.iter().all(|&byte| byte >= 0x20)
         && std::str::from_utf8(bytes).is_ok()
 }
 
-/// Arrays and objects may be nested this deep. Elasticsearch maps 20 levels of objects; what is deeper is a mistake.
+/// Deepest nesting of arrays and objects. Document stores limit mappings to far fewer levels, so deeper values are
+/// mistakes.
 pub const MAX_DEPTH: u32 = 64;
 
 #[cold]
 fn check_thoroughly(bytes: &[u8]) -> Result<(), String> {
-    // White space between tokens may hold line breaks, and a bulk request ends a document at the first.
+    // Documents are written as lines of JSON, so whitespace between tokens must not contain line breaks.
     if memchr2(b'\n', b'\r', bytes).is_some() {
         return Err("not one line: it holds a line break".into());
     }
-    // serde_json neither looks at the bytes of a string that it skips nor limits how deep it skips.
+    // serde_json neither validates UTF-8 in strings that it skips nor limits the nesting of values that it skips.
     if let Err(error) = std::str::from_utf8(bytes) {
         return Err(format!("not UTF-8 from byte {} on", error.valid_up_to()));
     }
@@ -44,7 +45,7 @@ fn check_thoroughly(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// How deep arrays and objects are nested; exact for JSON, and some number for what is none.
+/// The nesting depth of arrays and objects. Exact for JSON, arbitrary for other text.
 fn depth(bytes: &[u8]) -> u32 {
     let (mut depth, mut deepest) = (0_u32, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_written_as_serde_json_writes_them() {
+    fn written_strings_can_be_read_by_serde_json() {
         for text in ["", "plain", "a\"b\\c\n\r\t\u{1}\u{7f}中😀"] {
             let mut out = Vec::new();
             write_string(&mut out, text);

@@ -1,41 +1,24 @@
-//! From compiled code to a plugin that is known to fit, or a refusal that says what to do.
+//! Loads plugins: checks that compiled code fits the contract and asks it to describe itself.
 
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker};
 
-use crate::bindings::{Transform, TransformPre, rowmill::plugin::log};
-use crate::compile::{file_kind, hexadecimal};
+use crate::bindings::{TransformPre, rowmill::plugin::log};
+use crate::compile::hexadecimal;
 use crate::contract::{CallError, Description};
 use crate::engine::Sandbox;
-use crate::instance::{HostState, Instance};
+use crate::file::{FileKind, file_kind};
+use crate::host_state::HostState;
+use crate::instance::Instance;
 use crate::interface::{check_component, refused_wasi};
-use crate::names::is_index_name;
 use crate::pattern::Pattern;
-use crate::reason::readable;
+use crate::refusal::Refusal;
+use crate::rules::NameRules;
 use crate::wasi;
 
-/// Why a file is not used as a plugin.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{step}: {reason}")]
-pub struct Refusal {
-    /// The step that refused it: `read`, `format`, `imports`, `exports`, `compile`, `instantiate`, `describe`,
-    /// `configure`; the steps that a host adds have names of its own.
-    pub step: &'static str,
-    /// What is wrong and what to do.
-    pub reason: String,
-}
-
-impl Refusal {
-    /// A refusal of a step. The reason is cut to 1024 bytes on one line.
-    pub fn new(step: &'static str, reason: impl Into<String>) -> Self {
-        // Names of a file's imports or the words of a plugin may be in it.
-        Self { step, reason: readable(&reason.into()) }
-    }
-}
-
-/// A plugin: compiled, type-checked, and asked to describe itself. Cheap to share; [`Plugin::instantiate`] makes what runs.
+/// A plugin that is compiled, type-checked and has described itself. [`Plugin::instantiate`] starts instances of it.
 pub struct Plugin {
     sandbox: Arc<Sandbox>,
     pre: TransformPre<HostState>,
@@ -48,30 +31,21 @@ pub struct Plugin {
     imports_wasi: bool,
 }
 
-/// What sort of file a plugin came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// A core module; the component was made of it in process.
-    CoreModule,
-    /// A component.
-    Component,
-}
-
 impl Plugin {
     /// Loads a plugin from a file's bytes: a component, or a core module for the contract's world.
     ///
-    /// Takes as long as compiling does (hundreds of milliseconds, seconds for one that brings a language's engine
-    /// along); never call it on the data path.
+    /// This compiles the file, which takes hundreds of milliseconds, or seconds for a plugin that contains a language runtime.
+    /// Never call it on the data path.
     ///
     /// # Errors
-    /// The file is not for this contract, asks for more than the contract offers, or breaks a limit.
+    /// The file is not for this contract, imports more than the contract offers, or exceeds a limit.
     pub fn load(sandbox: &Arc<Sandbox>, bytes: &[u8]) -> Result<Self, Refusal> {
         Self::load_with_wasi(sandbox, bytes, |_| false)
     }
 
-    /// As [`Plugin::load`], and takes a component that imports WASI where `allowed` says so of the plugin's name. It
-    /// gets a WASI that does nothing: no files, arguments, environment and network, a clock that stands still, the same
-    /// random numbers in every call, and an output that goes to the log.
+    /// As [`Plugin::load`], but also accepts components that import WASI if `allowed` returns true for the plugin's name. They
+    /// get a stub of WASI: no files, arguments, environment and network, a stopped clock, the same random numbers in every
+    /// call, and output that goes to the log.
     ///
     /// # Errors
     /// As [`Plugin::load`].
@@ -84,16 +58,16 @@ impl Plugin {
         Self::load_compiled(sandbox, bytes, &compiled, allowed)
     }
 
-    /// As [`Plugin::load_with_wasi`], with the file compiled before: by [`Sandbox::compile`], of this program and of a
-    /// sandbox of the same [`Sandbox::engine_id`], maybe in another process or an earlier run.
+    /// As [`Plugin::load_with_wasi`], with a file that [`Sandbox::compile`] compiled earlier, in this program and with the
+    /// same [`Sandbox::engine_id`], possibly in another process or run.
     ///
-    /// **`compiled` is machine code that is going to run outside of any sandbox.** The engine recognises code of another
-    /// version or for another processor, and nothing else: whoever calls this vouches that [`Sandbox::compile`] made
-    /// these very bytes, by where they were kept and by their hash.
+    /// **`compiled` is machine code that runs outside of any sandbox.** The engine detects code of another version or for
+    /// another processor, but nothing else. The caller must guarantee that these exact bytes were written by
+    /// [`Sandbox::compile`], by where they are stored and by their hash.
     ///
     /// # Errors
-    /// As [`Plugin::load`], but for those that [`Sandbox::compile`] told; of the step `compile` if the code is of
-    /// another engine.
+    /// As [`Plugin::load`], except for the errors of [`Sandbox::compile`]. The step is `compile` if the code is of another
+    /// engine.
     pub fn load_compiled(
         sandbox: &Arc<Sandbox>,
         bytes: &[u8],
@@ -120,8 +94,8 @@ impl Plugin {
         let mut instance =
             Instance::start(sandbox, &pre, "").map_err(|error| Refusal::new("instantiate", error.to_string()))?;
         let description = instance.describe().map_err(|error| Refusal::new("describe", error.to_string()))?;
-        check_description(&description)?;
-        // Asked this late since only now the name is known; until here such a plugin could do no more than any other.
+        check_description(&description, &sandbox.rules)?;
+        // The name is known only now. Until here such a plugin could do no more than any other.
         if let Some(import) = &wasi_import
             && !allowed(&description.name)
         {
@@ -145,7 +119,7 @@ impl Plugin {
         })
     }
 
-    /// What the plugin says of itself.
+    /// The plugin's description of itself.
     pub fn description(&self) -> &Description {
         &self.description
     }
@@ -160,12 +134,12 @@ impl Plugin {
         self.size
     }
 
-    /// What sort of file it is.
+    /// The kind of its file.
     pub fn kind(&self) -> FileKind {
         self.kind
     }
 
-    /// Whether it imports WASI, and so gets one that does nothing.
+    /// Whether it imports WASI, and so gets the stub.
     pub fn imports_wasi(&self) -> bool {
         self.imports_wasi
     }
@@ -175,15 +149,15 @@ impl Plugin {
         self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches_table(database, table))
     }
 
-    /// The patterns of the indices that the plugin may name.
+    /// Patterns of the indices that the plugin may write to.
     pub fn indices(&self) -> &[Pattern] {
         &self.indices
     }
 
-    /// A new instance, configured with `settings` (a JSON object).
+    /// Starts a new instance and configures it with `settings`, a JSON object.
     ///
     /// # Errors
-    /// The plugin traps, or refuses its settings.
+    /// The plugin traps or rejects its settings.
     pub fn instantiate(&self, settings: &str) -> Result<Instance, Refusal> {
         let mut instance = Instance::start(&self.sandbox, &self.pre, &self.description.name)
             .map_err(|error| Refusal::new("instantiate", error.to_string()))?;
@@ -197,13 +171,13 @@ impl Plugin {
 
 #[allow(unsafe_code, reason = "the engine cannot tell compiled code from any other bytes; see `Plugin::load_compiled`")]
 fn deserialize(sandbox: &Sandbox, compiled: &[u8]) -> Result<Component, Refusal> {
-    // SAFETY: the caller of `Plugin::load_compiled` vouches that `Sandbox::compile` made these bytes, which is
+    // SAFETY: the caller of `Plugin::load_compiled` guarantees that the bytes come from `Sandbox::compile`, which calls
     // `Engine::precompile_component`.
     unsafe { Component::deserialize(&sandbox.engine, compiled) }
         .map_err(|error| Refusal::new("compile", format!("the compiled code is not of this engine: {error:#}")))
 }
 
-fn check_description(description: &Description) -> Result<(), Refusal> {
+fn check_description(description: &Description, rules: &NameRules) -> Result<(), Refusal> {
     let refuse = |reason: String| Err(Refusal::new("describe", reason));
     let name = &description.name;
     if name.is_empty()
@@ -213,8 +187,8 @@ fn check_description(description: &Description) -> Result<(), Refusal> {
         return refuse(format!("the name {name:?} is not 1 to 64 letters, digits, `-`, `_` or `.`"));
     }
     for index in &description.indices {
-        if !index.name.is_empty() && !is_index_pattern(&index.name) {
-            return refuse(format!("{:?} is no index name or pattern that Elasticsearch could take", index.name));
+        if !index.name.is_empty() && !rules.is_index_pattern(&index.name) {
+            return refuse(format!("{:?} is not a valid index name or pattern", index.name));
         }
         if let Some(mapping) = &index.mapping
             && !matches!(serde_json::from_str(mapping), Ok(serde_json::Value::Object(_)))
@@ -230,16 +204,8 @@ fn check_description(description: &Description) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether `name`, with `*` standing for any text, can be the name of an index.
-fn is_index_pattern(name: &str) -> bool {
-    is_index_name(&name.replace('*', "x"))
-}
-
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plugin").field("name", &self.description.name).field("hash", &self.hash).finish_non_exhaustive()
     }
 }
-
-// Kept here so that the generated type is named once outside `instance`.
-pub(crate) type Bindings = Transform;

@@ -1,6 +1,6 @@
-//! Names with `*` in them.
+//! Patterns for table and index names.
 
-/// A pattern for names, in which each `*` stands for any text.
+/// A pattern for names, in which each `*` matches any text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
@@ -17,12 +17,12 @@ impl Pattern {
         &self.text
     }
 
-    /// Whether no `*` is in it.
+    /// Whether it has no `*`, so that it matches one name.
     pub fn is_exact(&self) -> bool {
         !self.text.contains('*')
     }
 
-    /// Whether `name` fits.
+    /// Whether it matches `name`.
     pub fn matches(&self, name: &str) -> bool {
         let mut pieces = self.text.split('*');
         let Some(first) = pieces.next() else { return false };
@@ -38,13 +38,13 @@ impl Pattern {
         rest.ends_with(last)
     }
 
-    /// Whether a table fits: `database.table` against a pattern with a point, else the table's name alone.
+    /// Whether it matches a table: a pattern with a dot is matched against `database.table`, others against the table's name.
     pub fn matches_table(&self, database: &str, table: &str) -> bool {
         if !self.text.contains('.') {
             return self.matches(table);
         }
         if database.is_empty() {
-            // The format does not tell the database: the table's part decides.
+            // The format does not report the database; match the table's part only.
             return Self::new(self.text.rsplit('.').next().unwrap_or_default()).matches(table);
         }
         self.matches(&format!("{database}.{table}"))
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn stars_stand_for_any_text() {
+    fn stars_match_any_text() {
         check("trade", &["trade"], &["trades", "a-trade", ""]);
         check("*", &["", "x"], &[]);
         check("orders-*", &["orders-", "orders-2026"], &["orders", "xorders-1"]);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_matched_with_its_database_only_where_the_pattern_has_one() {
+    fn patterns_with_a_dot_match_the_database_too() {
         assert!(Pattern::new("trade").matches_table("shop", "trade"));
         assert!(Pattern::new("*.trade").matches_table("shop", "trade"));
         assert!(Pattern::new("shop.*").matches_table("shop", "trade"));

@@ -1,15 +1,15 @@
-//! Texts of a guest that a person will read: in a log, on a terminal, in a dead letter.
+//! Sanitizes texts of a guest that appear in logs, on terminals and in dead letters.
 
 /// Longest text of a guest that is shown, in bytes.
 pub(crate) const SHOWN: usize = 1024;
 
-/// The text on one line and at most 1024 bytes long: line breaks could forge lines of a log, and escape sequences
-/// command a terminal.
+/// Puts a text on one line of at most 1024 bytes: line breaks could forge log lines, and escape sequences could control a
+/// terminal.
 pub fn readable(text: &str) -> String {
     cut(text, SHOWN).replace(char::is_control, " ")
 }
 
-/// The beginning of a text: at most `limit` bytes, and whole characters.
+/// The beginning of a text: at most `limit` bytes, without cutting a character.
 pub(crate) fn cut(text: &str, limit: usize) -> &str {
     if text.len() <= limit { text } else { &text[..text.floor_char_boundary(limit)] }
 }
@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn one_line_of_whole_characters() {
         check("", "");
-        check("as it is: 中", "as it is: 中");
+        check("unchanged: 中", "unchanged: 中");
         check("a\n\u{1b}[31mb\u{85}", "a  [31mb ");
         check(&"中".repeat(400), &"中".repeat(341));
     }

@@ -1,108 +1,36 @@
-//! WASI that does nothing, for components whose toolchains import it whether or not the plugin needs it.
+//! A stub of WASI, for components whose toolchains always import it.
 //!
-//! It gives no files, arguments, environment and network, a clock that stands still, and random numbers that are the
-//! same in every call. What is written to standard output and error goes to the log. A plugin stays a function of its
-//! input, and no call can wait: a sleep ends at once, for waiting in the host would be beyond the time limits.
+//! It has no files, arguments, environment and network, a stopped clock, and the same random numbers in every call. Standard
+//! output and standard error go to the log. A plugin remains a function of its input, and no call can wait: sleeping
+//! returns at once, because waiting in the host would not count towards the time limits.
 //!
-//! The answers are given to whatever the component imports of `wasi:`, in any 0.2 version: those that a guest may meet
-//! in good order are named below, every other function fails, by its own error code where its type has one, else as a
-//! trap. That suffices since files and sockets begin with a handle that nobody can get.
+//! The stub serves all imports of `wasi:` in any 0.2 version. Functions that a well-behaved guest may call are listed below.
+//! Every other function fails: with its own error code if its type has one, else with a trap. This is enough because files
+//! and sockets need a handle that no function returns.
 
+mod state;
+
+pub(crate) use state::{Inert, Refused, STDERR, STDOUT, WasiState};
+
+use state::{OTHER, SEED};
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, Linker, LinkerInstance, Resource, ResourceType, Type, Val};
 
-use crate::bindings::rowmill::plugin::log::Level;
 use crate::bindings::wasi::{Datetime, StreamError};
-use crate::instance::HostState;
-use crate::reason::SHOWN;
+use crate::host_state::HostState;
 
-/// What the contract calls WASI's interfaces by.
+/// The prefix of the names of WASI's interfaces.
 pub(crate) const WASI: &str = "wasi:";
 
-/// Any resource of WASI: what it is does not matter, since it does nothing. Its number tells the two outputs apart.
-pub(crate) struct Inert;
-
-const STDOUT: u32 = 0;
-const STDERR: u32 = 1;
-const OTHER: u32 = 2;
-
-/// Bytes that an output offers to take at once; what exceeds it is taken as well.
+/// Bytes that an output offers to accept at once; more are accepted too.
 const OUTPUT_ROOM: u64 = 64 << 10;
-/// Longest list of random bytes. Seeds are short; this only bounds the host's memory.
+/// Most random bytes per call. Seeds are short; this bounds the host's memory.
 const RANDOM_BYTES: u64 = 64 << 10;
-/// What every call's random numbers begin with.
-const SEED: u64 = 0x726f_776d_696c_6c21;
-/// Errors that say that something is not to be had, as WASI's interfaces call them.
+/// The error codes in WASI's interfaces that mean "not available".
 const REFUSALS: [&str; 5] = ["access", "access-denied", "not-permitted", "not-supported", "unsupported"];
 
-/// A call of the sandbox's WASI that cannot be answered.
-#[derive(Debug, thiserror::Error)]
-#[error("it called `{0}`, but the sandbox's WASI does nothing: {1}")]
-pub(crate) struct Refused(String, &'static str);
-
-/// What an instance's WASI remembers within one call.
-pub(crate) struct WasiState {
-    random: u64,
-    /// The lines that standard output and error have begun.
-    lines: [Vec<u8>; 2],
-}
-
-impl WasiState {
-    pub(crate) fn new() -> Self {
-        Self { random: SEED, lines: [Vec::new(), Vec::new()] }
-    }
-
-    /// Begins a call: its random numbers depend on nothing that was before.
-    pub(crate) fn begin(&mut self) {
-        self.random = SEED;
-    }
-
-    /// Steele and Vigna's SplitMix64.
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
-impl HostState {
-    /// Takes what a plugin writes to standard output or error; whole lines go to the log.
-    fn write(&mut self, output: u32, bytes: &[u8]) {
-        let mut lines = bytes.split(|&byte| byte == b'\n');
-        let first = lines.next().unwrap_or_default();
-        self.append(output, first);
-        for line in lines {
-            self.end_line(output);
-            self.append(output, line);
-        }
-    }
-
-    fn append(&mut self, output: u32, bytes: &[u8]) {
-        let line = &mut self.wasi.lines[usize::from(output == STDERR)];
-        // What the log would not show is not kept.
-        let room = SHOWN.saturating_sub(line.len());
-        line.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
-    fn end_line(&mut self, output: u32) {
-        let line = std::mem::take(&mut self.wasi.lines[usize::from(output == STDERR)]);
-        let level = if output == STDERR { Level::Warn } else { Level::Info };
-        if !line.is_empty() {
-            self.say(level, &String::from_utf8_lossy(&line));
-        }
-    }
-
-    /// Ends a call: begun lines are told.
-    pub(crate) fn end_lines(&mut self) {
-        self.end_line(STDOUT);
-        self.end_line(STDERR);
-    }
-}
-
-/// Defines all that the component imports of WASI.
+/// Defines all WASI imports of the component.
 pub(crate) fn add_to_linker(linker: &mut Linker<HostState>, component: &Component) -> wasmtime::Result<()> {
     let engine = linker.engine().clone();
     for (import, item) in component.component_type().imports(&engine) {
@@ -152,7 +80,7 @@ fn define(to: &mut LinkerInstance<'_, HostState>, import: &str, interface: &str,
         ("clocks/monotonic-clock", "subscribe-instant" | "subscribe-duration") => {
             to.func_wrap(name, |_, _: (u64,)| Ok((Handle::new_own(OTHER),)))
         }
-        // Everything is always ready, so nothing waits.
+        // Everything is always ready, so that nothing waits.
         ("io/poll", "[method]pollable.ready") => to.func_wrap(name, |_, _: (Handle,)| Ok((true,))),
         ("io/poll", "[method]pollable.block") => to.func_wrap(name, |_, _: (Handle,)| Ok(())),
         ("io/poll", "poll") => {
@@ -210,7 +138,7 @@ fn handle(to: &mut LinkerInstance<'_, HostState>, name: &str, number: u32) -> wa
 
 fn random_bytes(mut state: State<'_>, n: u64, function: &str) -> wasmtime::Result<Vec<u8>> {
     if n > RANDOM_BYTES {
-        return Err(Refused(function.to_string(), "so many random bytes are not given").into());
+        return Err(Refused(function.to_string(), "it asked for too many random bytes").into());
     }
     let wasi = &mut state.data_mut().wasi;
     let mut bytes = Vec::with_capacity(n as usize + 8);
@@ -221,7 +149,7 @@ fn random_bytes(mut state: State<'_>, n: u64, function: &str) -> wasmtime::Resul
     Ok(bytes)
 }
 
-/// Answers with the error by which the function says that something is not to be had, or ends the call.
+/// Returns the function's error for "not available", or traps if it has none.
 fn refuse(
     mut state: State<'_>,
     ty: &ComponentFunc,
@@ -241,5 +169,5 @@ fn refuse(
         *result = Val::Result(Err(Some(Box::new(Val::Enum(refusal.to_string())))));
         return Ok(());
     }
-    Err(Refused(function.to_string(), "this cannot be answered").into())
+    Err(Refused(function.to_string(), "this function is not supported").into())
 }

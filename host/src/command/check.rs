@@ -16,7 +16,7 @@ use crate::pipeline::check_routes;
 use crate::plugins::Plugins;
 use crate::reload::topic::Topic;
 use crate::report::{self, Report};
-use crate::sink::SinkContext;
+use crate::sink::{SinkContext, rules};
 
 pub(super) fn check(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = args.read()?;
@@ -51,10 +51,10 @@ fn check_plugins(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         );
         return Ok(());
     };
-    let sandbox = Arc::new(Sandbox::new(config.limits.clone())?);
+    let sandbox = Arc::new(Sandbox::new(config.limits.clone())?.with_name_rules(rules::elasticsearch()));
     // Only the files of the folder are checked, without the last good ones; a gateway may be using the state folder.
     let plugins = PluginConfig { state: None, ..config.plugins.clone() };
-    let plugins = match Plugins::load(&plugins, Arc::new([]), &sandbox, Metrics::new(), 1) {
+    let plugins = match Plugins::load(&plugins, Arc::new([]), &sandbox, Arc::default(), Metrics::new(), 1) {
         Ok(plugins) => plugins,
         Err(error) => {
             report.fail("plugins", &format!("{error:#}"));
@@ -125,7 +125,7 @@ fn check_sink(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         Err(error) => report.fail("sink", &format!("{error:#}")),
         Ok(sink) => {
             sink.check(report);
-            if let Err(error) = check_routes(&config.routes, sink.supports()) {
+            if let Err(error) = check_routes(&config.routes, &sink.supports()) {
                 report.fail("routes", &error.to_string());
             }
             if !sink.supports().versions {

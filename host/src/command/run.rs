@@ -23,11 +23,13 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let origin = Origin { file: args.config.config.clone(), overrides: args.config.overrides() };
     let reload = Reload::start(origin, (*pipeline.config()).clone(), pipeline.live(), topic)?;
     let progress = Progress::start(pipeline.metrics());
+    let owns_stdout = pipeline.owns_stdout();
     let result = pipeline.run(args.until_caught_up);
     drop((progress, reload));
     let (summary, ended) = result?;
     if ended == Ended::CaughtUp {
-        print_line(&serde_json::to_string(&summary)?);
+        let line = serde_json::to_string(&summary)?;
+        if owns_stdout { eprintln!("{line}") } else { print_line(&line) }
     } else {
         tracing::info!(
             events = summary.events,

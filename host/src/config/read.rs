@@ -172,6 +172,7 @@ fn apply_overrides(raw: RawConfig, text: &str, overrides: &Overrides) -> Result<
 
 fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
     let decoder = source::decoder(&raw.source, &raw.tables)?;
+    let format = source::format(&raw.source)?;
     let source = source::source(&raw.source)?;
     let dead_letter = dead_letter::dead_letter(&raw.dead_letter, &source)?;
     if let (SourceConfig::File { path: read }, DeadLetterConfig::File { path: written }) = (&source, &dead_letter)
@@ -187,6 +188,7 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
         config_topic,
         source,
         decoder,
+        format,
         plugins: plugins::plugins(raw.plugins, overrides)?,
         routes: raw.routes.iter().map(route::route).collect::<Result<_>>()?,
         sink: sink::sink(&raw.sink)?,

@@ -25,7 +25,7 @@ impl Source for Panics {
 
 impl Sink for Panics {
     fn supports(&self) -> Supports {
-        Supports::ALL
+        Supports::ELASTICSEARCH
     }
 
     fn check(&self, _report: &mut Report) {}

@@ -94,12 +94,13 @@ impl Supervisor {
         routes: Arc<[Route]>,
         make_validator: MakeValidator,
         good: Option<LastGood>,
+        published: Arc<ArcSwap<Published>>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Receiver<()>), String> {
         let (alarm, alarms) = Alarm::channel();
         let supervisor = Self {
             validator: Arc::new(make_validator(&config)?),
-            published: Arc::default(),
+            published,
             config,
             routes,
             alarm,

@@ -33,6 +33,7 @@ impl Difference {
         let Config {
             source: _,
             decoder: _,
+            format: _,
             plugins: _,
             routes: _,
             sink: _,
@@ -44,6 +45,9 @@ impl Difference {
         } = old;
         difference.source(&old.source, &new.source);
         difference.decoder(&old.decoder, &new.decoder);
+        if old.format != new.format {
+            difference.restart.push("source.format".into());
+        }
         difference.plugins(&old.plugins, &new.plugins);
         if old.routes != new.routes {
             difference.live.push("routes".into());
@@ -120,11 +124,7 @@ impl Difference {
             self.restart,
             old,
             new,
-            DecoderSettings {
-                format: "source.format",
-                declared: "tables",
-                max_message_bytes: "source.max_message_bytes",
-            }
+            DecoderSettings { declared: "tables", max_message_bytes: "source.max_message_bytes" }
         );
     }
 

@@ -86,7 +86,7 @@ impl ElasticsearchSink {
 
 impl Sink for ElasticsearchSink {
     fn supports(&self) -> Supports {
-        Supports::ALL
+        Supports::ELASTICSEARCH
     }
 
     fn check(&self, report: &mut Report) {

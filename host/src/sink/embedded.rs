@@ -41,7 +41,7 @@ impl EmbeddedSink {
 
 impl Sink for EmbeddedSink {
     fn supports(&self) -> Supports {
-        Supports::ALL
+        Supports::ELASTICSEARCH
     }
 
     fn check(&self, report: &mut Report) {

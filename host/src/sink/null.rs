@@ -11,7 +11,7 @@ pub(super) struct NullSink;
 
 impl Sink for NullSink {
     fn supports(&self) -> Supports {
-        Supports::ALL
+        Supports::ELASTICSEARCH
     }
 
     fn check(&self, report: &mut Report) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{SendTimeoutError, Sender};
-use rowmill_rows::{RecordBatch, TopicPartition};
+use rowmill_rows::{Format, RecordBatch, TopicPartition};
 
 use crate::checkpoint::{BytesInFlight, Progress};
 use crate::config::PipelineConfig;
@@ -25,6 +25,8 @@ const HAND_OVER_TIMEOUT: Duration = Duration::from_millis(100);
 ///
 /// Every partition has a buffer, and goes to one worker for as long as the program runs, so its records stay in order.
 pub struct Intake {
+    /// The format of the records.
+    format: Format,
     workers: Vec<Sender<Arc<SourceBatch>>>,
     config: PipelineConfig,
     metrics: Arc<Metrics>,
@@ -51,8 +53,8 @@ struct PartitionBuffer {
 }
 
 impl PartitionBuffer {
-    fn new(partition: TopicPartition, progress: Arc<Progress>, worker: usize) -> Self {
-        Self { progress, batch: RecordBatch::new(partition), worker, next_offset: -1, expected_bytes: 0 }
+    fn new(partition: TopicPartition, format: Format, progress: Arc<Progress>, worker: usize) -> Self {
+        Self { progress, batch: RecordBatch::new(partition, format), worker, next_offset: -1, expected_bytes: 0 }
     }
 
     fn is_of(&self, topic: &str, partition: i32) -> bool {
@@ -64,15 +66,16 @@ impl PartitionBuffer {
     }
 
     fn take(&mut self) -> RecordBatch {
-        let empty = RecordBatch::new(self.batch.partition.clone());
+        let empty = RecordBatch::new(self.batch.partition.clone(), self.batch.format);
         std::mem::replace(&mut self.batch, empty)
     }
 }
 
 impl Intake {
-    /// An intake for these workers. In a run `until_caught_up` the source ends once everything that existed at the start is
+    /// An intake of records in this format for these workers. In a run `until_caught_up` the source ends once everything that existed at the start is
     /// settled.
     pub fn new(
+        format: Format,
         workers: Vec<Sender<Arc<SourceBatch>>>,
         config: PipelineConfig,
         metrics: Arc<Metrics>,
@@ -80,6 +83,7 @@ impl Intake {
         until_caught_up: bool,
     ) -> Self {
         Self {
+            format,
             workers,
             config,
             metrics,
@@ -124,12 +128,12 @@ impl Intake {
             // The same worker as before: batches that the earlier assignment left there come first.
             Some(&known) => {
                 let worker = self.buffers[known].worker;
-                self.buffers[known] = PartitionBuffer::new(partition, progress.clone(), worker);
+                self.buffers[known] = PartitionBuffer::new(partition, self.format, progress.clone(), worker);
             }
             None => {
                 self.by_partition.insert(partition.clone(), number);
                 let worker = number % self.workers.len();
-                self.buffers.push(PartitionBuffer::new(partition, progress.clone(), worker));
+                self.buffers.push(PartitionBuffer::new(partition, self.format, progress.clone(), worker));
             }
         }
         progress

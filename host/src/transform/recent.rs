@@ -35,7 +35,7 @@ impl Recent {
             }
         }
         for (table, of_table) in chosen {
-            let mut copy = RecordBatch::new(records.partition.clone());
+            let mut copy = RecordBatch::new(records.partition.clone(), records.format);
             let mut room = BYTES;
             let size = |record: u32| {
                 let record = &records.records[record as usize];

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rowmill_engine::{Batch, Chain, ChainInstance, Indices, Operations, Pause, PluginInstance, RowToEmit};
 use rowmill_rows::Operation as RowOperation;
-use rowmill_sandbox::Limits;
+use rowmill_sandbox::{Limits, NameRules};
 
 use super::published::Published;
 use super::trial::{RowOperations, TrialReport};
@@ -39,6 +39,7 @@ pub(super) struct Rollout {
     shadow: Shadow,
     indices: Arc<Indices>,
     limits: Limits,
+    rules: NameRules,
     id: Vec<u8>,
 }
 
@@ -63,15 +64,16 @@ pub(super) struct FirstProducers {
 }
 
 impl Rollout {
-    pub fn new(indices: Arc<Indices>, limits: Limits) -> Self {
+    pub fn new(indices: Arc<Indices>, limits: Limits, rules: NameRules) -> Self {
         Self {
             is_idle: true,
-            fallback: ChainInstance::new(indices.clone(), limits.clone()),
-            candidate: ChainInstance::new(indices.clone(), limits.clone()),
+            fallback: ChainInstance::new(indices.clone(), limits.clone(), rules.clone()),
+            candidate: ChainInstance::new(indices.clone(), limits.clone(), rules.clone()),
             roles: Vec::new(),
             shadow: Shadow::default(),
             indices,
             limits,
+            rules,
             id: Vec::new(),
         }
     }
@@ -98,7 +100,7 @@ impl Rollout {
         // What is only compared numbers its indices apart, so that it creates none.
         let indices = if is_canary { self.indices.clone() } else { Arc::default() };
         let mut previous = vec![self.candidate.chain().clone()];
-        self.candidate = ChainInstance::new(indices, self.limits.clone());
+        self.candidate = ChainInstance::new(indices, self.limits.clone(), self.rules.clone());
         let chain = candidate.map(|candidate| candidate.chain.clone()).unwrap_or_default();
         let is_new = |place: usize| !chain.shares(place, &published.chain);
         previous.push(self.fallback.switch_to(fallback.unwrap_or_default(), spare, |_| false));

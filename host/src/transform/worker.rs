@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use rowmill_engine::version::PartitionClock;
 use rowmill_engine::{Batch, ChainInstance, Failure, Indices, Pause, RowToEmit, Stopwatch, TablePlan, TruncatePolicy};
 use rowmill_rows::{Decoder, Operation as RowOperation, Row, RowBatch};
+use rowmill_sandbox::NameRules;
 
 use super::published::Published;
 use super::recent::{Recent, Sampling};
@@ -30,6 +31,8 @@ pub struct Shared {
     pub published: Arc<ArcSwap<Published>>,
     /// The numbers of the index names.
     pub indices: Arc<Indices>,
+    /// The sink's rules for document IDs and index names.
+    pub rules: NameRules,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Takes records that cannot be processed.
@@ -68,8 +71,8 @@ impl Worker {
             decoder: Decoder::new(shared.config.decoder.clone()),
             rows: RowBatch::default(),
             number: 0,
-            active: ChainInstance::new(shared.indices.clone(), limits.clone()),
-            rollout: Rollout::new(shared.indices.clone(), limits.clone()),
+            active: ChainInstance::new(shared.indices.clone(), limits.clone(), shared.rules.clone()),
+            rollout: Rollout::new(shared.indices.clone(), limits.clone(), shared.rules.clone()),
             clocks: HashMap::new(),
             n_logged_tables: 0,
             warned: HashSet::new(),

@@ -3,7 +3,7 @@
 use anyhow::bail;
 use rowmill_rows::capture::Captures;
 use rowmill_rows::{
-    DeclaredTypes, Decoder, DecoderSettings, Operation, RecordBatch, RowBatch, TableVersion, TopicPartition,
+    DeclaredTypes, Decoder, DecoderSettings, Format, Operation, RecordBatch, RowBatch, TableVersion, TopicPartition,
 };
 use rowmill_sandbox::Table;
 
@@ -18,7 +18,7 @@ pub(super) fn parse(bytes: &[u8], name: &str, declared: DeclaredTypes) -> anyhow
         let partition = TopicPartition { topic: record.topic.as_str().into(), partition: record.partition };
         let origin = format!("{partition} offset {}", record.offset);
         // Record by record: a file may mix topics, and its order is the rows' order.
-        let mut records = RecordBatch::new(partition);
+        let mut records = RecordBatch::new(partition, Format::Auto);
         record.push_to(&mut records);
         decoder.decode(&records, &mut rows);
         for row in rows.rows.iter().filter(|row| row.operation != Operation::Truncate) {

@@ -1,23 +1,24 @@
-//! Unwrapped Debezium rows (`ExtractNewRecordState`) and the messages without rows that look like one.
+//! Unwrapped Debezium rows (`ExtractNewRecordState`), and messages without rows that look like them.
 //!
 //! Members whose name begins with `__`, Debezium's default prefix, are metadata; all others are columns.
 
-use super::{not_debezium, position, shape};
-use crate::decoder::work::{Change, Image, inside};
-use crate::decoder::{Outcome, Work};
+use super::row::{key_columns, position, shape};
+use super::state::{RecordContext, not_debezium};
+use crate::context::{Change, Image, Outcome, inside};
 use crate::error::DecodeError;
 use crate::image::columns_in_order;
-use crate::json::{JsonError, Walk};
+use crate::json::{Cursor, JsonError};
 use crate::row::{Ignored, Operation, RowBatch};
 
-/// What a message turned out to be.
+/// The kind of message that was found.
 pub(super) enum Found {
+    /// A row, or a message without rows.
     Outcome(Outcome),
     /// An envelope whose members come in an unusual order.
     Envelope,
 }
 
-/// The metadata, as it stands in the message.
+/// The metadata, as written in the message.
 #[derive(Default)]
 struct Meta<'a> {
     any: bool,
@@ -54,33 +55,33 @@ impl<'a> Meta<'a> {
 }
 
 pub(super) fn decode<'a>(
-    work: &mut Work<'a>,
-    walk: &mut Walk<'a>,
+    context: &mut RecordContext<'a>,
+    cursor: &mut Cursor<'a>,
     schema: Option<u32>,
     out: &mut RowBatch,
 ) -> Result<Found, DecodeError> {
-    let expected = work.topic.shape;
-    let (start, first_cell) = (walk.clone(), out.cells.len() as u32);
+    let expected = context.state.topic.shape;
+    let (start, first_cell) = (cursor.clone(), out.cells.len() as u32);
     if let Some(number) = expected
-        && columns_in_order(walk, &work.tables.shapes[number as usize], out)?
+        && columns_in_order(cursor, &context.tables.shapes[number as usize], out)?
     {
-        if let Some(meta) = rest_is_meta(walk)? {
-            let image = Image { start: start.at(), cells: Some(first_cell) };
-            return row(work, meta, image, expected, schema, out).map(Found::Outcome);
+        if let Some(meta) = rest_is_meta(cursor)? {
+            let image = Image { start: start.position(), cells: Some(first_cell) };
+            return row(context, meta, image, expected, schema, out).map(Found::Outcome);
         }
         out.cells.truncate(first_cell as usize);
-        *walk = start.clone();
+        *cursor = start.clone();
     }
-    let image = Image { start: start.at(), cells: None };
-    let (meta, names) = members(walk)?;
+    let image = Image { start: start.position(), cells: None };
+    let (meta, names) = members(cursor)?;
     if !meta.any {
         match names {
             Names::Envelope => return Ok(Found::Envelope),
             Names::Ignored(kind) => return Ok(Found::Outcome(Outcome::Ignored(kind))),
             Names::Row => {
-                // Nothing tells that this is a row. It may only be one if the record's key names columns of it.
-                super::key_columns(work);
-                let key = work.key_columns();
+                // Without metadata it is a row only if it has all columns that the record's key names.
+                key_columns(context);
+                let key = context.key_columns();
                 if key.is_empty() || !has_all(start, &key)? {
                     return not_debezium(
                         "an envelope with `op` and `source`, or an unwrapped row with `__op`, `__deleted` or its \
@@ -90,15 +91,15 @@ pub(super) fn decode<'a>(
             }
         }
     }
-    row(work, meta, image, expected, schema, out).map(Found::Outcome)
+    row(context, meta, image, expected, schema, out).map(Found::Outcome)
 }
 
-/// Reads what follows the last column; `None` if there is another member that is a column.
-fn rest_is_meta<'a>(walk: &mut Walk<'a>) -> Result<Option<Meta<'a>>, JsonError> {
+/// Reads the members behind the last column; `None` if one of them is a column.
+fn rest_is_meta<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Meta<'a>>, JsonError> {
     let mut meta = Meta::default();
-    let bytes = walk.bytes();
-    while let Some((from, to)) = walk.member(&mut false)? {
-        let (value_from, value_to) = walk.value()?;
+    let bytes = cursor.bytes();
+    while let Some((from, to)) = cursor.next_member(&mut false)? {
+        let (value_from, value_to) = cursor.skip_value()?;
         if !is_meta(&bytes[from..to]) {
             return Ok(None);
         }
@@ -107,21 +108,21 @@ fn rest_is_meta<'a>(walk: &mut Walk<'a>) -> Result<Option<Meta<'a>>, JsonError> 
     Ok(Some(meta))
 }
 
-/// What the names of a message without metadata say.
+/// The kind of a message without metadata, by its members.
 enum Names {
     Row,
     Envelope,
     Ignored(Ignored),
 }
 
-fn members<'a>(walk: &mut Walk<'a>) -> Result<(Meta<'a>, Names), JsonError> {
+fn members<'a>(cursor: &mut Cursor<'a>) -> Result<(Meta<'a>, Names), JsonError> {
     let mut meta = Meta::default();
     let (mut n, mut n_times, mut envelope, mut ddl, mut transaction, mut notice) = (0, 0, 0, 0, 0, 0);
-    let bytes = walk.bytes();
-    walk.enter_object()?;
+    let bytes = cursor.bytes();
+    cursor.enter_object()?;
     let mut first = true;
-    while let Some((from, to)) = walk.member(&mut first)? {
-        let (value_from, value_to) = walk.value()?;
+    while let Some((from, to)) = cursor.next_member(&mut first)? {
+        let (value_from, value_to) = cursor.skip_value()?;
         let value = &bytes[value_from..value_to];
         n += 1;
         match &bytes[from..to] {
@@ -155,25 +156,25 @@ fn members<'a>(walk: &mut Walk<'a>) -> Result<(Meta<'a>, Names), JsonError> {
 }
 
 /// Whether the object has a member for each name.
-fn has_all(mut walk: Walk<'_>, names: &[Vec<u8>]) -> Result<bool, JsonError> {
+fn has_all(mut cursor: Cursor<'_>, names: &[Vec<u8>]) -> Result<bool, JsonError> {
     let (mut first, mut n_found) = (true, 0);
-    walk.enter_object()?;
-    while let Some((from, to)) = walk.member(&mut first)? {
-        walk.value()?;
-        n_found += names.iter().filter(|n| **n == walk.bytes()[from..to]).count();
+    cursor.enter_object()?;
+    while let Some((from, to)) = cursor.next_member(&mut first)? {
+        cursor.skip_value()?;
+        n_found += names.iter().filter(|n| **n == cursor.bytes()[from..to]).count();
     }
     Ok(n_found >= names.len())
 }
 
 fn row(
-    work: &mut Work<'_>,
+    context: &mut RecordContext<'_>,
     meta: Meta<'_>,
     image: Image,
     expected: Option<u32>,
     schema: Option<u32>,
     out: &mut RowBatch,
 ) -> Result<Outcome, DecodeError> {
-    let topic = work.topic.name.clone();
+    let topic = context.topic;
     let (database, table) = names_of_topic(topic.as_bytes(), meta.table);
     let database = if meta.database.is_empty() { database } else { meta.database };
     let position = position(meta.file, meta.position, meta.row, meta.milliseconds);
@@ -182,25 +183,25 @@ fn row(
         (b"c", _) => Operation::Insert,
         (b"r", _) => Operation::Snapshot,
         (b"t", _) => {
-            work.push_truncate(database, table, position, out);
+            context.push_truncate(database, table, position, out);
             return Ok(Outcome::Rows);
         }
         (b"u", _) => Operation::Update,
-        // Not told: what holds for an update holds for all.
+        // Unknown. Treating a row as an update is correct for every operation that writes it.
         (b"", _) => Operation::Update,
         _ => return not_debezium("`__op` c, u, d, r or t"),
     };
-    super::key_columns(work);
-    let shape = shape(work, expected, schema, (database, table), image, is_meta)?;
-    let cells = Some(work.settle(image, expected, shape, is_meta, out)?);
+    key_columns(context);
+    let shape = shape(context, expected, schema, (database, table), image, is_meta)?;
+    let cells = Some(context.finish_image(image, expected, shape, is_meta, out)?);
     let (before, after) = if operation == Operation::Delete { (cells, None) } else { (None, cells) };
     let before_is_whole = operation != Operation::Update;
     let change = Change { operation, before, after, before_is_whole, position };
-    work.push_row(work.version(shape), change, out);
+    context.push_row(context.version(shape), change, out);
     Ok(Outcome::Rows)
 }
 
-/// Database and table by the topic's name, `prefix.database.table`. The database is told only if the table agrees.
+/// Database and table from the topic's name, `prefix.database.table`. The database is empty if the table differs.
 fn names_of_topic<'a>(topic: &'a [u8], table: &'a [u8]) -> (&'a [u8], &'a [u8]) {
     let mut parts = topic.rsplit(|&b| b == b'.');
     let last = parts.next().unwrap_or_default();

@@ -1,61 +1,62 @@
-//! Which tool wrote a message.
+//! Detects which tool wrote a message.
 
 use crate::error::DecodeError;
-use crate::json::Walk;
+use crate::json::Cursor;
 use crate::settings::Format;
 
-/// The tool that wrote the message, by its outermost members; `None` if they tell nothing.
-pub(crate) fn detect(mut walk: Walk<'_>, topic: &str) -> Result<Option<Format>, DecodeError> {
+/// Detects the format from the message's top-level members; `None` if they match no tool.
+pub(crate) fn detect(mut cursor: Cursor<'_>, topic: &str) -> Result<Option<Format>, DecodeError> {
     if topic.starts_with("__debezium") {
         return Ok(Some(Format::Debezium));
     }
-    let mut has = Names::default();
-    walk.white();
-    if walk.peek() != b'{' {
-        walk.value()?;
-        walk.end()?;
+    let mut has = Members::default();
+    cursor.skip_whitespace();
+    if cursor.peek() != b'{' {
+        cursor.skip_value()?;
+        cursor.expect_end()?;
         return Ok(None);
     }
-    walk.enter_object()?;
+    cursor.enter_object()?;
     let mut first = true;
-    while let Some((from, to)) = walk.member(&mut first)? {
-        let (value_from, value_to) = walk.value()?;
-        let value = &walk.bytes()[value_from..value_to];
-        let flag = match &walk.bytes()[from..to] {
-            b"isDdl" => Names::IS_DDL,
-            b"mysqlType" => Names::MYSQL_TYPE,
-            b"pkNames" => Names::PK_NAMES,
-            b"data" => Names::DATA,
-            b"database" if value[0] == b'"' => Names::DATABASE,
-            b"table" if value[0] == b'"' => Names::TABLE,
-            b"type" if value.starts_with(b"\"database-") => Names::TYPE | Names::TABLE,
-            b"type" if is_maxwell_type(value) => Names::TYPE,
-            b"op" if value[0] == b'"' => Names::OP,
-            b"source" if value[0] == b'{' => Names::SOURCE,
-            b"schema" if matches!(value[0], b'{' | b'n') => Names::SCHEMA,
-            b"payload" => Names::PAYLOAD,
-            b"ddl" | b"tableChanges" => Names::DDL,
-            b"status" => Names::STATUS,
-            b"event_count" => Names::EVENT_COUNT,
-            b"ts_ms" | b"ts_us" | b"ts_ns" => Names::TIME,
-            name if name.starts_with(b"__") => Names::UNWRAPPED,
-            _ => Names::OTHER,
+    while let Some((from, to)) = cursor.next_member(&mut first)? {
+        let (value_from, value_to) = cursor.skip_value()?;
+        let value = &cursor.bytes()[value_from..value_to];
+        let flag = match &cursor.bytes()[from..to] {
+            b"isDdl" => Members::IS_DDL,
+            b"mysqlType" => Members::MYSQL_TYPE,
+            b"pkNames" => Members::PK_NAMES,
+            b"data" => Members::DATA,
+            b"database" if value[0] == b'"' => Members::DATABASE,
+            b"table" if value[0] == b'"' => Members::TABLE,
+            b"type" if value.starts_with(b"\"database-") => Members::TYPE | Members::TABLE,
+            b"type" if is_maxwell_type(value) => Members::TYPE,
+            b"op" if value[0] == b'"' => Members::OP,
+            b"source" if value[0] == b'{' => Members::SOURCE,
+            b"schema" if matches!(value[0], b'{' | b'n') => Members::SCHEMA,
+            b"payload" => Members::PAYLOAD,
+            b"ddl" | b"tableChanges" => Members::DDL,
+            b"status" => Members::STATUS,
+            b"event_count" => Members::EVENT_COUNT,
+            b"ts_ms" | b"ts_us" | b"ts_ns" => Members::TIME,
+            name if name.starts_with(b"__") => Members::UNWRAPPED,
+            _ => Members::OTHER,
         };
         has.0 |= flag;
     }
-    walk.end()?;
+    cursor.expect_end()?;
     let all = |flags: u32| has.0 & flags == flags;
-    let debezium = all(Names::UNWRAPPED)
-        || all(Names::SCHEMA | Names::PAYLOAD)
-        || all(Names::OP | Names::SOURCE)
-        || all(Names::DDL | Names::SOURCE)
-        || all(Names::STATUS | Names::EVENT_COUNT)
-        || has.0 == Names::TIME;
+    let debezium = all(Members::UNWRAPPED)
+        || all(Members::SCHEMA | Members::PAYLOAD)
+        || all(Members::OP | Members::SOURCE)
+        || all(Members::DDL | Members::SOURCE)
+        || all(Members::STATUS | Members::EVENT_COUNT)
+        || has.0 == Members::TIME;
     Ok(if debezium {
         Some(Format::Debezium)
-    } else if all(Names::IS_DDL) || all(Names::DATA | Names::MYSQL_TYPE) || all(Names::PK_NAMES | Names::DATA) {
+    } else if all(Members::IS_DDL) || all(Members::DATA | Members::MYSQL_TYPE) || all(Members::PK_NAMES | Members::DATA)
+    {
         Some(Format::Canal)
-    } else if all(Names::DATABASE | Names::TABLE | Names::TYPE) {
+    } else if all(Members::DATABASE | Members::TABLE | Members::TYPE) {
         Some(Format::Maxwell)
     } else {
         None
@@ -67,11 +68,11 @@ fn is_maxwell_type(value: &[u8]) -> bool {
     TYPES.iter().any(|t| value.starts_with(t)) || value.starts_with(b"\"table-")
 }
 
-/// Which telling members a message has; a bit each.
+/// The members of a message that identify a format, one bit each.
 #[derive(Default)]
-struct Names(u32);
+struct Members(u32);
 
-impl Names {
+impl Members {
     const IS_DDL: u32 = 1;
     const MYSQL_TYPE: u32 = 1 << 1;
     const PK_NAMES: u32 = 1 << 2;

@@ -1,4 +1,4 @@
-//! The walk against `serde_json`: the same texts are refused, the same members found.
+//! The cursor against `serde_json`: both accept the same texts and find the same members.
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::*;
 
 fn ours(bytes: &[u8]) -> bool {
-    Text::check(bytes).is_some() && Walk::is_json(bytes)
+    Text::check(bytes).is_some() && Cursor::is_json(bytes)
 }
 
 fn theirs(bytes: &[u8]) -> bool {
@@ -18,17 +18,17 @@ fn check(text: &[u8]) {
     assert_eq!(ours(text), theirs(text), "{:?}", String::from_utf8_lossy(text));
     if theirs(text) {
         let members: Option<Vec<(String, Box<RawValue>)>> = members_of(text);
-        let mut walk = Walk::new(text, 0, Text::check(text).unwrap());
-        walk.white();
+        let mut cursor = Cursor::new(text, 0, Text::check(text).unwrap());
+        cursor.skip_whitespace();
         if let Some(members) = members {
-            walk.enter_object().unwrap();
+            cursor.enter_object().unwrap();
             let mut first = true;
             for (name, value) in &members {
-                let (start, end) = walk.member(&mut first).unwrap().unwrap();
-                let mut said = Vec::new();
-                unescape_into(&text[start..end], &mut said);
-                assert_eq!(said, name.as_bytes());
-                let (start, end) = walk.value().unwrap();
+                let (start, end) = cursor.next_member(&mut first).unwrap().unwrap();
+                let mut unescaped = Vec::new();
+                unescape_into(&text[start..end], &mut unescaped);
+                assert_eq!(unescaped, name.as_bytes());
+                let (start, end) = cursor.skip_value().unwrap();
                 assert_eq!(&text[start..end], value.get().as_bytes());
                 let mut tight = text[start..end].to_vec();
                 compact_tail(&mut tight, 0);
@@ -36,13 +36,13 @@ fn check(text: &[u8]) {
                 let same = |b: &[u8]| serde_json::from_slice::<serde_json::Value>(b).unwrap();
                 assert_eq!(same(&tight), same(value.get().as_bytes()));
             }
-            assert_eq!(walk.member(&mut first).unwrap(), None);
-            walk.end().unwrap();
+            assert_eq!(cursor.next_member(&mut first).unwrap(), None);
+            cursor.expect_end().unwrap();
         }
     }
 }
 
-/// The members of an object in order, repeated ones too; `None` if it is none.
+/// The members of an object in order, with repeated ones; `None` if the text is not an object.
 fn members_of(text: &[u8]) -> Option<Vec<(String, Box<RawValue>)>> {
     struct Members(Vec<(String, Box<RawValue>)>);
     impl<'de> serde::Deserialize<'de> for Members {
@@ -68,7 +68,7 @@ fn members_of(text: &[u8]) -> Option<Vec<(String, Box<RawValue>)>> {
 }
 
 #[test]
-fn what_is_and_is_not_json() {
+fn accepts_the_same_texts_as_serde_json() {
     let texts: &[&[u8]] = &[
         b"",
         b" ",
@@ -159,7 +159,7 @@ fn what_is_and_is_not_json() {
 }
 
 #[test]
-fn nesting_has_the_same_limit() {
+fn nesting_limit_is_the_same() {
     for depth in [1, 126, 127, 128, 129, 100_000] {
         check(&[vec![b'['; depth], vec![b']'; depth]].concat());
         check(&[b"{\"a\":".repeat(depth), b"1".to_vec(), vec![b'}'; depth]].concat());
@@ -222,7 +222,7 @@ fn tokens() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(token, 0..24).prop_map(|t| t.concat().into_bytes())
 }
 
-/// Any JSON value, with white space here and there.
+/// Any JSON value, with random whitespace.
 fn value() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -268,14 +268,14 @@ proptest! {
     }
 
     #[test]
-    fn a_string_says_what_was_written(text in any::<String>()) {
-        let mut spelled = Vec::new();
-        push_string(text.as_bytes(), &mut spelled);
-        let read: String = serde_json::from_slice(&spelled).unwrap();
+    fn strings_round_trip(text in any::<String>()) {
+        let mut json = Vec::new();
+        push_string(text.as_bytes(), &mut json);
+        let read: String = serde_json::from_slice(&json).unwrap();
         prop_assert_eq!(&read, &text);
-        let mut said = Vec::new();
-        unescape_into(&spelled[1..spelled.len() - 1], &mut said);
-        prop_assert_eq!(said, text.as_bytes());
+        let mut unescaped = Vec::new();
+        unescape_into(&json[1..json.len() - 1], &mut unescaped);
+        prop_assert_eq!(unescaped, text.as_bytes());
     }
 }
 

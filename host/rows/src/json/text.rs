@@ -1,8 +1,8 @@
-//! JSON strings and white space: unescaping, escaping, and putting a value on one line.
+//! JSON strings and whitespace: unescaping, escaping, and removing line breaks.
 
 use memchr::memchr;
 
-/// Appends what a JSON string says. `inside` is the checked text between the quotes.
+/// Appends the unescaped text of a JSON string. `inside` is the checked text between its quotes.
 pub(crate) fn unescape_into(inside: &[u8], out: &mut Vec<u8>) {
     let mut rest = inside;
     while let Some(n) = memchr(b'\\', rest) {
@@ -65,7 +65,7 @@ pub(crate) fn push_string(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Takes the white space between the tokens out of the JSON text at `bytes[from..]`.
+/// Removes the whitespace between the tokens of the JSON text at `bytes[from..]`.
 pub(crate) fn compact_tail(bytes: &mut Vec<u8>, from: usize) {
     let (mut to, mut in_string, mut escaped) = (from, false, false);
     for i in from..bytes.len() {

@@ -1,52 +1,53 @@
-//! Which conversion a column needs: from the tool, from what its message says, and from what is declared.
+//! Chooses a column's conversion from the tool, the type that the message declares and the configured type.
 
-use super::{Bits, Conversion, DecimalBytes, Unit, text};
+use super::converted::{Bits, DecimalBytes, Unit};
+use super::{Conversion, text};
 use crate::types::{ColumnType, Declaration};
 
-/// How a tool spells values.
+/// How a tool encodes values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Dialect {
     Canal,
-    /// With a schema that tells how each value is encoded.
+    /// With a schema that declares how each value is encoded.
     DebeziumSchema,
     /// Without one.
     DebeziumPlain,
     Maxwell,
 }
 
-/// What a message says of a column.
+/// A column's type as its message declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub(crate) struct SourceType {
     pub declaration: Declaration,
-    /// What a time that is a number counts.
+    /// The unit of times that are sent as numbers.
     pub unit: Option<Unit>,
-    /// A decimal in bytes, with this scale.
+    /// The scale of decimals that are sent as bytes.
     pub decimal_bytes: Option<u32>,
 }
 
-impl Sent {
-    /// A type alone.
+impl SourceType {
+    /// A type without hints about its encoding.
     pub fn of(declaration: Declaration) -> Self {
         Self { declaration, unit: None, decimal_bytes: None }
     }
 }
 
-/// A column's final type and what makes its values that.
+/// A column's final type, and the conversion of its values to it.
 pub(crate) fn choose(
     dialect: Dialect,
-    sent: Option<&Sent>,
+    source: Option<&SourceType>,
     declared: Option<&Declaration>,
 ) -> (ColumnType, Conversion) {
-    let Some(wanted) = declared.or(sent.map(|s| &s.declaration)) else {
+    let Some(wanted) = declared.or(source.map(|s| &s.declaration)) else {
         return (ColumnType::Unknown, Conversion::AsIs);
     };
     let debezium = matches!(dialect, Dialect::DebeziumPlain | Dialect::DebeziumSchema);
     let bits = if debezium { Bits::LittleEndian } else { Bits::Digits };
-    let unit = |otherwise| sent.and_then(|s| s.unit).unwrap_or(otherwise);
-    // Debezium's `adaptive_time_microseconds`: the unit follows the declared digits.
+    let unit = |otherwise| source.and_then(|s| s.unit).unwrap_or(otherwise);
+    // Debezium's `adaptive_time_microseconds`: the unit depends on the declared number of fraction digits.
     let adaptive = if wanted.fraction > 3 { Unit::Microseconds } else { Unit::Milliseconds };
-    // Canal's numbers count in the labels that the source has, whatever the configuration says.
-    let labels_sent = sent.filter(|_| dialect == Dialect::Canal).map(|s| &s.declaration.column_type);
+    // Canal's numbers refer to the labels of the source's type, even if the configuration declares other labels.
+    let source_labels = source.filter(|_| dialect == Dialect::Canal).map(|s| &s.declaration.column_type);
     let conversion = match &wanted.column_type {
         ColumnType::Unknown => Conversion::AsIs,
         ColumnType::Integer { unsigned } => {
@@ -57,7 +58,7 @@ pub(crate) fn choose(
         ColumnType::Float | ColumnType::Double => Conversion::Float,
         ColumnType::Decimal { scale } => Conversion::Decimal {
             scale: *scale,
-            bytes: match (dialect, sent.and_then(|s| s.decimal_bytes)) {
+            bytes: match (dialect, source.and_then(|s| s.decimal_bytes)) {
                 (_, Some(scale)) => DecimalBytes::Always { scale },
                 (Dialect::DebeziumPlain, None) => DecimalBytes::IfNoPoint,
                 _ => DecimalBytes::Never,
@@ -68,25 +69,25 @@ pub(crate) fn choose(
         ColumnType::DateTime => Conversion::DateTime { unit: unit(adaptive) },
         ColumnType::Timestamp => Conversion::Timestamp { unit: unit(adaptive) },
         ColumnType::Text | ColumnType::LongText => Conversion::Text,
-        // The tools write geometries each in its own way; only Canal's is bytes.
+        // Every tool encodes geometries differently; only Canal sends bytes.
         ColumnType::Binary if wanted.is_geometry && dialect != Dialect::Canal => {
             return (ColumnType::Unknown, Conversion::AsIs);
         }
         ColumnType::Binary if dialect == Dialect::Canal => Conversion::Latin1 { length: wanted.binary_length },
         ColumnType::Binary => Conversion::Base64 { length: wanted.binary_length },
         ColumnType::Enum { labels } if dialect == Dialect::Canal => {
-            let labels = match labels_sent {
+            let labels = match source_labels {
                 Some(ColumnType::Enum { labels }) => labels,
                 _ => labels,
             };
-            Conversion::EnumIndex { labels: labels.iter().map(|l| text::spelled(l)).collect() }
+            Conversion::EnumIndex { labels: labels.iter().map(|l| text::json_string(l)).collect() }
         }
         ColumnType::Set { labels } if dialect == Dialect::Canal => {
-            let labels = match labels_sent {
+            let labels = match source_labels {
                 Some(ColumnType::Set { labels }) => labels,
                 _ => labels,
             };
-            Conversion::SetMask { labels: labels.iter().map(|l| text::spelled(l)).collect() }
+            Conversion::SetMask { labels: labels.iter().map(|l| text::json_string(l)).collect() }
         }
         ColumnType::Enum { .. } => Conversion::EnumLabel,
         ColumnType::Set { .. } => Conversion::SetLabels,

@@ -1,11 +1,12 @@
-//! Each type's final spelling, from every tool's.
+//! The conversion of each type from every tool's encoding.
 
 use proptest::prelude::*;
 
+use super::converted::Result;
 use super::*;
 use crate::types::Declaration;
 
-fn spell(dialect: Dialect, declared: &str, raw: &str) -> Result<String> {
+fn convert(dialect: Dialect, declared: &str, raw: &str) -> Result<String> {
     let declaration = Declaration::parse(declared).unwrap();
     apply(&choose(dialect, None, Some(&declaration)).1, raw)
 }
@@ -23,12 +24,12 @@ fn apply(conversion: &Conversion, raw: &str) -> Result<String> {
 
 #[track_caller]
 fn check(dialect: Dialect, declared: &str, raw: &str, expect: &str) {
-    assert_eq!(spell(dialect, declared, raw).as_deref(), Ok(expect), "{dialect:?} {declared} {raw}");
+    assert_eq!(convert(dialect, declared, raw).as_deref(), Ok(expect), "{dialect:?} {declared} {raw}");
 }
 
 #[track_caller]
 fn refuse(dialect: Dialect, declared: &str, raw: &str) {
-    assert!(spell(dialect, declared, raw).is_err(), "{dialect:?} {declared} {raw}");
+    assert!(convert(dialect, declared, raw).is_err(), "{dialect:?} {declared} {raw}");
 }
 
 use Dialect::{Canal, DebeziumPlain as Plain, Maxwell};
@@ -200,7 +201,7 @@ fn labels() {
     refuse(Maxwell, "set('a','b')", "[1]");
     let labels: Vec<String> = (0..64).map(|n| format!("'l{n}'")).collect();
     let all = format!("set({})", labels.join(","));
-    assert!(spell(Canal, &all, "\"18446744073709551615\"").unwrap().ends_with(",l63\""));
+    assert!(convert(Canal, &all, "\"18446744073709551615\"").unwrap().ends_with(",l63\""));
 }
 
 #[test]
@@ -249,21 +250,21 @@ proptest! {
         let raw = if quoted { serde_json::to_string(&text).unwrap() } else { text };
         prop_assume!(serde_json::from_str::<serde_json::Value>(&raw).is_ok());
         for dialect in [Canal, Plain, Maxwell] {
-            let _ = spell(dialect, declared, raw.trim());
+            let _ = convert(dialect, declared, raw.trim());
         }
     }
 
     #[test]
-    fn times_come_back(micros in -62_167_219_200_000_000i64..=253_402_300_799_999_999) {
-        let text = spell(Plain, "datetime(6)", &micros.to_string()).unwrap();
-        // The same moment as text, by another way.
+    fn times_round_trip(micros in -62_167_219_200_000_000i64..=253_402_300_799_999_999) {
+        let text = convert(Plain, "datetime(6)", &micros.to_string()).unwrap();
+        // The same time by the conversion of text.
         let spaced = text.replace('T', " ");
-        prop_assert_eq!(spell(Canal, "datetime(6)", &spaced).unwrap(), text.clone());
+        prop_assert_eq!(convert(Canal, "datetime(6)", &spaced).unwrap(), text.clone());
         let zoned = text.trim_end_matches('"').to_owned() + "+00:01\"";
-        let earlier = spell(Plain, "timestamp(6)", &zoned);
+        let earlier = convert(Plain, "timestamp(6)", &zoned);
         if let Ok(earlier) = earlier {
             let back = earlier.trim_end_matches("Z\"").to_owned() + "-00:01\"";
-            prop_assert_eq!(spell(Plain, "timestamp(6)", &back).unwrap(), text.trim_end_matches('"').to_owned() + "Z\"");
+            prop_assert_eq!(convert(Plain, "timestamp(6)", &back).unwrap(), text.trim_end_matches('"').to_owned() + "Z\"");
         }
     }
 
@@ -281,15 +282,15 @@ proptest! {
         prop_assert_eq!(apply(&conversion, &format!("\"{base64}\"")), Ok(expect.clone()));
         let declared = format!("decimal(65,{scale})");
         let exponent = format!("{sign}{digits}E-{scale}");
-        prop_assert_eq!(spell(Maxwell, &declared, &exponent), Ok(expect.clone()));
-        prop_assert_eq!(spell(Canal, &declared, &expect), Ok(expect));
+        prop_assert_eq!(convert(Maxwell, &declared, &exponent), Ok(expect.clone()));
+        prop_assert_eq!(convert(Canal, &declared, &expect), Ok(expect));
     }
 
     #[test]
-    fn any_bytes_as_latin1(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+    fn latin1_to_base64(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
         let text: String = bytes.iter().map(|&b| b as char).collect();
         let raw = serde_json::to_string(&text).unwrap();
-        prop_assert_eq!(spell(Canal, "blob", &raw), Ok(format!("\"{}\"", STANDARD.encode(&bytes))));
+        prop_assert_eq!(convert(Canal, "blob", &raw), Ok(format!("\"{}\"", STANDARD.encode(&bytes))));
     }
 }
 

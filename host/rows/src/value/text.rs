@@ -3,19 +3,19 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::converted::{Converted, Mismatch, Result, unquoted};
 use super::number::digits_value;
-use super::{Misfit, Result, Spelled, unquoted};
-use crate::json::{Text, Walk, compact_tail, has_controls, push_string, unescape_into};
+use crate::json::{Cursor, Text, compact_tail, has_controls, push_string, unescape_into};
 
-const BASE64: Misfit = Misfit::Not("base64 text");
-const LATIN1: Misfit = Misfit::Not("bytes as Latin-1 text");
-const ENUM: Misfit = Misfit::Not("a label, or the number of a label, of the ENUM");
-const SET: Misfit = Misfit::Not("labels, or a bit mask of labels, of the SET");
+const BASE64: Mismatch = Mismatch::Expected("base64 text");
+const LATIN1: Mismatch = Mismatch::Expected("bytes as Latin-1 text");
+const ENUM: Mismatch = Mismatch::Expected("a label, or the number of a label, of the ENUM");
+const SET: Mismatch = Mismatch::Expected("labels, or a bit mask of labels, of the SET");
 
 const NO_BASE64: u8 = 1;
 const URL_BASE64: u8 = 2;
 
-/// What each byte is to base64: nothing special, of the URL alphabet, or none of it.
+/// The class of each byte in base64: standard alphabet (0), URL alphabet, or neither.
 const BASE64_KINDS: [u8; 256] = {
     let mut kinds = [NO_BASE64; 256];
     let mut byte = 0;
@@ -31,12 +31,12 @@ const BASE64_KINDS: [u8; 256] = {
     kinds
 };
 
-pub(super) fn string(raw: &[u8], expected: &'static str) -> Result<Spelled> {
-    if raw[0] == b'"' { Ok(Spelled::Same) } else { Err(Misfit::Not(expected)) }
+pub(super) fn string(raw: &[u8], expected: &'static str) -> Result<Converted> {
+    if raw[0] == b'"' { Ok(Converted::Unchanged) } else { Err(Mismatch::Expected(expected)) }
 }
 
-/// Base64 as most tools write bytes; the URL alphabet is made the standard one.
-pub(super) fn base64(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Spelled> {
+/// Converts base64, as most tools send bytes; the URL alphabet becomes the standard one.
+pub(super) fn base64(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Converted> {
     let text = unquoted(raw).ok_or(BASE64)?;
     let digits = text.iter().rposition(|&b| b != b'=').map_or(0, |n| n + 1);
     let padding = text.len() - digits;
@@ -48,7 +48,7 @@ pub(super) fn base64(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Spell
     let is_short = digits * 3 / 4 < length as usize;
     let is_standard = text.len().is_multiple_of(4) && kinds & URL_BASE64 == 0;
     if is_standard && !is_short {
-        return Ok(Spelled::Same);
+        return Ok(Converted::Unchanged);
     }
     let from = out.len();
     out.push(b'"');
@@ -59,7 +59,7 @@ pub(super) fn base64(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Spell
     }));
     out.resize(from + 1 + digits.next_multiple_of(4), b'=');
     if is_short {
-        // A BINARY has at most 255 bytes.
+        // BINARY has at most 255 bytes.
         let mut bytes = [0; 258];
         STANDARD.decode_slice(&out[from + 1..], &mut bytes).map_err(|_| BASE64)?;
         out.truncate(from);
@@ -68,15 +68,15 @@ pub(super) fn base64(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Spell
     } else {
         out.push(b'"');
     }
-    Ok(Spelled::Anew)
+    Ok(Converted::Appended)
 }
 
-/// Bytes as text with one letter a byte.
-pub(super) fn latin1(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Spelled> {
+/// Converts Latin-1 text, in which each character is one byte.
+pub(super) fn latin1(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Converted> {
     let inside = unquoted(raw).ok_or(LATIN1)?;
     let from = out.len();
     unescape_into(inside, out);
-    // In place: a letter takes one byte or two, so the bytes never overtake the text.
+    // In place: a character takes one or two bytes of UTF-8, so writing never overtakes reading.
     let (mut read, mut write) = (from, from);
     while let Some(&lead) = out.get(read) {
         let byte = match (lead, out.get(read + 1)) {
@@ -94,14 +94,14 @@ pub(super) fn latin1(raw: &[u8], length: u32, out: &mut Vec<u8>) -> Result<Spell
         read += 1;
         write += 1;
     }
-    // The binlog leaves out the zeros that fill up a BINARY.
+    // The binlog omits the trailing zeros of a BINARY.
     out.truncate(write);
     out.resize(write.max(from + length as usize), 0);
     encode_tail(from, out);
-    Ok(Spelled::Anew)
+    Ok(Converted::Appended)
 }
 
-/// Makes the bytes at `out[from..]` base64 in a JSON string.
+/// Replaces the bytes at `out[from..]` by their base64 in a JSON string.
 fn encode_tail(from: usize, out: &mut Vec<u8>) {
     let bytes_end = out.len();
     let encoded = (bytes_end - from).div_ceil(3) * 4;
@@ -109,19 +109,19 @@ fn encode_tail(from: usize, out: &mut Vec<u8>) {
     let (bytes, place) = out.split_at_mut(bytes_end);
     let written = STANDARD.encode_slice(&bytes[from..], place);
     debug_assert_eq!(written, Ok(encoded));
-    // The text moves to where the bytes were, behind a quote.
+    // Move the text to where the bytes were, behind the opening quote.
     out.push(b'"');
     out.insert(from, b'"');
     out.drain(from + 1..bytes_end + 1);
 }
 
-/// Labels come as JSON strings.
-pub(super) fn enum_index(raw: &[u8], labels: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<Spelled> {
+/// Converts the number of an ENUM label. `labels` are JSON strings.
+pub(super) fn enum_index(raw: &[u8], labels: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<Converted> {
     let text = unquoted(raw).unwrap_or(raw);
     let Some(index) = digits_value(text) else {
         return string(raw, "a label, or the number of a label, of the ENUM");
     };
-    // Number 0 is what MySQL stores for a value that is none of the labels.
+    // MySQL stores 0 for a value that is not among the labels.
     let label = match usize::try_from(index).unwrap_or(usize::MAX) {
         0 => Some(&b"\"\""[..]),
         n => labels.get(n - 1).map(|l| &**l),
@@ -129,21 +129,21 @@ pub(super) fn enum_index(raw: &[u8], labels: &[Box<[u8]>], out: &mut Vec<u8>) ->
     match label {
         Some(label) => {
             out.extend_from_slice(label);
-            Ok(Spelled::Anew)
+            Ok(Converted::Appended)
         }
-        None if labels.iter().any(|l| **l == *raw) => Ok(Spelled::Same),
+        None if labels.iter().any(|l| **l == *raw) => Ok(Converted::Unchanged),
         None => Err(ENUM),
     }
 }
 
-/// Labels come as JSON strings.
-pub(super) fn set_mask(raw: &[u8], labels: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<Spelled> {
+/// Converts the bit mask of SET labels. `labels` are JSON strings.
+pub(super) fn set_mask(raw: &[u8], labels: &[Box<[u8]>], out: &mut Vec<u8>) -> Result<Converted> {
     let text = unquoted(raw).unwrap_or(raw);
     let Some(mask) = digits_value(text) else {
         return string(raw, "labels, or a bit mask of labels, of the SET");
     };
     if labels.len() < 64 && mask >> labels.len() != 0 {
-        return if labels.iter().any(|l| **l == *raw) { Ok(Spelled::Same) } else { Err(SET) };
+        return if labels.iter().any(|l| **l == *raw) { Ok(Converted::Unchanged) } else { Err(SET) };
     }
     out.push(b'"');
     let mut first = true;
@@ -154,11 +154,11 @@ pub(super) fn set_mask(raw: &[u8], labels: &[Box<[u8]>], out: &mut Vec<u8>) -> R
         out.extend_from_slice(&label[1..label.len() - 1]);
     }
     out.push(b'"');
-    Ok(Spelled::Anew)
+    Ok(Converted::Appended)
 }
 
-/// Labels joined by commas, or an array of labels.
-pub(super) fn set_labels(raw: &[u8], out: &mut Vec<u8>) -> Result<Spelled> {
+/// Converts SET labels: joined by commas, or an array of labels.
+pub(super) fn set_labels(raw: &[u8], out: &mut Vec<u8>) -> Result<Converted> {
     if raw[0] != b'[' {
         return string(raw, "the labels of a SET");
     }
@@ -169,13 +169,13 @@ pub(super) fn set_labels(raw: &[u8], out: &mut Vec<u8>) -> Result<Spelled> {
     })
 }
 
-fn join(raw: &[u8], out: &mut Vec<u8>) -> Option<Spelled> {
-    let mut walk = Walk::new(raw, 0, Text::Clean);
-    walk.enter_array().ok()?;
+fn join(raw: &[u8], out: &mut Vec<u8>) -> Option<Converted> {
+    let mut cursor = Cursor::new(raw, 0, Text::Clean);
+    cursor.enter_array().ok()?;
     out.push(b'"');
     let (mut first, mut joined) = (true, false);
-    while walk.element(&mut first).ok()? {
-        let (start, end) = walk.value().ok()?;
+    while cursor.next_element(&mut first).ok()? {
+        let (start, end) = cursor.skip_value().ok()?;
         let label = unquoted(&raw[start..end])?;
         if std::mem::replace(&mut joined, true) {
             out.push(b',');
@@ -183,20 +183,20 @@ fn join(raw: &[u8], out: &mut Vec<u8>) -> Option<Spelled> {
         out.extend_from_slice(label);
     }
     out.push(b'"');
-    Some(Spelled::Anew)
+    Some(Converted::Appended)
 }
 
-/// A JSON column: the value itself, be it sent as text or embedded.
-pub(super) fn json(raw: &[u8], out: &mut Vec<u8>) -> Result<Spelled> {
+/// Converts a JSON column, which is sent as a string or embedded.
+pub(super) fn json(raw: &[u8], out: &mut Vec<u8>) -> Result<Converted> {
     let Some(inside) = unquoted(raw) else {
-        return Ok(Spelled::Same);
+        return Ok(Converted::Unchanged);
     };
     let from = out.len();
     unescape_into(inside, out);
-    if !Walk::is_json(&out[from..]) {
-        // Not what a JSON column holds, but nothing may be lost either.
+    if !Cursor::is_json(&out[from..]) {
+        // A JSON column cannot hold this, but no data may be lost.
         out.truncate(from);
-        return Ok(Spelled::Same);
+        return Ok(Converted::Unchanged);
     }
     if has_controls(&out[from..]) {
         compact_tail(out, from);
@@ -206,11 +206,11 @@ pub(super) fn json(raw: &[u8], out: &mut Vec<u8>) -> Result<Spelled> {
     while out.last() == Some(&b' ') {
         out.pop();
     }
-    Ok(Spelled::Anew)
+    Ok(Converted::Appended)
 }
 
-/// A label as it stands in a document.
-pub(super) fn spelled(label: &str) -> Box<[u8]> {
+/// A label as a JSON string.
+pub(super) fn json_string(label: &str) -> Box<[u8]> {
     let mut out = Vec::with_capacity(label.len() + 2);
     push_string(label.as_bytes(), &mut out);
     out.into_boxed_slice()

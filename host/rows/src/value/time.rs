@@ -1,25 +1,29 @@
-//! Dates and times: from text or from a count since 1970 to ISO-8601.
+//! Dates and times: converts text and counts since 1970 to ISO-8601.
 
-use super::{Misfit, Result, Spelled, Unit, push_digits, unquoted};
+use super::converted::{Converted, Mismatch, Result, Unit, push_digits, unquoted};
 
-const DATE: Misfit = Misfit::Not("a date");
-const TIME: Misfit = Misfit::Not("a time");
-const DATE_TIME: Misfit = Misfit::Not("a date with a time");
-const TIMESTAMP: Misfit = Misfit::Not("a time stamp");
+const DATE: Mismatch = Mismatch::Expected("a date");
+const TIME: Mismatch = Mismatch::Expected("a time");
+const DATE_TIME: Mismatch = Mismatch::Expected("a date with a time");
+const TIMESTAMP: Mismatch = Mismatch::Expected("a time stamp");
 
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
-/// Whether the final text names a zone.
+/// Whether the converted text has a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Zone {
     None,
     Utc,
 }
 
-pub(super) fn date(raw: &[u8], out: &mut Vec<u8>) -> Result<Spelled> {
+pub(super) fn date(raw: &[u8], out: &mut Vec<u8>) -> Result<Converted> {
     if let Some(text) = unquoted(raw) {
-        return if read_date(text).is_some_and(|(_, rest)| rest.is_empty()) { Ok(Spelled::Same) } else { Err(DATE) };
+        return if read_date(text).is_some_and(|(_, rest)| rest.is_empty()) {
+            Ok(Converted::Unchanged)
+        } else {
+            Err(DATE)
+        };
     }
     let days = signed(raw).ok_or(DATE)?;
     let from = out.len();
@@ -29,10 +33,10 @@ pub(super) fn date(raw: &[u8], out: &mut Vec<u8>) -> Result<Spelled> {
         return Err(DATE);
     }
     out.push(b'"');
-    Ok(Spelled::Anew)
+    Ok(Converted::Appended)
 }
 
-pub(super) fn time(raw: &[u8], unit: Unit, out: &mut Vec<u8>) -> Result<Spelled> {
+pub(super) fn time(raw: &[u8], unit: Unit, out: &mut Vec<u8>) -> Result<Converted> {
     let (negative, hours, minutes, seconds, micros) = match unquoted(raw) {
         Some(text) => {
             let (negative, text) = match text {
@@ -42,7 +46,7 @@ pub(super) fn time(raw: &[u8], unit: Unit, out: &mut Vec<u8>) -> Result<Spelled>
             let colon = text.iter().position(|&b| b == b':').filter(|n| (1..=3).contains(n)).ok_or(TIME)?;
             let hours = digits(&text[..colon]).ok_or(TIME)?;
             let (minutes, seconds, micros, rest) = read_minutes(&text[colon..]).ok_or(TIME)?;
-            // Debezium's `isostring` mode writes a `Z` behind times of day.
+            // Debezium's `isostring` mode appends a `Z` to times of day.
             if !matches!(rest, b"" | b"Z") {
                 return Err(TIME);
             }
@@ -63,26 +67,26 @@ pub(super) fn time(raw: &[u8], unit: Unit, out: &mut Vec<u8>) -> Result<Spelled>
     }
     push_clock(hours, minutes, seconds, micros, out);
     out.push(b'"');
-    Ok(Spelled::Anew)
+    Ok(Converted::Appended)
 }
 
-pub(super) fn date_time(raw: &[u8], unit: Unit, zone: Zone, out: &mut Vec<u8>) -> Result<Spelled> {
-    let misfit = if zone == Zone::Utc { TIMESTAMP } else { DATE_TIME };
+pub(super) fn date_time(raw: &[u8], unit: Unit, zone: Zone, out: &mut Vec<u8>) -> Result<Converted> {
+    let mismatch = if zone == Zone::Utc { TIMESTAMP } else { DATE_TIME };
     let from = out.len();
     let done = match unquoted(raw) {
         Some(text) => date_time_of_text(text, zone, out),
         None => micros_of(raw, unit).and_then(|micros| {
             push_date_time(micros, zone, out)?;
-            Some(Spelled::Anew)
+            Some(Converted::Appended)
         }),
     };
     done.ok_or_else(|| {
         out.truncate(from);
-        misfit
+        mismatch
     })
 }
 
-fn date_time_of_text(text: &[u8], zone: Zone, out: &mut Vec<u8>) -> Option<Spelled> {
+fn date_time_of_text(text: &[u8], zone: Zone, out: &mut Vec<u8>) -> Option<Converted> {
     let (day, rest) = read_date(text)?;
     let (separator, rest) = rest.split_first()?;
     if !matches!(separator, b' ' | b'T') {
@@ -103,13 +107,13 @@ fn date_time_of_text(text: &[u8], zone: Zone, out: &mut Vec<u8>) -> Option<Spell
         _ => return None,
     };
     let Some(day) = day else {
-        return Some(Spelled::Same); // zero dates stay as they are
+        return Some(Converted::Unchanged); // a zero date
     };
     let seconds_of_day = ((hours * 60 + minutes) * 60 + seconds) as i64;
     if offset != 0 {
         let micros = day * DAY + (seconds_of_day - offset * 60) * SECOND + micros as i64;
         push_date_time(micros, zone, out)?;
-        return Some(Spelled::Anew);
+        return Some(Converted::Appended);
     }
     let fraction = text.len() - suffix.len() - 19;
     let is_final = *separator == b'T'
@@ -121,18 +125,18 @@ fn date_time_of_text(text: &[u8], zone: Zone, out: &mut Vec<u8>) -> Option<Spell
             _ => false,
         };
     if is_final {
-        return Some(Spelled::Same);
+        return Some(Converted::Unchanged);
     }
     out.push(b'"');
     out.extend_from_slice(&text[..10]);
     out.push(b'T');
     push_clock(hours, minutes, seconds, micros, out);
     out.extend_from_slice(if zone == Zone::Utc { b"Z\"" } else { b"\"" });
-    Some(Spelled::Anew)
+    Some(Converted::Appended)
 }
 
-/// The day since 1970 that `YYYY-MM-DD` at the start of `text` names, and the rest. A date with a zero month or day,
-/// which MySQL allows, is none.
+/// Reads `YYYY-MM-DD` at the start of `text`: the day since 1970, and the rest of the text. The day is `None` for the
+/// zero dates of MySQL, whose month or day is 0.
 fn read_date(text: &[u8]) -> Option<(Option<i64>, &[u8])> {
     let (date, rest) = text.split_at_checked(10)?;
     if date[4] != b'-' || date[7] != b'-' {
@@ -148,7 +152,7 @@ fn read_date(text: &[u8]) -> Option<(Option<i64>, &[u8])> {
     Some((Some(days_from_civil(year as i64, month as i64, day as i64)), rest))
 }
 
-/// Minutes, seconds, microseconds and the rest of `:MM:SS[.f…]`.
+/// Reads `:MM:SS[.f…]`: minutes, seconds, microseconds and the rest of the text.
 fn read_minutes(text: &[u8]) -> Option<(u64, u64, u64, &[u8])> {
     let (clock, mut rest) = text.split_at_checked(6)?;
     if clock[0] != b':' || clock[3] != b':' {
@@ -172,12 +176,12 @@ fn read_minutes(text: &[u8]) -> Option<(u64, u64, u64, &[u8])> {
     Some((minutes, seconds, micros, rest))
 }
 
-/// The number of a few digits.
+/// Parses a few decimal digits.
 fn digits(text: &[u8]) -> Option<u64> {
     super::number::digits_value(text)
 }
 
-/// The number of an integer that may be negative.
+/// Parses an integer that may be negative.
 fn signed(raw: &[u8]) -> Option<i64> {
     match raw {
         [b'-', magnitude @ ..] => 0i64.checked_sub_unsigned(digits(magnitude)?),
@@ -205,7 +209,7 @@ fn push_date_time(micros: i64, zone: Zone, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// `HH:MM:SS` with no, three or six digits of a fraction.
+/// Appends `HH:MM:SS` with zero, three or six fraction digits.
 fn push_clock(hours: u64, minutes: u64, seconds: u64, micros: u64, out: &mut Vec<u8>) {
     push_digits(hours, 2, out);
     out.push(b':');
@@ -218,7 +222,7 @@ fn push_clock(hours: u64, minutes: u64, seconds: u64, micros: u64, out: &mut Vec
     }
 }
 
-/// `YYYY-MM-DD` of a day since 1970; `None` outside the years 0 to 9999.
+/// Appends `YYYY-MM-DD` of a day since 1970; `None` outside the years 0 to 9999.
 fn push_date(days: i64, out: &mut Vec<u8>) -> Option<()> {
     if !(-719_528..=2_932_896).contains(&days) {
         return None;

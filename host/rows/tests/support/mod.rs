@@ -1,4 +1,4 @@
-//! What the fixture tests share: the declared types of schema.sql and rows as owned values.
+//! Shared by the tests: fixtures, the declared types of schema.sql, and rows as owned values.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -52,7 +52,7 @@ pub fn declared() -> DeclaredTypes {
     let mut declared = DeclaredTypes::default();
     for (table, columns) in schema() {
         for (column, column_type) in columns {
-            // The workload makes it signed; the type that holds both is the one to declare.
+            // The workload makes the column signed; declare a type that holds both versions.
             let column_type = if column == "grade" { "SMALLINT" } else { &column_type };
             declared.declare(&format!("shop.{table}"), &column, column_type).unwrap();
         }
@@ -60,13 +60,13 @@ pub fn declared() -> DeclaredTypes {
     declared
 }
 
-pub fn decoder(format: Format, declared: DeclaredTypes) -> Decoder {
-    Decoder::new(DecoderSettings { format, declared, ..DecoderSettings::default() })
+pub fn decoder(declared: DeclaredTypes) -> Decoder {
+    Decoder::new(DecoderSettings { declared, ..DecoderSettings::default() })
 }
 
 pub type Image = BTreeMap<String, String>;
 
-/// A row with everything in it.
+/// A row with owned images and names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnedRow {
     pub table: String,
@@ -86,11 +86,11 @@ pub struct Decoded {
     pub errors: Vec<String>,
 }
 
-pub fn batch(topic: &str, partition: i32) -> RecordBatch {
-    RecordBatch::new(TopicPartition { topic: topic.into(), partition })
+pub fn batch(format: Format, topic: &str, partition: i32) -> RecordBatch {
+    RecordBatch::new(TopicPartition { topic: topic.into(), partition }, format)
 }
 
-/// Decodes one batch; checks what holds for every batch.
+/// Decodes one batch and checks the invariants of every batch.
 pub fn decode_batch(decoder: &mut Decoder, records: &RecordBatch, into: &mut Decoded) {
     let mut out = RowBatch::default();
     decoder.decode(records, &mut out);
@@ -135,11 +135,11 @@ pub fn decode_batch(decoder: &mut Decoder, records: &RecordBatch, into: &mut Dec
     assert!(seen.iter().all(|s| matches!(s, 1 | 2 | 4)), "each record has one outcome: {seen:?}");
 }
 
-/// Decodes a capture in its file's order, record by record.
-pub fn decode_capture(name: &str, decoder: &mut Decoder) -> Decoded {
+/// Decodes a capture record by record, in the file's order.
+pub fn decode_capture(format: Format, name: &str, decoder: &mut Decoder) -> Decoded {
     let mut decoded = Decoded::default();
     for record in captured(name) {
-        let mut records = batch(&record.topic, record.partition);
+        let mut records = batch(format, &record.topic, record.partition);
         record.push_to(&mut records);
         decode_batch(decoder, &records, &mut decoded);
     }

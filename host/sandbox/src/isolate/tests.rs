@@ -1,4 +1,4 @@
-//! Halving with guests that do what a script says: exactly the poisoned images fail, all others keep their own verdict.
+//! Bisection with scripted guests: exactly the poisoned images fail, and all others keep their verdicts.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,18 @@ use proptest::prelude::*;
 use super::*;
 use crate::contract::{RawOutput, Table};
 use crate::output::Verdict;
+use crate::rules::NameRules;
 
 const CELLS: usize = 2;
 
-/// How a guest spoils the call in which it sees a poisoned image.
+/// How a guest fails the call in which it sees a poisoned image.
 #[derive(Clone, Copy, Debug)]
 enum Spoils {
     Traps,
     AnswersTooMuch,
 }
 
-/// Reads images whose first cell is their number, and fails each with that number: a verdict that is its own.
+/// A guest whose verdict on each image contains the image's number, which is the first cell.
 struct Scripted {
     poisoned: BTreeSet<u32>,
     spoils: Spoils,
@@ -46,7 +47,7 @@ impl Guest for Scripted {
     }
 }
 
-/// Images 0, 1, 2 … as cells of different lengths.
+/// Images 0, 1, 2 … with cells of different lengths.
 fn batch(count: u32) -> Batch {
     let mut batch = Batch { table: 1, count, ..Batch::default() };
     for image in 0..count {
@@ -58,10 +59,16 @@ fn batch(count: u32) -> Batch {
     batch
 }
 
-const EXPECT: Expect<'static> =
-    Expect { count: 0, columns: 2, indices: &[], change_mode: false, documents_per_image: 1 };
+const EXPECT: Expect<'static> = Expect {
+    count: 0,
+    columns: 2,
+    indices: &[],
+    change_mode: false,
+    documents_per_image: 1,
+    rules: &NameRules::STRICTEST,
+};
 
-/// The images that failed for want of an answer; all others have to have their own verdict.
+/// Checks that exactly the poisoned images failed and that all others have their verdicts.
 #[track_caller]
 fn check(count: u32, poisoned: &[u32], spoils: Spoils) -> u32 {
     let poisoned: BTreeSet<u32> = poisoned.iter().copied().filter(|&image| image < count).collect();
@@ -117,7 +124,7 @@ fn without_a_new_instance_all_that_is_left_fails() {
     for (image, part) in parts.iter().enumerate() {
         assert_eq!((part.first, part.count), (image as u32, 1));
         let reason = part.result.as_ref().expect_err("it has no verdict");
-        assert_eq!(reason, "trapped at 5; then no new instance could be made: no memory");
+        assert_eq!(reason, "trapped at 5; then no new instance could be started: no memory");
     }
 }
 

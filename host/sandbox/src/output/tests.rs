@@ -1,9 +1,12 @@
-//! Answers encoded by hand: each verdict and piece, each way to break the contract, and any bytes at all.
+//! Hand-encoded answers: each verdict and piece, each violation of the contract, and random bytes.
 
 use proptest::prelude::*;
 
+use super::verdict::{DOCUMENTS, DROP, EDIT, FAIL, KEEP};
 use super::*;
-use crate::document::{Cells, ColumnNames};
+use crate::document::{Cells, ColumnNames, Document};
+use crate::pattern::Pattern;
+use crate::rules::NameRules;
 
 const COLUMNS: [&str; 3] = ["id", "say \"hi\"", "note"];
 const CELLS: [&str; 3] = ["1", "\"two\"", ""];
@@ -17,13 +20,13 @@ impl Answer {
         Self(RawOutput { verdicts: verdicts.to_vec(), ..RawOutput::default() })
     }
 
-    /// With these bytes, so that a test can write ranges as numbers.
+    /// Sets the bytes, so that tests can write ranges as numbers.
     fn bytes(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.0.bytes = bytes.as_ref().to_vec();
         self
     }
 
-    /// With these ranges as names.
+    /// Sets the ranges of the names.
     fn names(mut self, names: &[u32]) -> Self {
         self.0.names = names.to_vec();
         self
@@ -34,12 +37,19 @@ fn check_raw(raw: RawOutput, count: u32, change_mode: bool) -> Result<Output, St
     let indices = [Pattern::new("allowed-*")];
     Output::check(
         raw,
-        Expect { count, columns: COLUMNS.len() as u32, indices: &indices, change_mode, documents_per_image: 3 },
+        Expect {
+            count,
+            columns: COLUMNS.len() as u32,
+            indices: &indices,
+            change_mode,
+            documents_per_image: 3,
+            rules: &NameRules::default(),
+        },
     )
 }
 
-/// A verdict in words, with its documents as they would be written.
-fn told(output: &Output, image: u32) -> String {
+/// A verdict as text, with the bodies of its documents.
+fn describe(output: &Output, image: u32) -> String {
     match output.verdict(image) {
         Verdict::Keep => "keep".into(),
         Verdict::Drop => "drop".into(),
@@ -48,14 +58,14 @@ fn told(output: &Output, image: u32) -> String {
             .collect::<Vec<_>>()
             .join(" "),
         Verdict::Documents(documents) => {
-            documents.map(|document| tell_document(&document)).collect::<Vec<_>>().join(" ")
+            documents.map(|document| describe_document(&document)).collect::<Vec<_>>().join(" ")
         }
         Verdict::Fail(reason) => format!("fail: {reason}"),
         Verdict::Refused(reason) => format!("refused: {reason}"),
     }
 }
 
-fn tell_document(document: &Document<'_>) -> String {
+fn describe_document(document: &Document<'_>) -> String {
     let mut body = Vec::new();
     document.write_body(&mut body, &ColumnNames::new(COLUMNS), |column: u32| CELLS[column as usize].as_bytes());
     let mut text = format!("{:?}", document.operation).to_lowercase();
@@ -75,7 +85,7 @@ fn tell_document(document: &Document<'_>) -> String {
 fn check(answer: Answer, expected: &[&str]) {
     let output = check_raw(answer.0, expected.len() as u32, false).expect("it can be read");
     assert_eq!(output.len(), expected.len());
-    let told: Vec<String> = (0..output.len() as u32).map(|image| told(&output, image)).collect();
+    let told: Vec<String> = (0..output.len() as u32).map(|image| describe(&output, image)).collect();
     assert_eq!(told, expected);
 }
 
@@ -87,7 +97,7 @@ fn check_pieces(pieces: &[u32], n: u32, expected: &str) {
     check(Answer::new(&words).bytes(b"ab\"\xff[1,{}]").names(&[0, 1, 1, 2, 0, 0, 3, 1]), &[expected]);
 }
 
-/// An answer that cannot be read.
+/// Expects an answer to be rejected as a whole.
 #[track_caller]
 fn unreadable(answer: Answer, count: u32, reason: &str) {
     let error = check_raw(answer.0, count, false).expect_err(reason);
@@ -110,7 +120,7 @@ fn documents() {
     );
 }
 
-/// Cells as ranges of one text.
+/// Cells that are ranges of one text.
 struct Source<'a>(&'a str, Vec<std::ops::Range<usize>>);
 
 impl<'a> Cells<'a> for Source<'a> {
@@ -126,7 +136,7 @@ impl<'a> Cells<'a> for Source<'a> {
 }
 
 #[test]
-fn runs_of_the_source_are_copied_whole_and_nothing_between_them_is() {
+fn adjacent_cells_are_copied_together_without_other_members() {
     let body = |names: &[&str], source: &str, cells: &[&str]| {
         let mut from = 0;
         let ranges = cells.iter().map(|cell| {
@@ -140,9 +150,9 @@ fn runs_of_the_source_are_copied_whole_and_nothing_between_them_is() {
         ColumnNames::new(names.iter().copied()).write_body(&mut out, Source(source, ranges.collect()));
         String::from_utf8(out).expect("UTF-8")
     };
-    let as_it_is = r#"{"a":1,"b":"x","c":null}"#;
-    assert_eq!(body(&["a", "b", "c"], as_it_is, &["1", "\"x\"", "null"]), as_it_is);
-    // Something between, another order of names, white space, an absent cell, a name that is escaped.
+    let unchanged = r#"{"a":1,"b":"x","c":null}"#;
+    assert_eq!(body(&["a", "b", "c"], unchanged, &["1", "\"x\"", "null"]), unchanged);
+    // Another member in between, whitespace, an absent cell, an escaped name.
     assert_eq!(body(&["a", "b"], r#"{"a":1,"no":7,"b":2}"#, &["1", "2"]), r#"{"a":1,"b":2}"#);
     assert_eq!(body(&["a", "b"], "{\"a\":1,\n\"b\":2}", &["1", "2"]), r#"{"a":1,"b":2}"#);
     assert_eq!(body(&["a", "b", "c"], r#"{"a":1,"c":3}"#, &["1", "", "3"]), r#"{"a":1,"c":3}"#);
@@ -162,17 +172,19 @@ fn items_of_an_array() {
     put(&[0, 0, 5, 2, 1, 0, 0], r#"putitem "items"[17] {"id":1}"#);
     put(&[2, 7, 1, 0, 5, 2, 1, 0, 0], r#"putitem "items"[17] id=i {"id":1}"#);
     put(&[0, 0, 5, 0, 0], "refused: an empty item key");
-    put(&[0, 0, 8, 513, 0], "refused: an item key of 513 bytes; 512 is the limit");
+    put(&[0, 0, 8, 513, 0], "refused: an item key of 513 bytes; the limit is 512");
     put(&[0, 1, 5, 2, 0], "refused: an empty field name");
     put(&[0, 7, 5, 2, 0], "refused: field name 7 of 2");
     unreadable(Answer::new(&[DOCUMENTS, 1, 3, 0, 0, 5, 900, 0]), 1, "outside of the answer's bytes");
     let remove = Answer::new(&[DOCUMENTS, 1, 4, 0, 0, 5, 2, 0]).bytes("items17").names(&[0, 5]);
     check(
         remove.clone(),
-        &["refused: a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row"],
+        &[
+            "refused: a delete by a plugin in `image` mode: the host itself deletes the documents that a row no longer produces",
+        ],
     );
     let output = check_raw(remove.0, 1, true).expect("it can be read");
-    assert_eq!(told(&output, 0), r#"removeitem "items"[17] {}"#);
+    assert_eq!(describe(&output, 0), r#"removeitem "items"[17] {}"#);
 }
 
 #[test]
@@ -190,7 +202,7 @@ fn pieces() {
 }
 
 #[test]
-fn a_bad_piece_refuses_its_image() {
+fn an_invalid_piece_rejects_its_image() {
     check_pieces(&[0, 3], 1, "refused: column 3 of a table that has 3");
     check_pieces(&[1, 0, 3], 1, "refused: column 3 of a table that has 3");
     check_pieces(&[1, 4, 0], 1, "refused: field name 4 of 4");
@@ -203,17 +215,16 @@ fn a_bad_piece_refuses_its_image() {
         "refused: a field's value is not JSON: EOF while parsing a value at line 1 column 0",
     );
     check_pieces(&[3, 1, 3], 1, "refused: column 3 of a table that has 3");
-    check_pieces(&[4, 0], 1, "refused: a document with an object that does not end");
+    check_pieces(&[4, 0], 1, "refused: a document with an unclosed object");
     check_pieces(&[5], 1, "refused: an object ends that did not begin");
     check_pieces(&[5, 4, 0], 2, "refused: an object ends that did not begin");
     check_pieces(&[4, 0].repeat(65), 65, "refused: objects nested more than 64 deep");
 }
 
 #[test]
-fn a_bad_verdict_leaves_its_neighbours_alone() {
+fn an_invalid_verdict_does_not_affect_others() {
     let words = [KEEP, EDIT, 1, 3, 0, 0, DROP, DOCUMENTS, 1, 2, 0, 0, KEEP, EDIT, 1, 0, 0, 2, KEEP];
-    let deleted =
-        "refused: a delete by a plugin of the mode `image`: the host deletes what no longer comes out of a row";
+    let deleted = "refused: a delete by a plugin in `image` mode: the host itself deletes the documents that a row no longer produces";
     let not_json = "refused: the new value of a cell is not JSON: trailing characters at line 1 column 2";
     let expected = ["keep", "refused: column 3 of a table that has 3", "drop", deleted, "keep", not_json, "keep"];
     check(Answer::new(&words).bytes("1]"), &expected);
@@ -232,14 +243,14 @@ fn heads() {
     let head = |flag: u32, text: &[u8]| Answer::new(&[DOCUMENTS, 1, 0, flag, 0, text.len() as u32, 0]).bytes(text);
     check(head(1, b""), &["refused: the index \"\" is not among those that the plugin describes"]);
     check(head(1, b"other"), &["refused: the index \"other\" is not among those that the plugin describes"]);
-    check(head(1, b"allowed-X"), &["refused: \"allowed-X\" is no index name that Elasticsearch takes"]);
+    check(head(1, b"allowed-X"), &["refused: \"allowed-X\" is not a valid index name"]);
     check(head(1, b"allowed-\xff"), &["refused: an index name that is not UTF-8"]);
     check(head(2, b""), &["refused: an empty id"]);
-    check(head(2, &[b'i'; 513]), &["refused: an id of 513 bytes; Elasticsearch takes 512"]);
+    check(head(2, &[b'i'; 513]), &["refused: an id of 513 bytes; the limit is 512"]);
     check(head(2, b"\xff"), &["refused: an id that is not UTF-8"]);
     check(head(4, b""), &["refused: an empty routing value"]);
-    check(head(4, &[b'r'; 513]), &["refused: a routing value of 513 bytes; Elasticsearch takes 512"]);
-    // The same range as the one that was allowed is allowed, another is looked at.
+    check(head(4, &[b'r'; 513]), &["refused: a routing value of 513 bytes; the limit is 512"]);
+    // An allowed range is remembered; another range is checked.
     let words = [DOCUMENTS, 3, 0, 1, 0, 9, 0, 0, 1, 0, 9, 0, 0, 1, 0, 8, 0];
     check(
         Answer::new(&words).bytes("allowed-x"),
@@ -253,10 +264,10 @@ fn heads() {
 }
 
 #[test]
-fn a_plugin_of_the_mode_change_may_delete() {
+fn a_plugin_in_change_mode_may_delete() {
     let raw = Answer::new(&[DOCUMENTS, 1, 2, 2, 0, 2, 0]).bytes("id").0;
     let output = check_raw(raw, 1, true).expect("it can be read");
-    assert_eq!(told(&output, 0), "delete id=id {}");
+    assert_eq!(describe(&output, 0), "delete id=id {}");
 }
 
 #[test]
@@ -264,11 +275,11 @@ fn a_long_reason_is_cut_between_characters() {
     let text = "中".repeat(1000);
     let raw = Answer::new(&[FAIL, 0, text.len() as u32]).bytes(&text).0;
     let output = check_raw(raw, 1, false).expect("it can be read");
-    assert_eq!(told(&output, 0), format!("fail: {}", "中".repeat(341)));
+    assert_eq!(describe(&output, 0), format!("fail: {}", "中".repeat(341)));
 }
 
 #[test]
-fn what_cannot_be_read_fails_the_answer() {
+fn a_malformed_answer_is_rejected() {
     unreadable(Answer::new(&[]), 1, "it answered 0 verdicts for 1 images");
     unreadable(Answer::new(&[KEEP]), 2, "it answered 1 verdicts for 2 images");
     unreadable(Answer::new(&[KEEP, KEEP]), 1, "more verdicts than the 1 images");
@@ -299,13 +310,13 @@ fn what_cannot_be_read_fails_the_answer() {
     unreadable(Answer::new(&[KEEP]).names(&[0]), 1, "half a range");
 }
 
-/// Words that a guest could plausibly say: small numbers, and now and then a wild one.
+/// Mostly small numbers, as a guest would send, with a few random ones.
 fn words() -> impl Strategy<Value = Vec<u32>> {
     let word = prop_oneof![20 => 0_u32..6, 5 => 0_u32..40, 1 => any::<u32>()];
     prop::collection::vec(word, 0..120)
 }
 
-/// Bytes of which many ranges are JSON, or an index, or broken.
+/// Bytes in which many ranges are JSON, index names, or malformed.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => prop::sample::select(vec!["1", "0", "-1.5", "\"a\"", "null", "[]", "{}", "[1,", "\"\\", "allowed-", "\n", "\r", "\u{2028}", " ", "中"])
@@ -315,8 +326,8 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
 }
 
-/// Documents that are mostly right: random pieces, so that many answers pass.
-fn likely() -> impl Strategy<Value = Vec<u32>> {
+/// Mostly valid documents with random pieces, so that many answers pass.
+fn plausible() -> impl Strategy<Value = Vec<u32>> {
     let n = 0_u32..8;
     let piece = prop_oneof![
         (0_u32..4).prop_map(|column| vec![0, column]),
@@ -333,7 +344,7 @@ fn likely() -> impl Strategy<Value = Vec<u32>> {
     prop::collection::vec(document, 0..6).prop_map(|documents| documents.concat())
 }
 
-/// Whatever passes can be written: every body one JSON object on one line, every cell one value, every text in bounds.
+/// An accepted answer can be written: bodies are JSON objects on one line, cells are JSON values, texts are in bounds.
 fn assert_writable(output: &Output) {
     let names = ColumnNames::new(COLUMNS);
     for image in 0..output.len() as u32 {
@@ -365,14 +376,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_words_are_read_or_refused(verdicts in words(), names in words(), bytes in bytes(), count in 0_u32..20) {
+    fn any_words_are_accepted_or_rejected(verdicts in words(), names in words(), bytes in bytes(), count in 0_u32..20) {
         if let Ok(output) = check_raw(RawOutput { verdicts, names, bytes }, count, true) {
             assert_writable(&output);
         }
     }
 
     #[test]
-    fn likely_documents_are_writable(verdicts in likely(), bytes in bytes(), starts in prop::collection::vec(0_u32..20, 8)) {
+    fn plausible_documents_are_writable(verdicts in plausible(), bytes in bytes(), starts in prop::collection::vec(0_u32..20, 8)) {
         let count = count_documents(&verdicts);
         let names = starts.iter().flat_map(|&start| [start, 1]).collect();
         if let Ok(output) = check_raw(RawOutput { verdicts, names, bytes }, count, false) {
@@ -381,7 +392,7 @@ proptest! {
     }
 }
 
-/// How many verdicts `likely` put one after the other.
+/// The number of verdicts that `plausible` generated.
 fn count_documents(words: &[u32]) -> u32 {
     let (mut at, mut n) = (0, 0);
     while at < words.len() {

@@ -7,6 +7,8 @@ use anyhow::Context;
 use rowmill_harness::{Reading, Settings};
 use rowmill_sandbox::{Limits, Plugin, Sandbox};
 
+use crate::sink::rules;
+
 pub(super) use crate::plugins::cases::subject;
 
 /// Reads a file and loads it as the gateway would, with the usual limits. A plugin that imports WASI is taken, with a word
@@ -17,7 +19,7 @@ pub(super) fn load(file: &Path) -> anyhow::Result<Arc<Plugin>> {
 
 /// The same with the bytes of the file.
 pub(super) fn load_bytes(file: &Path, bytes: &[u8]) -> anyhow::Result<Arc<Plugin>> {
-    let sandbox = Arc::new(Sandbox::new(Limits::default())?);
+    let sandbox = Arc::new(Sandbox::new(Limits::default())?.with_name_rules(rules::elasticsearch()));
     let plugin =
         Plugin::load_with_wasi(&sandbox, bytes, |_| true).with_context(|| format!("{} is refused", file.display()))?;
     if plugin.imports_wasi() {

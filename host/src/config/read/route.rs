@@ -6,6 +6,7 @@ use rowmill_sandbox::Pattern;
 use super::value::one_of;
 use super::{ConfigError, Result, error};
 use crate::config::raw::RawRoute;
+use crate::sink::rules;
 use rowmill_engine::version::{MAX_EPOCH, VersionStrategy};
 
 pub fn route(raw: &RawRoute) -> Result<Route> {
@@ -14,7 +15,7 @@ pub fn route(raw: &RawRoute) -> Result<Route> {
     }
     let place = |key: &str| format!("route of {:?}, {key}", raw.table);
     if let Some(index) = &raw.index
-        && !rowmill_sandbox::is_index_name(index)
+        && !rules::elasticsearch().is_index_name(index)
     {
         return error(format!(
             "{}: {index:?} is no index name that Elasticsearch takes (lower case, no blanks or \\/*?\"<>|,#:)",

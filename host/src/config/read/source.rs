@@ -72,21 +72,23 @@ pub fn source(raw: &RawSource) -> Result<SourceConfig> {
     }
 }
 
+/// The format of the source's records.
+pub fn format(raw: &RawSource) -> Result<Format> {
+    one_of(
+        "source.format",
+        raw.format.as_deref(),
+        &[
+            ("auto", Format::Auto),
+            ("canal", Format::Canal),
+            ("debezium", Format::Debezium),
+            ("maxwell", Format::Maxwell),
+        ],
+    )
+}
+
 /// How records are decoded, with the declared column types: table, column, MySQL type.
 pub fn decoder(raw: &RawSource, tables: &BTreeMap<String, BTreeMap<String, String>>) -> Result<DecoderSettings> {
-    let mut decoder = DecoderSettings {
-        format: one_of(
-            "source.format",
-            raw.format.as_deref(),
-            &[
-                ("auto", Format::Auto),
-                ("canal", Format::Canal),
-                ("debezium", Format::Debezium),
-                ("maxwell", Format::Maxwell),
-            ],
-        )?,
-        ..DecoderSettings::default()
-    };
+    let mut decoder = DecoderSettings::default();
     if let Some(size) = raw.max_message_bytes {
         decoder.max_message_bytes = size.0;
     }

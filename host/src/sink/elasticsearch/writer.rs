@@ -22,7 +22,7 @@ use crate::config::BulkConfig;
 use crate::metrics::Kind;
 use crate::operation::OperationBatch;
 use crate::shutdown::Shutdown;
-use crate::sink::{OperationRef, Outcome, Settlement, SinkContext};
+use crate::sink::{OperationRef, Outcome, Settlement, SinkContext, rules};
 
 /// Documents that may wait beside those in flight. With more the writer takes no further batches, so the workers wait.
 const MAX_WAITING: usize = 50_000;
@@ -338,7 +338,7 @@ impl Writer {
         let routes = (self.context.routes)();
         let own_index = |table: &str| {
             let (database, table) = table.split_once('.').unwrap_or(("", table));
-            table_index(&routes, database, table)
+            table_index(&routes, database, table, &rules::elasticsearch())
         };
         for (table, version) in truncate::load(&self.client, own_index).await? {
             self.floors.raise(&table, version);

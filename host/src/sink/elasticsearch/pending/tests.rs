@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use rowmill_engine::{Action, IndexNumber, Operation};
-use rowmill_rows::{RecordBatch, Span, TopicPartition};
+use rowmill_rows::{Format, RecordBatch, Span, TopicPartition};
 
 use super::*;
 use crate::checkpoint::Progress;
@@ -14,7 +14,8 @@ use crate::operation::{OperationBatch, SourceBatch};
 fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
     let partition = TopicPartition { topic: "t".into(), partition: 0 };
     let progress = Progress::new(partition.clone(), 0, Arc::default());
-    let source = Arc::new(SourceBatch { records: RecordBatch::new(partition), ticket: progress.ticket(1, 0) });
+    let source =
+        Arc::new(SourceBatch { records: RecordBatch::new(partition, Format::Auto), ticket: progress.ticket(1, 0) });
     let mut batch = OperationBatch::new(source);
     batch.operations.tables = vec!["a".into(), "b".into()];
     for &(action, document, version, table) in operations {

@@ -1,78 +1,61 @@
-//! What a format's decoder works on: one record, what is known of its topic, and the steps that formats share.
+//! One record being decoded, with the decoder's state, and the steps that all formats share.
 
-use std::sync::Arc;
-
-use crate::debezium::{Schemas, TopicMemory};
 use crate::error::DecodeError;
 use crate::image::{check_key, convert, image_by_name, image_in_order};
-use crate::json::{JsonError, Walk};
+use crate::json::{Cursor, JsonError};
 use crate::row::{Cell, Ignored, Operation, Row, RowBatch, SourcePosition};
-use crate::settings::Format;
 use crate::table::{NewShape, Tables};
 use crate::value::Dialect;
 
-/// What became of a record that could be decoded.
+/// The result of decoding a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It has rows; they are in the batch.
+    /// Its rows were appended to the batch.
     Rows,
+    /// It has no rows.
     Ignored(Ignored),
 }
 
-/// What is known of a topic.
-#[derive(Debug)]
-pub(crate) struct Topic {
-    pub name: Arc<str>,
-    /// [`Format::Auto`] until a record told it.
-    pub format: Format,
-    /// The shape that the topic's last row had.
-    pub shape: Option<u32>,
-    /// Canal's `sqlType` in the topic's last message: nothing is read of it.
-    pub sql_type: Vec<u8>,
-    pub debezium: TopicMemory,
-}
-
-impl Topic {
-    pub fn new(name: Arc<str>, format: Format) -> Self {
-        Self { name, format, shape: None, sql_type: Vec::new(), debezium: TopicMemory::default() }
-    }
-}
-
-/// Memory that is used again for every record.
+/// Buffers that are reused for every record.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    /// The names of the key's columns, a 0 behind each.
+    /// The names of the key's columns, each followed by a 0.
     pub key: Vec<u8>,
+    /// The signature of a shape; see [`begin_signature`].
     pub signature: Vec<u8>,
+    /// The images of a message with several rows.
     pub images: Vec<Image>,
+    /// The positions of the old values of those rows.
     pub old: Vec<Option<usize>>,
 }
 
-/// An image that was met on the way.
+/// A row image found in a message, whose shape may not be known yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Image {
-    /// Where its object begins.
+    /// The position of its object in the arena.
     pub start: usize,
-    /// Its cells, if it was walked along the expected shape.
+    /// The index of its first cell, if it was read with the expected shape.
     pub cells: Option<u32>,
 }
 
-/// One record being decoded.
-pub(crate) struct Work<'a> {
+/// One record being decoded, with the state `S` that its format keeps for the topic.
+pub(crate) struct RecordContext<'a, S> {
     /// The record batch's bytes.
     pub arena: &'a [u8],
-    /// The record's number in the batch.
+    /// The record's index in the batch.
     pub record: u32,
+    /// The record's key.
     pub key: Option<&'a [u8]>,
-    /// At the start of the message, ends where it ends.
-    pub walk: Walk<'a>,
-    pub topic: &'a mut Topic,
+    /// At the start of the message; its text ends with the message.
+    pub cursor: Cursor<'a>,
+    /// The topic's name.
+    pub topic: &'a str,
+    pub state: S,
     pub tables: &'a mut Tables,
-    pub schemas: &'a mut Schemas,
     pub buffers: &'a mut Buffers,
 }
 
-/// The parts of a row that all formats tell.
+/// A change event without its record and table.
 pub(crate) struct Change {
     pub operation: Operation,
     pub before: Option<u32>,
@@ -81,10 +64,24 @@ pub(crate) struct Change {
     pub position: SourcePosition,
 }
 
-impl<'a> Work<'a> {
-    /// Where the image's cells are once its shape is known, in their final spelling.
+impl<'a, S> RecordContext<'a, S> {
+    /// The same record with its format's state.
+    pub fn with_state<T>(self, state: T) -> RecordContext<'a, T> {
+        let Self { arena, record, key, cursor, topic, tables, buffers, state: _ } = self;
+        RecordContext { arena, record, key, cursor, topic, state, tables, buffers }
+    }
+
+    /// A cursor over the message at `start`, a position in the arena.
+    pub fn cursor_at(&self, start: usize) -> Cursor<'a> {
+        let mut cursor = self.cursor.clone();
+        cursor.seek(start);
+        cursor
+    }
+
+    /// Converts the cells of an image whose shape is known, and checks its key. An image that was not read with this shape is
+    /// read again. Returns the index of the first cell.
     #[inline]
-    pub fn settle(
+    pub fn finish_image(
         &mut self,
         image: Image,
         expected: Option<u32>,
@@ -94,7 +91,7 @@ impl<'a> Work<'a> {
     ) -> Result<u32, DecodeError> {
         let first_cell = match image.cells {
             Some(cells) if expected == Some(shape) => cells,
-            _ => self.walk_again(image.start, shape, skip, out)?,
+            _ => self.scan_again(image.start, shape, skip, out)?,
         };
         convert(self.tables, shape, first_cell as usize, self.arena, out)?;
         check_key(self.tables, shape, first_cell as usize, out)?;
@@ -102,25 +99,24 @@ impl<'a> Work<'a> {
     }
 
     #[cold]
-    fn walk_again(
+    fn scan_again(
         &mut self,
         start: usize,
         shape: u32,
         skip: fn(&[u8]) -> bool,
         out: &mut RowBatch,
     ) -> Result<u32, DecodeError> {
-        let mut walk = self.walk.clone();
-        walk.go_to(start);
+        let mut cursor = self.cursor_at(start);
         let first_cell = out.cells.len();
         let known = &self.tables.shapes[shape as usize];
-        if !image_in_order(&mut walk, known, out)? {
+        if !image_in_order(&mut cursor, known, out)? {
             out.cells.resize(first_cell + known.n_columns(), Cell::ABSENT);
-            image_by_name(&mut walk, self.tables, shape, first_cell, out, skip)?;
+            image_by_name(&mut cursor, self.tables, shape, first_cell, out, skip)?;
         }
         Ok(first_cell as u32)
     }
 
-    /// The shape of a row that only its names describe. `types` tells more, where the format has it.
+    /// The shape of a row that only its column names describe.
     #[cold]
     pub fn shape_of_names(
         &mut self,
@@ -130,19 +126,15 @@ impl<'a> Work<'a> {
         start: usize,
         skip: fn(&[u8]) -> bool,
     ) -> Result<u32, DecodeError> {
-        let object = {
-            let mut walk = self.walk.clone();
-            walk.go_to(start);
-            walk
-        };
+        let object = self.cursor_at(start);
         let signature = &mut self.buffers.signature;
         begin_signature(signature, dialect, database, table, &self.buffers.key);
-        let mut walk = object.clone();
+        let mut cursor = object.clone();
         let mut first = true;
-        walk.enter_object()?;
-        while let Some((from, to)) = walk.member(&mut first)? {
-            walk.value()?;
-            let name = &walk.bytes()[from..to];
+        cursor.enter_object()?;
+        while let Some((from, to)) = cursor.next_member(&mut first)? {
+            cursor.skip_value()?;
+            let name = &cursor.bytes()[from..to];
             if !skip(name) {
                 signature.extend_from_slice(name);
                 signature.push(0);
@@ -152,12 +144,12 @@ impl<'a> Work<'a> {
             return Ok(known);
         }
         let mut columns = Vec::new();
-        let mut walk = object;
+        let mut cursor = object;
         let mut first = true;
-        walk.enter_object()?;
-        while let Some((from, to)) = walk.member(&mut first)? {
-            walk.value()?;
-            let name = &walk.bytes()[from..to];
+        cursor.enter_object()?;
+        while let Some((from, to)) = cursor.next_member(&mut first)? {
+            cursor.skip_value()?;
+            let name = &cursor.bytes()[from..to];
             if !skip(name) {
                 columns.push((name.to_vec(), None));
             }
@@ -171,21 +163,37 @@ impl<'a> Work<'a> {
             key: &self.buffers.key,
             types: b"",
         };
-        match self.tables.find_wider(&new) {
+        match self.tables.find_superset(&new) {
             Some(shape) => Ok(shape),
             None => self.tables.add(&self.buffers.signature, new),
         }
     }
 
-    /// The names that [`Buffers::key`] holds.
+    /// The column names in [`Buffers::key`].
     pub fn key_columns(&self) -> Vec<Vec<u8>> {
         self.buffers.key.split(|&b| b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect()
     }
 
-    /// Notes the shape as the one to expect next.
-    pub fn expect_next(&mut self, shape: u32) {
-        self.topic.shape = Some(shape);
-        self.tables.set_last(shape);
+    /// Builds the complete before image: the after image, overlaid with the old values that the message has.
+    pub fn complete_before_image(
+        &mut self,
+        mut cursor: Cursor<'_>,
+        after: u32,
+        n_columns: usize,
+        shape: u32,
+        out: &mut RowBatch,
+    ) -> Result<u32, DecodeError> {
+        // Only the old values need conversion; the others are copied from the after image, which is converted already.
+        let before = out.cells.len();
+        out.cells.resize(before + n_columns, Cell::ABSENT);
+        image_by_name(&mut cursor, self.tables, shape, before, out, no_skip)?;
+        convert(self.tables, shape, before, self.arena, out)?;
+        for column in 0..n_columns {
+            if out.cells[before + column].is_absent() {
+                out.cells[before + column] = out.cells[after as usize + column];
+            }
+        }
+        Ok(before as u32)
     }
 
     /// Appends a row.
@@ -194,43 +202,44 @@ impl<'a> Work<'a> {
         out.rows.push(Row { record: self.record, table: version, operation, before, after, before_is_whole, position });
     }
 
-    /// Appends the row that says that a table was emptied.
+    /// Appends the row for a truncated table.
     pub fn push_truncate(&mut self, database: &[u8], table: &[u8], position: SourcePosition, out: &mut RowBatch) {
-        let version = self.tables.any_version(database, table);
+        let version = self.tables.latest_version(database, table);
         let operation = Operation::Truncate;
         let change = Change { operation, before: None, after: None, before_is_whole: true, position };
         self.push_row(version, change, out);
     }
 
-    /// The version of a shape.
+    /// The table version of a shape.
     pub fn version(&self, shape: u32) -> u32 {
         self.tables.shapes[shape as usize].version
     }
 }
 
-/// Steps over an image, along the shape that is expected if there is one. `None` if it is no object.
+/// Reads an image with the expected shape, or skips it if there is none or it does not match. `None` if the value is not an
+/// object.
 #[inline]
-pub(crate) fn image(
+pub(crate) fn read_image(
     tables: &Tables,
-    walk: &mut Walk<'_>,
+    cursor: &mut Cursor<'_>,
     expected: Option<u32>,
     out: &mut RowBatch,
 ) -> Result<Option<Image>, JsonError> {
-    let (start, first_cell) = (walk.at(), out.cells.len() as u32);
-    if walk.peek() != b'{' {
-        walk.value()?;
+    let (start, first_cell) = (cursor.position(), out.cells.len() as u32);
+    if cursor.peek() != b'{' {
+        cursor.skip_value()?;
         return Ok(None);
     }
     if let Some(shape) = expected
-        && image_in_order(walk, &tables.shapes[shape as usize], out)?
+        && image_in_order(cursor, &tables.shapes[shape as usize], out)?
     {
         return Ok(Some(Image { start, cells: Some(first_cell) }));
     }
-    walk.value()?;
+    cursor.skip_value()?;
     Ok(Some(Image { start, cells: None }))
 }
 
-/// What every signature begins with.
+/// Begins the signature of a shape: dialect, database, table and key.
 pub(crate) fn begin_signature(signature: &mut Vec<u8>, dialect: Dialect, database: &[u8], table: &[u8], key: &[u8]) {
     signature.clear();
     signature.push(dialect as u8);
@@ -240,12 +249,12 @@ pub(crate) fn begin_signature(signature: &mut Vec<u8>, dialect: Dialect, databas
     }
 }
 
-/// No member of the object is anything but a column.
+/// For objects whose members are all columns.
 pub(crate) fn no_skip(_name: &[u8]) -> bool {
     false
 }
 
-/// What is between the quotes of a string; empty for any other value.
+/// The text between the quotes of a string; empty for any other value.
 pub(crate) fn inside(value: &[u8]) -> &[u8] {
     match value {
         [b'"', inside @ .., b'"'] => inside,
@@ -253,7 +262,7 @@ pub(crate) fn inside(value: &[u8]) -> &[u8] {
     }
 }
 
-/// The number that digits say.
+/// Parses decimal digits; `None` if there are other bytes, no digits, or more than 64 bits.
 pub(crate) fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
@@ -264,7 +273,7 @@ pub(crate) fn number(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// The number at the end of a binlog file's name.
+/// The number at the end of a binlog file's name: 42 of `binlog.000042`.
 pub(crate) fn binlog_number(name: &[u8]) -> Option<u64> {
     let dot = name.iter().rposition(|&b| b == b'.')?;
     number(&name[dot + 1..])

@@ -1,33 +1,15 @@
-//! Names that come from a table: the index of its own, and the usual id of its rows.
+//! The default id of a row's document: its primary key, or a template of its columns.
 
-/// The index of a table's own, where no configuration names one: its name in lower case, and `-` for what Elasticsearch
-/// does not take.
-pub fn index_of_table(table: &str) -> String {
-    let name: String =
-        table.to_lowercase().chars().map(|c| if is_index_name(&format!("x{c}")) { c } else { '-' }).collect();
-    if is_index_name(&name) { name } else { format!("table-{name}") }
-}
+use crate::rules::NameRules;
 
-/// Whether Elasticsearch takes `name` for a new index: lower case, 255 bytes, none of its reserved characters.
-pub fn is_index_name(name: &str) -> bool {
-    (1..=255).contains(&name.len())
-        && !name.starts_with(['-', '_', '+'])
-        && name != "."
-        && name != ".."
-        && !name.chars().any(|c| {
-            c.is_control()
-                || c.is_uppercase()
-                || matches!(c, '\\' | '/' | '*' | '?' | '"' | '<' | '>' | '|' | ' ' | ',' | '#' | ':')
-        })
-}
-
-/// The id of a row's document where a plugin names none: the values of the primary key joined by `|`, or a template such
-/// as `{customer_no}-{id}`.
+/// The default id of a row's document, used where a plugin sets none: the values of the primary key joined by `|`, or a
+/// template such as `{customer_no}-{id}`.
 #[derive(Clone, Debug)]
-pub struct UsualId {
+pub struct DefaultId {
     parts: Vec<Part>,
     columns: Vec<Box<str>>,
     table: Box<str>,
+    max_bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -36,27 +18,28 @@ enum Part {
     Column(u32),
 }
 
-impl UsualId {
-    /// The id of rows of the table of this full name: `columns` are all its columns, `key` the places of its primary
-    /// key's.
+impl DefaultId {
+    /// The id of the rows of `table`, its full name. `columns` are all its columns; `key` are the positions of the
+    /// primary key's columns among them. An id is at most [`NameRules::max_id_bytes`] long.
     ///
     /// # Errors
-    /// There is no template and no key is known, or the template names a column that the table does not have.
+    /// There is neither a template nor a primary key, or the template names a column that the table does not have.
     pub fn new<'a>(
         table: &str,
         columns: impl IntoIterator<Item = &'a str>,
         key: &[u32],
         template: Option<&str>,
+        rules: &NameRules,
     ) -> Result<Self, String> {
         let columns: Vec<Box<str>> = columns.into_iter().map(Into::into).collect();
         let parts = match template {
             Some(template) => of_template(table, &columns, template)?,
             None => of_key(table, key)?,
         };
-        Ok(Self { parts, columns, table: table.into() })
+        Ok(Self { parts, columns, table: table.into(), max_bytes: rules.max_id_bytes })
     }
 
-    /// Appends the id of an image to `out`; `cell` gives a column's JSON value, empty if absent.
+    /// Appends the id of an image to `out`. `cell` returns a column's JSON value, empty if the cell is absent.
     ///
     /// # Errors
     /// A column of the id is missing or NULL, or the id is empty or too long.
@@ -84,8 +67,8 @@ impl UsualId {
         }
         match out.len() - start {
             0 => Err(format!("the id of a row of {} is empty", self.table)),
-            len if len > 512 => {
-                Err(format!("the id of a row of {} has {len} bytes; Elasticsearch takes 512", self.table))
+            len if len > self.max_bytes => {
+                Err(format!("the id of a row of {} has {len} bytes; the limit is {}", self.table, self.max_bytes))
             }
             _ => Ok(()),
         }
@@ -94,7 +77,9 @@ impl UsualId {
 
 fn of_key(table: &str, key: &[u32]) -> Result<Vec<Part>, String> {
     if key.is_empty() {
-        return Err(format!("no primary key is known of {table}; set `id` in its route, for example id = \"{{id}}\""));
+        return Err(format!(
+            "the primary key of {table} is unknown; set `id` in its route, for example id = \"{{id}}\""
+        ));
     }
     let mut parts = Vec::new();
     for (place, &column) in key.iter().enumerate() {
@@ -135,23 +120,16 @@ fn of_template(table: &str, columns: &[Box<str>], template: &str) -> Result<Vec<
 mod tests {
     use super::*;
 
-    #[test]
-    fn index_names() {
-        assert_eq!(index_of_table("trade"), "trade");
-        assert_eq!(index_of_table("Order Items"), "order-items");
-        assert_eq!(index_of_table("_t"), "table-_t");
-    }
-
     #[track_caller]
     fn id(key: &[u32], template: Option<&str>, cells: [&str; 2]) -> Result<String, String> {
-        let id = UsualId::new("shop.items", ["no", "line"], key, template)?;
+        let id = DefaultId::new("shop.items", ["no", "line"], key, template, &NameRules::default())?;
         let mut out = Vec::new();
         id.write(&mut out, |column| cells[column as usize].as_bytes())?;
         Ok(String::from_utf8(out).expect("an id is text"))
     }
 
     #[test]
-    fn usual_ids() {
+    fn default_ids() {
         assert_eq!(id(&[1, 0], None, ["7", "\"a\""]), Ok("a|7".into()));
         assert_eq!(id(&[], Some("x-{no}-{line}!"), ["7", "\"\\u0041\""]), Ok("x-7-A!".into()));
         assert!(id(&[], None, ["7", "8"]).is_err_and(|error| error.contains("set `id` in its route")));
