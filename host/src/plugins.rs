@@ -24,11 +24,11 @@ pub mod folder;
 mod generation;
 pub mod last_good;
 pub mod private;
-mod prove;
-mod prover;
 pub mod status;
 mod supervisor;
 pub mod trust;
+mod validation;
+mod validator;
 pub mod watch;
 
 use std::path::PathBuf;
@@ -49,17 +49,17 @@ use crate::shutdown::Shutdown;
 use crate::transform::retire::Retired;
 use crate::transform::{Published, Shared};
 use control::{Control, Request};
-use folder::{Change, Folder};
+use folder::{FileChange, Folder};
 use last_good::LastGood;
 use private::PrivateFolder;
-use prove::Road;
 use rowmill_engine::ChainPlugin;
-use supervisor::{Ears, Supervisor};
+use supervisor::{Inbox, Supervisor};
+use validator::Validator;
 use watch::Watch;
 
 /// How far behind the rows proving stands, as `nice` counts it: in the prover's thread and in the process that compiles. At
 /// 19 half a second's work took a minute beside workers that leave no core idle; at 10 they lose a twentieth meanwhile.
-pub(crate) const PRIORITY: i32 = 15;
+pub(crate) const VALIDATION_NICENESS: i32 = 15;
 
 /// The plugins of a folder, loaded and not yet watched.
 pub struct Plugins {
@@ -109,12 +109,14 @@ impl Plugins {
             _ => None,
         };
         let numbers = Arc::<AtomicU64>::default();
-        let make_road = {
+        let make_validator = {
             let sandbox = sandbox.clone();
-            move |config: &PluginConfig| Road::new(config, sandbox.clone(), state.as_ref(), workers, numbers.clone())
+            move |config: &PluginConfig| {
+                Validator::new(config, sandbox.clone(), state.as_ref(), workers, numbers.clone())
+            }
         };
         let (mut supervisor, alarms) =
-            Supervisor::new(config.clone(), routes, Box::new(make_road), good, published, metrics)
+            Supervisor::new(config.clone(), routes, Box::new(make_validator), good, published, metrics)
                 .map_err(anyhow::Error::msg)?;
         let mut loaded = Vec::new();
         let mut folder = None;
@@ -122,9 +124,9 @@ impl Plugins {
             let mut looked_at = Folder::new(dir.clone(), sandbox.limits().file_bytes);
             for change in looked_at.first_look()? {
                 let (path, result) = match change {
-                    Change::Put(seen) => (seen.path.clone(), supervisor.start_with(seen)),
-                    Change::Refused { path, reason } => (path.clone(), supervisor.start_refused(&path, reason)),
-                    Change::Gone(_) => continue,
+                    FileChange::Put(seen) => (seen.path.clone(), supervisor.start_with(seen)),
+                    FileChange::Refused { path, reason } => (path.clone(), supervisor.start_refused(&path, reason)),
+                    FileChange::Gone(_) => continue,
                 };
                 loaded.push(Loaded { path, result });
             }
@@ -173,13 +175,13 @@ impl Plugins {
             stages::spawn("plugin-folder", shutdown, work).context("cannot watch the plugin folder")?;
         }
         let prove = move || {
-            prover::run(&to_prove, &retired, &proved, &shared);
+            validation::run(&to_prove, &retired, &proved, &shared);
             Ok(())
         };
         stages::spawn("plugin-prover", shutdown, prove).context("cannot prove plugins")?;
-        let ears = Ears { changes, requests, proven, alarms, stopped };
+        let inbox = Inbox { changes, requests, proven, alarms, stopped };
         let supervise = move || {
-            supervisor.run(&ears, jobs);
+            supervisor.run(&inbox, jobs);
             drop(keep);
             Ok(())
         };
@@ -195,7 +197,7 @@ pub struct Guard {
 }
 
 /// Looks at the folder when something may have changed, and when something has yet to become quiet.
-fn look(watch: &Watch, mut folder: Folder, changed: &Sender<Change>, stopped: &Receiver<()>) {
+fn look(watch: &Watch, mut folder: Folder, changed: &Sender<FileChange>, stopped: &Receiver<()>) {
     let mut again = None;
     loop {
         crossbeam_channel::select! {

@@ -11,7 +11,7 @@ mod watching;
 use std::collections::BTreeSet;
 
 use rowmill::config::{Rollout, RolloutMode};
-use rowmill::plugins::status::{CandidateState, Order, OrderError, State};
+use rowmill::plugins::status::{CandidateState, CommandError, OperatorCommand, PluginState};
 use rowmill_tests::{guests, wait};
 use serde_json::json;
 use stream::{PATIENCE, Place, happened, hash};
@@ -31,11 +31,11 @@ fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_l
     let second = guests::variant("by=second trap=100");
     stream.put(&second);
     let plugin = stream.until_running(&second);
-    assert_eq!(plugin.state, State::Probation);
+    assert_eq!(plugin.state, PluginState::Probation);
     stream.write(10_000..20_000);
     stream.settle();
     let plugin = stream.until_candidate(CandidateState::RolledBack);
-    assert_eq!(plugin.state, State::Running);
+    assert_eq!(plugin.state, PluginState::Running);
     assert_eq!(plugin.running.hash, hash(&guests::variant("by=first")));
     let candidate = plugin.candidate.expect("it is told of");
     assert_eq!(candidate.hash, hash(&second));
@@ -102,7 +102,7 @@ fn a_poison_row_takes_nothing_back() {
     stream.write(60..1_060);
     stream.settle();
     let plugin = stream.plugin();
-    assert_eq!((plugin.state, plugin.running.hash.as_str()), (State::Probation, &*hash(&second)));
+    assert_eq!((plugin.state, plugin.running.hash.as_str()), (PluginState::Probation, &*hash(&second)));
     let documents = stream.documents();
     assert_eq!(documents[&1_000].by, "first", "the last good generation takes it");
     assert_eq!(documents[&61].by, "second");
@@ -160,32 +160,32 @@ fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
     stream.put(&second);
     stream.until_running(&second);
     stream.write(1..10);
-    let plugin = stream.until("it is good", |plugin| plugin.state == State::Running);
+    let plugin = stream.until("it is good", |plugin| plugin.state == PluginState::Running);
     assert!(happened(&plugin, "became good"));
-    let said = stream.control.order("variant", Order::Rollback).expect("it goes back");
+    let said = stream.control.command("variant", OperatorCommand::Rollback).expect("it goes back");
     assert!(said.contains(&hash(&guests::variant("by=first"))[..12]), "{said}");
     stream.write(10..20);
     stream.settle();
     assert_eq!(stream.documents()[&15].by, "first");
-    let again = stream.control.order("variant", Order::Promote).expect("and on again");
+    let again = stream.control.command("variant", OperatorCommand::Promote).expect("and on again");
     assert!(again.contains(&hash(&second)[..12]), "{again}");
     stream.write(20..30);
     stream.settle();
     assert_eq!(stream.documents()[&25].by, "second");
-    let unknown = stream.control.order("varian", Order::Disable).expect_err("no such plugin");
-    assert_eq!(unknown, OrderError::Unknown("there is no plugin \"varian\"; there are: variant".into()));
+    let unknown = stream.control.command("varian", OperatorCommand::Disable).expect_err("no such plugin");
+    assert_eq!(unknown, CommandError::Unknown("there is no plugin \"varian\"; there are: variant".into()));
 
-    stream.control.order("variant", Order::Disable).expect("it is disabled");
+    stream.control.command("variant", OperatorCommand::Disable).expect("it is disabled");
     stream.write(30..40);
     stream.settle();
     assert_eq!(stream.documents()[&35].by, "", "rows pass unshaped");
-    assert_eq!(stream.plugin().state, State::Disabled);
+    assert_eq!(stream.plugin().state, PluginState::Disabled);
     stream.end();
 
     // What a person decided outlives a restart.
     let mut stream = place.start();
-    assert_eq!(stream.plugin().state, State::Disabled);
-    stream.control.order("variant", Order::Enable).expect("it is enabled");
+    assert_eq!(stream.plugin().state, PluginState::Disabled);
+    stream.control.command("variant", OperatorCommand::Enable).expect("it is enabled");
     stream.write(40..50);
     stream.settle();
     assert_eq!(stream.documents()[&45].by, "second");
@@ -201,7 +201,7 @@ fn what_was_rolled_back_stays_away_when_its_file_was_away_for_a_while() {
     let second = guests::variant("by=second");
     stream.put(&second);
     stream.until_running(&second);
-    stream.control.order("variant", Order::Rollback).expect("it goes back");
+    stream.control.command("variant", OperatorCommand::Rollback).expect("it goes back");
     std::fs::remove_file(place.file()).expect("the file is removed");
     wait::until("the plugin is removed", PATIENCE, || stream.status().plugins.is_empty());
     stream.put(&second);
@@ -243,7 +243,7 @@ fn a_shadow_finds_one_field_in_one_document_of_ten_thousand() {
     stream.settle();
     assert_eq!(stream.documents()[&7_777].name, "thing 7777", "a shadow writes nothing");
 
-    stream.control.order("variant", Order::Promote).expect("a person decides");
+    stream.control.command("variant", OperatorCommand::Promote).expect("a person decides");
     stream.write([7_777]);
     stream.settle();
     assert_eq!(stream.documents()[&7_777].name, "odd");
@@ -271,7 +271,7 @@ fn a_restart_does_not_publish_what_a_person_has_to_decide() {
     stream.until_candidate(CandidateState::Held);
     stream.settle();
     assert!(stream.documents().values().all(|made| made.by == "first"));
-    stream.control.order("variant", Order::Promote).expect("a person decides");
+    stream.control.command("variant", OperatorCommand::Promote).expect("a person decides");
     stream.write(2_000..2_010);
     stream.settle();
     assert_eq!(stream.documents()[&2_005].by, "second");
@@ -288,13 +288,13 @@ fn a_trial_of_a_plugin_that_is_disabled_begins_anew_when_it_is_enabled() {
     let second = guests::variant("by=same odd=999999");
     stream.put(&second);
     stream.until_candidate(CandidateState::Shadow);
-    stream.control.order("variant", Order::Disable).expect("it is disabled");
-    let plugin = stream.until_candidate(CandidateState::Proving);
+    stream.control.command("variant", OperatorCommand::Disable).expect("it is disabled");
+    let plugin = stream.until_candidate(CandidateState::Validating);
     let reason = plugin.candidate.and_then(|candidate| candidate.reason).expect("why it waits");
     assert!(reason.contains("once the plugin is enabled"), "{reason}");
     stream.write(1_000..3_000);
     stream.settle();
-    stream.control.order("variant", Order::Enable).expect("it is enabled");
+    stream.control.command("variant", OperatorCommand::Enable).expect("it is enabled");
     stream.until_candidate(CandidateState::Shadow);
     stream.write(3_000..5_000);
     stream.until_running(&second);
@@ -309,7 +309,7 @@ fn a_shadow_that_finds_nothing_is_published_on_its_own() {
     stream.write(1..10);
     stream.settle();
     let rollout = Rollout { mode: RolloutMode::Shadow, rows: 1_000, share: 0.5, ..Rollout::default() };
-    stream.control.order("variant", Order::Rollout(rollout)).expect("it is taken");
+    stream.control.command("variant", OperatorCommand::Rollout(rollout)).expect("it is taken");
     let second = guests::variant("by=same odd=999999");
     stream.put(&second);
     stream.until_candidate(CandidateState::Shadow);
@@ -343,7 +343,7 @@ fn a_canary_takes_a_stable_share_of_the_ids_and_then_all() {
     stream.write(6_000..8_000);
     let plugin = stream.until_candidate(CandidateState::Held);
     assert!(plugin.candidate.expect("it waits").trial.expect("its trial").rows >= 2_000);
-    stream.control.order("variant", Order::Promote).expect("a person decides");
+    stream.control.command("variant", OperatorCommand::Promote).expect("a person decides");
     stream.write(1_000..1_500);
     stream.settle();
     assert!((1_000..1_500).all(|id| of_second(&stream).contains(&id)));
@@ -387,7 +387,7 @@ fn a_probe_on_the_last_real_rows_refuses_what_they_would_fail() {
     stream.settle();
     assert_eq!(stream.documents()[&304].by, "first");
     // A person may know better.
-    stream.control.order("variant", Order::Promote).expect("it is published all the same");
+    stream.control.command("variant", OperatorCommand::Promote).expect("it is published all the same");
     stream.write(311..312);
     stream.settle();
     assert_eq!(stream.documents()[&311].by, "second");

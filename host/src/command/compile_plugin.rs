@@ -41,7 +41,7 @@ fn limit(args: &CompilePluginArgs) -> std::io::Result<()> {
     // The soft limit ends it with a signal of its own; the hard one would be a plain kill.
     setrlimit(Resource::Cpu, Rlimit { current: Some(args.time + 1), maximum: Some(args.time + 2) })?;
     // Absolute, for it begins with the priority of the thread that started it.
-    setpriority_process(None, crate::plugins::PRIORITY)?;
+    setpriority_process(None, crate::plugins::VALIDATION_NICENESS)?;
     // Where the system itself lacks memory it is this process that ends, not the gateway. Elsewhere than on Linux there is
     // no such file.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");

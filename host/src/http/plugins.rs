@@ -27,7 +27,7 @@ use serde_json::json;
 use super::access::{Access, guard};
 use crate::config::{RolloutChange, nearest};
 use crate::plugins::control::Control;
-use crate::plugins::status::{Order, OrderError, PluginStatus, Status};
+use crate::plugins::status::{CommandError, OperatorCommand, PluginStatus, Status};
 
 /// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 64 << 10;
@@ -119,11 +119,11 @@ fn plugin(control: &Control, name: &str) -> Result<PluginStatus, Refused> {
 
 fn carry_out(control: &Control, name: &str, order: &str, body: &[u8]) -> Result<String, Refused> {
     let order = match order {
-        "rollback" => Order::Rollback,
-        "enable" => Order::Enable,
-        "disable" => Order::Disable,
-        "promote" => Order::Promote,
-        "discard" => Order::Discard,
+        "rollback" => OperatorCommand::Rollback,
+        "enable" => OperatorCommand::Enable,
+        "disable" => OperatorCommand::Disable,
+        "promote" => OperatorCommand::Promote,
+        "discard" => OperatorCommand::Discard,
         "rollout" => {
             let change: RolloutChange = serde_json::from_slice(body).map_err(|error| {
                 Refused(
@@ -134,7 +134,7 @@ fn carry_out(control: &Control, name: &str, order: &str, body: &[u8]) -> Result<
                 )
             })?;
             let present = plugin(control, name)?.rollout;
-            Order::Rollout(change.on(present).map_err(|problem| Refused(StatusCode::BAD_REQUEST, problem))?)
+            OperatorCommand::Rollout(change.on(present).map_err(|problem| Refused(StatusCode::BAD_REQUEST, problem))?)
         }
         unknown => {
             let hint = nearest(unknown, ORDERS.into_iter())
@@ -142,9 +142,9 @@ fn carry_out(control: &Control, name: &str, order: &str, body: &[u8]) -> Result<
             return Err(Refused(StatusCode::NOT_FOUND, format!("nothing is called {unknown:?}; {hint}")));
         }
     };
-    control.order(name, order).map_err(|error| match error {
-        OrderError::Unknown(text) => Refused(StatusCode::NOT_FOUND, text),
-        OrderError::Conflict(text) => Refused(StatusCode::CONFLICT, text),
+    control.command(name, order).map_err(|error| match error {
+        CommandError::Unknown(text) => Refused(StatusCode::NOT_FOUND, text),
+        CommandError::Conflict(text) => Refused(StatusCode::CONFLICT, text),
     })
 }
 

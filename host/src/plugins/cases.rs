@@ -8,9 +8,9 @@ use rowmill_harness::{Case, Sides, Subject, compare, embedded};
 use rowmill_sandbox::{Batch, CallError, Guest, Plugin, RawOutput, Refusal, Table};
 
 /// How long all cases may take together: they are the plugin's own, and so is their number.
-const MOST_TIME: Duration = Duration::from_secs(30);
+const MAX_TIME: Duration = Duration::from_secs(30);
 /// Bytes that a plugin may answer in all cases together; what is compared takes several times as much memory.
-const MOST_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 /// Lines of a difference that are told.
 const LINES: usize = 12;
 
@@ -20,7 +20,7 @@ const LINES: usize = 12;
 /// A case comes out otherwise than it expects, they take more than 30 s or 64 MiB together, or their section is broken:
 /// a refusal of the step `cases`, which names the case, the row and the field.
 pub fn run(plugin: &Arc<Plugin>, wasm: &[u8]) -> Result<usize, Refusal> {
-    run_within(plugin, wasm, Budget::new(MOST_TIME, MOST_BYTES))
+    run_within(plugin, wasm, Budget::new(MAX_TIME, MAX_BYTES))
 }
 
 /// The plugin as the harness runs it.
@@ -52,8 +52,8 @@ fn run_within(plugin: &Arc<Plugin>, wasm: &[u8], budget: Budget) -> Result<usize
         if budget.is_spent.load(Ordering::Relaxed) {
             return Err(refuse(format!(
                 "its embedded cases take more than {} s, or answer more than {} MiB, at case {}; shorten them, or build it with --no-cases",
-                MOST_TIME.as_secs(),
-                MOST_BYTES >> 20,
+                MAX_TIME.as_secs(),
+                MAX_BYTES >> 20,
                 case.name
             )));
         }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn enough() -> Budget {
-        Budget::new(MOST_TIME, MOST_BYTES)
+        Budget::new(MAX_TIME, MAX_BYTES)
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn time_and_answers_are_limited() {
         let wasm = file(&[("input.ndjson", ROWS), ("expected.ndjson", KEPT)]);
-        refused(&wasm, Budget::new(Duration::ZERO, MOST_BYTES), &["take more than 30 s", "case first", "--no-cases"]);
-        refused(&wasm, Budget::new(MOST_TIME, 3), &["64 MiB"]);
+        refused(&wasm, Budget::new(Duration::ZERO, MAX_BYTES), &["take more than 30 s", "case first", "--no-cases"]);
+        refused(&wasm, Budget::new(MAX_TIME, 3), &["64 MiB"]);
     }
 }

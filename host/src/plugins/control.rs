@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::status::{Order, OrderError, Status};
+use super::status::{CommandError, OperatorCommand, Status};
 use crate::config::PluginConfig;
 use rowmill_engine::Route;
 
@@ -17,7 +17,7 @@ pub enum Request {
     /// What there is.
     Status(Sender<Status>),
     /// Do something to a plugin; the answer is a sentence for a person.
-    Order(String, Order, Sender<Result<String, OrderError>>),
+    Command(String, OperatorCommand, Sender<Result<String, CommandError>>),
     /// Take over another configuration, or refuse it as a whole with the reason. The answer tells what changed.
     Configure(Box<(PluginConfig, Vec<Route>)>, Sender<Result<Vec<String>, String>>),
 }
@@ -50,9 +50,9 @@ impl Control {
     ///
     /// # Errors
     /// There is no such plugin, or it cannot be done now.
-    pub fn order(&self, plugin: &str, order: Order) -> Result<String, OrderError> {
-        self.ask(|reply| Request::Order(plugin.into(), order, reply))
-            .unwrap_or_else(|| Err(OrderError::Conflict(GONE.into())))
+    pub fn command(&self, plugin: &str, command: OperatorCommand) -> Result<String, CommandError> {
+        self.ask(|reply| Request::Command(plugin.into(), command, reply))
+            .unwrap_or_else(|| Err(CommandError::Conflict(GONE.into())))
     }
 
     /// Takes over another configuration of plugins and routes, as a whole; tells what changed.

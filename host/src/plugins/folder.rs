@@ -40,7 +40,7 @@ pub struct Folder {
 #[derive(Debug, Default)]
 pub struct Look {
     /// What changed, by path.
-    pub changes: Vec<Change>,
+    pub changes: Vec<FileChange>,
     /// Look again after this, though nothing happens.
     pub again: Option<Duration>,
     /// What a person should know; said once, when it begins.
@@ -49,9 +49,9 @@ pub struct Look {
 
 /// A change of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum FileChange {
     /// It is new, or its bytes or its signature are others.
-    Put(Seen),
+    Put(PluginFile),
     /// It is no longer there.
     Gone(PathBuf),
     /// It cannot be taken. What it was before counts as it did.
@@ -65,7 +65,7 @@ pub enum Change {
 
 /// A file's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct PluginFile {
     /// The file.
     pub path: PathBuf,
     /// Its bytes.
@@ -124,7 +124,7 @@ impl Folder {
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn first_look(&mut self) -> anyhow::Result<Vec<Change>> {
+    pub fn first_look(&mut self) -> anyhow::Result<Vec<FileChange>> {
         let dir = self.dir.display();
         let paths = list(&self.dir).with_context(|| {
             format!("cannot read the plugin folder {dir}; create the folder, or set plugins.dir to another one")
@@ -229,9 +229,9 @@ impl Folder {
     }
 
     /// Reads a file once: what it is compared by, and what is handed on.
-    fn read(&self, path: &Path) -> (Content, Change) {
+    fn read(&self, path: &Path) -> (Content, FileChange) {
         let refused =
-            |reason: String| (Content::Refused(reason.clone()), Change::Refused { path: path.into(), reason });
+            |reason: String| (Content::Refused(reason.clone()), FileChange::Refused { path: path.into(), reason });
         let bytes = match read_plain(path, self.max_bytes) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
@@ -241,7 +241,7 @@ impl Folder {
                 ));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return (nowhere(), Change::Refused { path: path.into(), reason: NOWHERE.into() });
+                return (nowhere(), FileChange::Refused { path: path.into(), reason: NOWHERE.into() });
             }
             Err(error) => return refused(format!("it cannot be read: {error}; replace it by a plain file that can")),
         };
@@ -249,7 +249,7 @@ impl Folder {
         // One that cannot be read is none: the file is then refused where a signature is asked for.
         let signature = read_plain(&signature_path(path), MAX_SIGNATURE).ok().flatten();
         let content = Content::File { hash: hash.clone(), signature: signature.clone() };
-        (content, Change::Put(Seen { path: path.into(), bytes: bytes.into(), hash, signature }))
+        (content, FileChange::Put(PluginFile { path: path.into(), bytes: bytes.into(), hash, signature }))
     }
 }
 
@@ -270,7 +270,7 @@ fn is_kept(path: &Path, entry: &mut Entry, now: Instant, look: &mut Look) -> boo
         look_again(look, GRACE - gone);
         return true;
     }
-    look.changes.push(Change::Gone(path.into()));
+    look.changes.push(FileChange::Gone(path.into()));
     false
 }
 

@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use rowmill_sandbox::Plugin;
 
-use super::status::{CandidateState, CandidateStatus, Event, GenerationStatus, PluginStatus, State, TrialStatus};
+use super::status::{
+    CandidateState, CandidateStatus, GenerationStatus, PluginEvent, PluginState, PluginStatus, TrialStatus,
+};
 use crate::config::{ProbationConfig, Rollout};
 use rowmill_engine::ChainPlugin;
 use rowmill_engine::{Figures, Health};
 
 /// Events of a plugin that are kept.
-const MOST_EVENTS: usize = 50;
+const MAX_EVENTS: usize = 50;
 /// Images after which a generation's time a row is worth judging.
 const ENOUGH_TO_TIME: u64 = 2_000;
 
@@ -60,7 +62,7 @@ impl Generation {
 
 /// A generation that is not published.
 #[derive(Debug)]
-pub(super) struct Candidate {
+pub(super) struct PluginCandidate {
     pub hash: String,
     pub state: CandidateState,
     pub reason: Option<String>,
@@ -70,17 +72,17 @@ pub(super) struct Candidate {
     pub trial: Option<TrialStatus>,
 }
 
-impl Candidate {
+impl PluginCandidate {
     /// A generation that is proven and waits for its trial.
     pub fn waiting(generation: Generation) -> Self {
         let hash = generation.hash().to_string();
-        Self { hash, state: CandidateState::Proving, reason: None, generation: Some(generation), trial: None }
+        Self { hash, state: CandidateState::Validating, reason: None, generation: Some(generation), trial: None }
     }
 
     /// Whether it came after the running generation, and may still be published.
     pub fn is_newer(&self) -> bool {
-        use CandidateState::{Canary, Held, Proving, Shadow};
-        matches!(self.state, Proving | Shadow | Canary | Held)
+        use CandidateState::{Canary, Held, Shadow, Validating};
+        matches!(self.state, Validating | Shadow | Canary | Held)
     }
 }
 
@@ -96,10 +98,10 @@ pub(super) struct Slot {
     pub probation: Option<Instant>,
     /// The generation that a rollback brings back.
     pub last_good: Option<Generation>,
-    pub candidate: Option<Candidate>,
+    pub candidate: Option<PluginCandidate>,
     /// Whether a person keeps rows from it.
     pub is_disabled: bool,
-    history: VecDeque<Event>,
+    history: VecDeque<PluginEvent>,
 }
 
 impl Slot {
@@ -129,12 +131,18 @@ impl Slot {
         } else {
             tracing::info!(plugin, generation, hash = hash12, reason, "plugin {what}");
         }
-        if self.history.len() == MOST_EVENTS {
+        if self.history.len() == MAX_EVENTS {
             self.history.pop_front();
         }
         let now = jiff::Timestamp::now();
         let at = now.round(jiff::Unit::Second).unwrap_or(now).to_string();
-        self.history.push_back(Event { at, what: what.into(), generation, hash: hash.into(), detail: detail.into() });
+        self.history.push_back(PluginEvent {
+            at,
+            what: what.into(),
+            generation,
+            hash: hash.into(),
+            detail: detail.into(),
+        });
     }
 
     /// Figures of the running generation since it was published.
@@ -149,9 +157,9 @@ impl Slot {
 
     pub fn status(&self, is_disabled: bool, rollout: Rollout, trial: Option<TrialStatus>) -> PluginStatus {
         let state = match (is_disabled, self.probation) {
-            (true, _) => State::Disabled,
-            (false, Some(_)) => State::Probation,
-            (false, None) => State::Running,
+            (true, _) => PluginState::Disabled,
+            (false, Some(_)) => PluginState::Probation,
+            (false, None) => PluginState::Running,
         };
         let candidate = self.candidate.as_ref().map(|candidate| CandidateStatus {
             hash: candidate.hash.clone(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Rollout, RolloutMode};
-pub use crate::transform::trial::{Difference, FieldDifference};
+pub use crate::transform::trial::{DocumentDifference, FieldDifference};
 
 /// All plugins, as `GET /plugins` tells them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct PluginStatus {
     /// The file that it came from.
     pub file: PathBuf,
     /// What it does now.
-    pub state: State,
+    pub state: PluginState,
     /// The generation that rows go through, or would if it were enabled.
     pub running: GenerationStatus,
     /// The generation that a rollback brings back.
@@ -38,13 +38,13 @@ pub struct PluginStatus {
     /// How the next generation comes in.
     pub rollout: Rollout,
     /// What happened, the oldest first; so many of the last events as are kept.
-    pub history: Vec<Event>,
+    pub history: Vec<PluginEvent>,
 }
 
 /// What a plugin does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum PluginState {
     /// Rows go through it.
     Running,
     /// Rows go through it, and it is taken back if it fails.
@@ -92,7 +92,7 @@ pub struct CandidateStatus {
 #[serde(rename_all = "kebab-case")]
 pub enum CandidateState {
     /// It is being compiled and tried out.
-    Proving,
+    Validating,
     /// Its file is no plugin, or was not proven.
     Refused,
     /// Its documents are compared.
@@ -137,7 +137,7 @@ pub struct TrialStatus {
     /// In how many documents each field differs, the most frequent first.
     pub fields: Vec<FieldCount>,
     /// The first documents that differ.
-    pub examples: Vec<Difference>,
+    pub examples: Vec<DocumentDifference>,
 }
 
 /// How often a field differs.
@@ -151,7 +151,7 @@ pub struct FieldCount {
 
 /// Something that happened to a plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Event {
+pub struct PluginEvent {
     /// When: RFC 3339, UTC, to the second.
     pub at: String,
     /// What: `published`, `refused`, `rolled back`, `became good`, `disabled`, …
@@ -175,7 +175,7 @@ pub struct RefusedFile {
 
 /// What a person may ask of a plugin: `POST /plugins/NAME/…`, `rowmill plugins …`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Order {
+pub enum OperatorCommand {
     /// Bring the last good generation back.
     Rollback,
     /// Let rows through it again.
@@ -192,7 +192,7 @@ pub enum Order {
 
 /// Why an order is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OrderError {
+pub enum CommandError {
     /// There is no plugin of that name; the text says which there are.
     #[error("{0}")]
     Unknown(String),

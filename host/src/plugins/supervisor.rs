@@ -2,9 +2,9 @@
 //! what the workers meet, and publishes chains. It reads no file and runs no plugin, so it is always there to take a
 //! generation back.
 
+mod commands;
 mod folder;
-mod orders;
-mod outcome;
+mod outcomes;
 mod publication;
 mod start;
 mod trials;
@@ -18,12 +18,12 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::control::Request;
-use super::folder::{Change, Seen};
-use super::generation::{Candidate, Generation, Slot};
+use super::folder::{FileChange, PluginFile};
+use super::generation::{Generation, PluginCandidate, Slot};
 use super::last_good::{Good, LastGood};
-use super::prove::Road;
-use super::prover::{Job, Proven};
 use super::status::{CandidateState, RefusedFile, Status};
+use super::validation::{Validated, ValidationJob};
+use super::validator::Validator;
 use crate::config::{PluginConfig, Rollout, RolloutMode};
 use crate::metrics::Metrics;
 use crate::transform::{Alarm, Published};
@@ -32,18 +32,18 @@ use rowmill_engine::Route;
 use trials::ActiveTrial;
 
 /// How often figures are looked at while something is on probation or on trial.
-const LOOK: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often otherwise.
-const REST: Duration = Duration::from_secs(3600);
+const IDLE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Makes the road that a configuration wants.
-pub(super) type MakeRoad = Box<dyn Fn(&PluginConfig) -> Result<Road, String> + Send>;
+/// Makes the validator that a configuration wants.
+pub(super) type MakeValidator = Box<dyn Fn(&PluginConfig) -> Result<Validator, String> + Send>;
 
 /// What the thread hears.
-pub(super) struct Ears {
-    pub changes: Receiver<Change>,
+pub(super) struct Inbox {
+    pub changes: Receiver<FileChange>,
     pub requests: Receiver<Request>,
-    pub proven: Receiver<Proven>,
+    pub proven: Receiver<Validated>,
     pub alarms: Receiver<()>,
     pub stopped: Receiver<()>,
 }
@@ -58,30 +58,30 @@ struct FileState {
     /// Why it is none.
     refused: Option<String>,
     /// What it would be if its name were not taken by another file: it takes over when that one goes.
-    heir: Option<Generation>,
+    standby: Option<Generation>,
     /// Whether it is being proven, so that it is not known yet which plugin it is.
-    is_proving: bool,
+    is_validating: bool,
 }
 
 /// Everything that is known of the plugins.
 pub(super) struct Supervisor {
     pub config: PluginConfig,
     pub routes: Arc<[Route]>,
-    pub road: Arc<Road>,
+    pub validator: Arc<Validator>,
     pub published: Arc<ArcSwap<Published>>,
     pub alarm: Alarm,
     pub metrics: Arc<Metrics>,
     pub good: Option<LastGood>,
-    /// Makes the road for another configuration.
-    pub make_road: MakeRoad,
+    /// Makes the validator for another configuration.
+    pub make_validator: MakeValidator,
     slots: BTreeMap<String, Slot>,
     files: BTreeMap<PathBuf, FileState>,
     /// Files that are gone while others are being proven: one of these may be the same plugin under another name.
     gone: BTreeSet<PathBuf>,
     trial: Option<ActiveTrial>,
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<ValidationJob>>,
     /// How the next generations of some plugins come in, as people asked.
-    asked_rollouts: BTreeMap<String, Rollout>,
+    manual_rollouts: BTreeMap<String, Rollout>,
     /// Publications so far.
     number: u64,
     /// Generations that no chain has any more, whose figures are still told.
@@ -92,27 +92,27 @@ impl Supervisor {
     pub fn new(
         config: PluginConfig,
         routes: Arc<[Route]>,
-        make_road: MakeRoad,
+        make_validator: MakeValidator,
         good: Option<LastGood>,
         published: Arc<ArcSwap<Published>>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Receiver<()>), String> {
         let (alarm, alarms) = Alarm::channel();
         let supervisor = Self {
-            road: Arc::new(make_road(&config)?),
+            validator: Arc::new(make_validator(&config)?),
             published,
             config,
             routes,
             alarm,
             metrics,
             good,
-            make_road,
+            make_validator,
             slots: BTreeMap::new(),
             files: BTreeMap::new(),
             gone: BTreeSet::new(),
             trial: None,
             jobs: None,
-            asked_rollouts: BTreeMap::new(),
+            manual_rollouts: BTreeMap::new(),
             number: 0,
             retired: Vec::new(),
         };
@@ -120,26 +120,26 @@ impl Supervisor {
     }
 
     /// Hears and decides until it is stopped.
-    pub fn run(mut self, ears: &Ears, jobs: Sender<Job>) {
+    pub fn run(mut self, inbox: &Inbox, jobs: Sender<ValidationJob>) {
         self.jobs = Some(jobs);
         loop {
             let look = self.trial.is_some() || self.slots.values().any(|slot| slot.probation.is_some());
             crossbeam_channel::select! {
-                recv(ears.stopped) -> _ => return,
-                recv(ears.changes) -> change => if let Ok(change) = change {
+                recv(inbox.stopped) -> _ => return,
+                recv(inbox.changes) -> change => if let Ok(change) = change {
                     self.heard(change);
                     self.remove_gone();
                 },
-                recv(ears.proven) -> proven => if let Ok(proven) = proven { self.proven(proven) },
-                recv(ears.requests) -> request => if let Ok(request) = request { self.asked(request) },
-                recv(ears.alarms) -> _ => {}
-                default(if look { LOOK } else { REST }) => {}
+                recv(inbox.proven) -> proven => if let Ok(proven) = proven { self.proven(proven) },
+                recv(inbox.requests) -> request => if let Ok(request) = request { self.asked(request) },
+                recv(inbox.alarms) -> _ => {}
+                default(if look { CHECK_INTERVAL } else { IDLE_INTERVAL }) => {}
             }
             self.judge();
         }
     }
 
-    fn send(&self, job: Job) {
+    fn send(&self, job: ValidationJob) {
         if let Some(jobs) = &self.jobs {
             // The prover ends with this thread.
             let _ = jobs.send(job);
@@ -154,7 +154,7 @@ impl Supervisor {
         for name in names {
             let Some(slot) = self.slots.get_mut(&name) else { continue };
             if let Some(reason) = slot.verdict(&limits) {
-                self.take_back(&name, &reason);
+                self.roll_back(&name, &reason);
             } else if slot.figures().rows == 0 {
                 // A table that is quiet proves nothing.
                 slot.probation = Some(Instant::now());
@@ -170,7 +170,7 @@ impl Supervisor {
     }
 
     /// Brings the last good generation back.
-    fn take_back(&mut self, name: &str, reason: &str) {
+    fn roll_back(&mut self, name: &str, reason: &str) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         let Some(good) = slot.last_good.take() else {
             slot.probation = None;
@@ -183,10 +183,10 @@ impl Supervisor {
         slot.note("rolled back", &hash, Some(number), reason);
         // With other settings the same file may do.
         let is_other_file = bad.hash() != slot.running.hash();
-        if !slot.candidate.as_ref().is_some_and(Candidate::is_newer) {
+        if !slot.candidate.as_ref().is_some_and(PluginCandidate::is_newer) {
             let (state, reason) = (CandidateState::RolledBack, Some(reason.to_string()));
             let hash = hash.clone();
-            slot.candidate = Some(Candidate { hash, state, reason, generation: Some(bad), trial: None });
+            slot.candidate = Some(PluginCandidate { hash, state, reason, generation: Some(bad), trial: None });
         }
         if is_other_file {
             self.reject(name, &hash, reason);
@@ -198,7 +198,7 @@ impl Supervisor {
             // It is measured anew, against what runs now.
             Some(generation) => {
                 self.end_trial(Some("what it was compared with was rolled back"));
-                self.bring_in(name, generation);
+                self.start_rollout(name, generation);
             }
             None => self.publish(),
         }
@@ -238,12 +238,12 @@ impl Supervisor {
     }
 
     /// A file that was rolled back before is not published.
-    fn keep_away(&mut self, generation: Generation, reason: String) {
+    fn reject_generation(&mut self, generation: Generation, reason: String) {
         let (name, hash) = (generation.plugin.name.clone(), generation.hash().to_string());
         self.set_candidate(&name, hash, CandidateState::RolledBack, Some(reason), Some(generation));
     }
 
-    fn taken_by_another(&self, path: &Path, generation: &Generation) -> Option<String> {
+    fn name_conflict(&self, path: &Path, generation: &Generation) -> Option<String> {
         let name = &*generation.plugin.name;
         let slot = self.slots.get(name).filter(|slot| slot.file != path)?;
         Some(format!("the name {name:?} is taken by {}; remove one of the two", slot.file.display()))
@@ -251,7 +251,7 @@ impl Supervisor {
 
     /// How the next generation of a plugin comes in.
     fn rollout(&self, name: &str) -> Rollout {
-        let asked = self.asked_rollouts.get(name).copied();
+        let asked = self.manual_rollouts.get(name).copied();
         let asked = asked.or_else(|| self.good.as_ref().and_then(|good| good.rollout(name)));
         asked.or_else(|| self.config.rollouts.get(name).copied()).unwrap_or(self.config.rollout)
     }

@@ -13,7 +13,7 @@ use rowmill_rows::Operation as RowOperation;
 use rowmill_sandbox::{Limits, NameRules};
 
 use super::published::Published;
-use super::trial::{Report, RowOperations};
+use super::trial::{RowOperations, TrialReport};
 use super::worker::{count_health, run};
 use crate::metrics::Metrics;
 
@@ -138,7 +138,7 @@ impl Rollout {
             let roles = &self.roles;
             run(&mut self.candidate, batch, metrics, |row| role_of(roles, row) == ChainRole::Candidate);
             let n_taken = roles.iter().filter(|role| **role == ChainRole::Candidate).count() as u64;
-            let mut report = Report::default();
+            let mut report = TrialReport::default();
             let candidate = &self.candidate;
             if candidate.has_failures(|place| candidate.plugin(place).generation == canary.trial.generation) {
                 report.failed_new =
@@ -245,7 +245,7 @@ impl Rollout {
         // The metrics count only what is written.
         self.candidate.run(batch, |_| true);
         count_health(&self.candidate);
-        let mut report = Report::default();
+        let mut report = TrialReport::default();
         let mut n_rows = 0;
         for (place, emitted) in self.shadow.emitted.iter().enumerate() {
             let row = batch.row(place);

@@ -32,13 +32,13 @@ pub struct Trial {
     /// How many rows it takes.
     pub of_rows: u64,
     rows: AtomicU64,
-    report: Mutex<Report>,
+    report: Mutex<TrialReport>,
     alarm: Alarm,
 }
 
 /// What a trial found.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub struct TrialReport {
     /// Documents that both make alike.
     pub equal: u64,
     /// Documents that differ.
@@ -54,12 +54,12 @@ pub struct Report {
     /// In how many documents each field differs.
     pub fields: BTreeMap<String, u64>,
     /// The first documents that differ.
-    pub examples: Vec<Difference>,
+    pub examples: Vec<DocumentDifference>,
 }
 
 /// A document that differs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Difference {
+pub struct DocumentDifference {
     /// The table of its row.
     pub table: String,
     /// Its index.
@@ -106,7 +106,7 @@ impl Trial {
     }
 
     /// What it found so far.
-    pub fn report(&self) -> Report {
+    pub fn report(&self) -> TrialReport {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -121,7 +121,7 @@ impl Trial {
     }
 
     /// Adds what a batch of so many rows showed.
-    pub(super) fn add(&self, rows: u64, found: Report) {
+    pub(super) fn add(&self, rows: u64, found: TrialReport) {
         {
             let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
             report.equal += found.equal;
@@ -164,7 +164,7 @@ impl RowOperations<'_> {
     }
 }
 
-impl Report {
+impl TrialReport {
     /// Whether anything differs.
     pub fn is_equal(&self) -> bool {
         self.different() == 0 && self.failed_new == 0
@@ -227,7 +227,7 @@ impl Report {
         fields: Vec<FieldDifference>,
     ) {
         if self.examples.len() < MOST_EXAMPLES {
-            self.examples.push(Difference {
+            self.examples.push(DocumentDifference {
                 table: table.to_string(),
                 index: of.index(operation).to_string(),
                 id: String::from_utf8_lossy(of.bytes(operation.id)).into_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rowmill::config::{Rollout, RolloutMode};
 use rowmill::http::address::{self, AddressFile};
-use rowmill::plugins::status::Order;
+use rowmill::plugins::status::OperatorCommand;
 use rowmill_tests::elasticsearch::Elasticsearch;
 use rowmill_tests::gateway::{Gateway, binary};
 use rowmill_tests::{scratch, wait};
@@ -133,28 +133,31 @@ history
 }
 
 #[test]
-fn orders_and_rollouts_are_sent() {
+fn commands_and_rollouts_are_sent() {
     let fake = Fake::start(status());
-    let ordered = |arguments: &[&str]| {
+    let command_of = |arguments: &[&str]| {
         assert!(asked(&fake, arguments).contains("trade-document"));
-        let orders = fake.taken_orders();
-        assert_eq!(orders.len(), 1, "{orders:?}");
-        orders[0].1
+        let commands = fake.taken_commands();
+        assert_eq!(commands.len(), 1, "{commands:?}");
+        commands[0].1
     };
     assert_eq!(asked(&fake, &["promote", "trade-document"]), "trade-document: Promote is done\n");
-    assert_eq!(fake.taken_orders(), [("trade-document".to_string(), Order::Promote)]);
-    assert_eq!(ordered(&["rollback", "trade-document"]), Order::Rollback);
-    assert_eq!(ordered(&["enable", "trade-document"]), Order::Enable);
-    assert_eq!(ordered(&["disable", "trade-document"]), Order::Disable);
-    assert_eq!(ordered(&["discard", "trade-document"]), Order::Discard);
+    assert_eq!(fake.taken_commands(), [("trade-document".to_string(), OperatorCommand::Promote)]);
+    assert_eq!(command_of(&["rollback", "trade-document"]), OperatorCommand::Rollback);
+    assert_eq!(command_of(&["enable", "trade-document"]), OperatorCommand::Enable);
+    assert_eq!(command_of(&["disable", "trade-document"]), OperatorCommand::Disable);
+    assert_eq!(command_of(&["discard", "trade-document"]), OperatorCommand::Discard);
     let shadow = Rollout { mode: RolloutMode::Shadow, rows: 50, share: 0.2, publish: false, max_changed: 0.05 };
     let arguments =
         ["shadow", "trade-document", "--rows", "50", "--share", "20%", "--max-changed", "0.05", "--by-hand"];
-    assert_eq!(ordered(&arguments), Order::Rollout(shadow));
+    assert_eq!(command_of(&arguments), OperatorCommand::Rollout(shadow));
     // What is left out stays.
-    assert_eq!(ordered(&["direct", "trade-document"]), Order::Rollout(Rollout { mode: RolloutMode::Direct, ..shadow }));
+    assert_eq!(
+        command_of(&["direct", "trade-document"]),
+        OperatorCommand::Rollout(Rollout { mode: RolloutMode::Direct, ..shadow })
+    );
     let canary = Rollout { mode: RolloutMode::Canary, publish: true, ..shadow };
-    assert_eq!(ordered(&["canary", "trade-document", "--by-itself"]), Order::Rollout(canary));
+    assert_eq!(command_of(&["canary", "trade-document", "--by-itself"]), OperatorCommand::Rollout(canary));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rowmill::config::{Rollout, Secret};
 use rowmill::http::{self, Ready, Served};
 use rowmill::metrics::Metrics;
 use rowmill::plugins::control::{Control, Request};
-use rowmill::plugins::status::{Order, OrderError, Status};
+use rowmill::plugins::status::{CommandError, OperatorCommand, Status};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -15,8 +15,8 @@ use tokio::runtime::Runtime;
 pub struct Fake {
     /// Where.
     pub address: SocketAddr,
-    /// What was ordered, and not refused.
-    pub orders: Arc<Mutex<Vec<(String, Order)>>>,
+    /// Commands that were accepted.
+    pub commands: Arc<Mutex<Vec<(String, OperatorCommand)>>>,
     runtime: Runtime,
 }
 
@@ -29,17 +29,17 @@ impl Fake {
     /// On this address, for those who know the token.
     pub fn serve(status: Value, address: &str, token: Option<&str>) -> Self {
         let (control, requests) = Control::channel();
-        let orders = Arc::<Mutex<Vec<_>>>::default();
-        let ordered = orders.clone();
+        let commands = Arc::<Mutex<Vec<_>>>::default();
+        let accepted = commands.clone();
         let mut status: Status = serde_json::from_value(status).expect("a status");
         std::thread::spawn(move || {
             for request in requests {
                 match request {
                     Request::Status(reply) => reply.send(status.clone()).expect("someone waits"),
-                    Request::Order(name, order, reply) => {
-                        let answer = carry_out(&mut status, &name, order);
+                    Request::Command(name, command, reply) => {
+                        let answer = carry_out(&mut status, &name, command);
                         if answer.is_ok() {
-                            ordered.lock().expect("no test panics with it").push((name, order));
+                            accepted.lock().expect("no test panics with it").push((name, command));
                         }
                         reply.send(answer).expect("someone waits");
                     }
@@ -47,7 +47,7 @@ impl Fake {
                 }
             }
         });
-        Self { orders, ..Self::with(control, address, token) }
+        Self { commands, ..Self::with(control, address, token) }
     }
 
     /// With this thread, or none, behind it.
@@ -61,12 +61,12 @@ impl Fake {
             token: token.map(|token| Secret(token.into())),
         };
         let address = runtime.block_on(http::serve(address.parse().expect("an address"), served)).expect("a free port");
-        Self { address, orders: Arc::default(), runtime }
+        Self { address, commands: Arc::default(), runtime }
     }
 
-    /// What was ordered, and forgets it.
-    pub fn taken_orders(&self) -> Vec<(String, Order)> {
-        std::mem::take(&mut self.orders.lock().expect("no test panics with it"))
+    /// Takes the accepted commands.
+    pub fn taken_commands(&self) -> Vec<(String, OperatorCommand)> {
+        std::mem::take(&mut self.commands.lock().expect("no test panics with it"))
     }
 
     /// Sends a request, and returns the status and the body as JSON.
@@ -88,21 +88,21 @@ impl Fake {
     }
 }
 
-fn carry_out(status: &mut Status, name: &str, order: Order) -> Result<String, OrderError> {
+fn carry_out(status: &mut Status, name: &str, command: OperatorCommand) -> Result<String, CommandError> {
     let Some(plugin) = status.plugins.iter_mut().find(|plugin| plugin.name == name) else {
-        return Err(OrderError::Unknown(format!(
+        return Err(CommandError::Unknown(format!(
             "no plugin is called {name:?}; there are: row-filter, trade-document"
         )));
     };
-    match order {
-        Order::Rollback if plugin.last_good.is_none() => {
-            Err(OrderError::Conflict(format!("{name} has no last good generation; put another file into the folder")))
+    match command {
+        OperatorCommand::Rollback if plugin.last_good.is_none() => {
+            Err(CommandError::Conflict(format!("{name} has no last good generation; put another file into the folder")))
         }
-        Order::Rollout(rollout) => {
+        OperatorCommand::Rollout(rollout) => {
             plugin.rollout = rollout;
             Ok(format!("the next generation of {name} comes in by {:?}", rollout.mode).to_lowercase())
         }
-        order => Ok(format!("{name}: {order:?} is done")),
+        command => Ok(format!("{name}: {command:?} is done")),
     }
 }
 

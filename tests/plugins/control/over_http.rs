@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use rowmill::config::{Rollout, RolloutMode};
 use rowmill::plugins::control::Control;
-use rowmill::plugins::status::Order;
+use rowmill::plugins::status::OperatorCommand;
 use serde_json::Value;
 
 use super::fake::{Fake, status};
@@ -42,25 +42,25 @@ fn all_plugins_and_one_are_told() {
 }
 
 #[test]
-fn orders_reach_the_plugins() {
+fn commands_reach_the_plugins() {
     let fake = Fake::start(status());
-    let order = |order: &str| fake.send("POST", &format!("/plugins/trade-document/{order}"), &[], "");
+    let command = |command: &str| fake.send("POST", &format!("/plugins/trade-document/{command}"), &[], "");
     for (name, expected) in [
-        ("rollback", Order::Rollback),
-        ("enable", Order::Enable),
-        ("disable", Order::Disable),
-        ("promote", Order::Promote),
-        ("discard", Order::Discard),
+        ("rollback", OperatorCommand::Rollback),
+        ("enable", OperatorCommand::Enable),
+        ("disable", OperatorCommand::Disable),
+        ("promote", OperatorCommand::Promote),
+        ("discard", OperatorCommand::Discard),
     ] {
-        done(order(name));
-        assert_eq!(fake.taken_orders(), [("trade-document".to_string(), expected)]);
+        done(command(name));
+        assert_eq!(fake.taken_commands(), [("trade-document".to_string(), expected)]);
     }
-    refused(order("promot"), 404, &["did you mean \"promote\"?"]);
-    refused(order("explode"), 404, &["there are rollback, enable, disable, promote, discard, rollout"]);
+    refused(command("promot"), 404, &["did you mean \"promote\"?"]);
+    refused(command("explode"), 404, &["there are rollback, enable, disable, promote, discard, rollout"]);
     refused(fake.send("POST", "/plugins/trade/enable", &[], ""), 404, &["there are: row-filter, trade-document"]);
     refused(fake.send("POST", "/plugins/row-filter/rollback", &[], ""), 409, &["no last good generation"]);
     refused(fake.send("GET", "/plugins/row-filter/rollback", &[], ""), 405, &["POST"]);
-    assert!(fake.taken_orders().is_empty(), "what is refused orders nothing");
+    assert!(fake.taken_commands().is_empty(), "what is refused changes nothing");
 }
 
 #[test]
@@ -69,10 +69,10 @@ fn a_rollout_changes_what_is_written_and_nothing_else() {
     let rollout = |body: &str| fake.send("POST", "/plugins/trade-document/rollout", &[], body);
     done(rollout(r#"{"mode": "canary", "rows": 500}"#));
     let canary = Rollout { mode: RolloutMode::Canary, rows: 500, share: 0.1, publish: true, max_changed: 0.001 };
-    assert_eq!(fake.taken_orders(), [("trade-document".to_string(), Order::Rollout(canary))]);
+    assert_eq!(fake.taken_commands(), [("trade-document".to_string(), OperatorCommand::Rollout(canary))]);
     done(rollout(r#"{"publish": false}"#));
     let by_hand = Rollout { publish: false, ..canary };
-    assert_eq!(fake.taken_orders(), [("trade-document".to_string(), Order::Rollout(by_hand))]);
+    assert_eq!(fake.taken_commands(), [("trade-document".to_string(), OperatorCommand::Rollout(by_hand))]);
     for (body, words) in [
         ("", &["the body is JSON with some of mode (direct, shadow, canary)"][..]),
         ("[1]", &["for example {\"mode\": \"shadow\""]),
@@ -86,7 +86,7 @@ fn a_rollout_changes_what_is_written_and_nothing_else() {
     }
     refused(fake.send("POST", "/plugins/trade/rollout", &[], "{}"), 404, &["there are"]);
     refused(rollout(&" ".repeat(65 << 10)), 413, &["64 KiB"]);
-    assert!(fake.taken_orders().is_empty(), "what is refused orders nothing");
+    assert!(fake.taken_commands().is_empty(), "what is refused changes nothing");
 }
 
 #[test]
@@ -106,12 +106,12 @@ fn a_token_that_is_configured_is_asked_for() {
         }
         refused(get(&[]), 401, &["--token-file"]);
         refused(fake.send("POST", "/plugins/trade-document/promote", &[], ""), 401, &["Bearer"]);
-        assert!(fake.taken_orders().is_empty());
+        assert!(fake.taken_commands().is_empty());
         let right = [("authorization", format!("bearer {TOKEN}"))];
         let right = [(right[0].0, &*right[0].1)];
         assert_eq!(get(&right).0, 200);
         done(fake.send("POST", "/plugins/trade-document/promote", &right, ""));
-        assert_eq!(fake.taken_orders().len(), 1);
+        assert_eq!(fake.taken_commands().len(), 1);
         // What machines ask for stays open.
         assert_eq!(fake.send("GET", "/healthz", &[], "").0, 200);
         assert_eq!(fake.send("GET", "/metrics", &[], "").0, 200);
@@ -125,7 +125,7 @@ fn on_an_address_that_others_reach_nothing_is_shown_without_a_token() {
     refused(fake.send("GET", "/plugins", &[], ""), 403, &["set http.token_file"]);
     refused(fake.send("GET", "/plugins/row-filter", &[], ""), 403, &["set http.token_file"]);
     refused(fake.send("POST", "/plugins/row-filter/disable", &[], ""), 403, &["set http.token_file"]);
-    assert!(fake.taken_orders().is_empty());
+    assert!(fake.taken_commands().is_empty());
     assert_eq!(fake.send("GET", "/healthz", &[], "").0, 200);
 }
 
@@ -145,7 +145,7 @@ fn web_pages_in_a_browser_on_the_same_machine_are_kept_out() {
         refused(send(get, "host", host), 403, &["Host"]);
         refused(send(post, "host", host), 403, &["Host"]);
     }
-    assert!(fake.taken_orders().is_empty());
+    assert!(fake.taken_commands().is_empty());
     for host in ["localhost", "LOCALHOST:8088", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8088"] {
         assert_eq!(send(get, "host", host).0, 200, "{host}");
     }

@@ -126,7 +126,7 @@ fn refused_while_rows_flow(flow: &mut Flow, bytes: &[u8]) -> String {
     let hash = hash(bytes);
     let is_proving = |status: &Status| {
         let candidate = status.plugins.first().and_then(|plugin| plugin.candidate.as_ref());
-        candidate.is_some_and(|candidate| candidate.hash == hash && candidate.state == CandidateState::Proving)
+        candidate.is_some_and(|candidate| candidate.hash == hash && candidate.state == CandidateState::Validating)
     };
     flow.stream.put(bytes);
     flow.until(FIRST, "it is being proven", |status| is_proving(status).then_some(()));

@@ -9,7 +9,7 @@ use rowmill::config::{Overrides, read_text};
 use rowmill::dead_letter::DeadLetters;
 use rowmill::metrics::Metrics;
 use rowmill::operation::SourceBatch;
-use rowmill::plugins::status::Order;
+use rowmill::plugins::status::OperatorCommand;
 use rowmill::transform::{Published, Shared, Worker};
 use rowmill_engine::{Chain, ChainPlugin};
 use rowmill_rows::{Format, RecordBatch, TopicPartition};
@@ -51,8 +51,8 @@ fn a_thousand_swaps_under_full_load_lose_no_row() {
                 memory.push(memory_mib());
                 continue;
             }
-            let order = if swap % 2 == 1 { Order::Rollback } else { Order::Promote };
-            control.order("variant", order).unwrap_or_else(|error| panic!("swap {swap}, {order:?}: {error}"));
+            let order = if swap % 2 == 1 { OperatorCommand::Rollback } else { OperatorCommand::Promote };
+            control.command("variant", order).unwrap_or_else(|error| panic!("swap {swap}, {order:?}: {error}"));
         }
         done.store(true, Ordering::Relaxed);
         memory

@@ -13,7 +13,7 @@ use rowmill::config::{Overrides, read_text};
 use rowmill::metrics::Metrics;
 use rowmill::pipeline::{Ended, Pipeline, Summary};
 use rowmill::plugins::control::Control;
-use rowmill::plugins::status::{CandidateState, Event, PluginStatus, Status};
+use rowmill::plugins::status::{CandidateState, PluginEvent, PluginStatus, Status};
 use rowmill::sink::embedded;
 use rowmill_store::StoreHandle;
 use rowmill_tests::captures::Record;
@@ -249,5 +249,5 @@ pub fn hash(bytes: &[u8]) -> String {
 
 /// Whether something happened to the plugin.
 pub fn happened(plugin: &PluginStatus, what: &str) -> bool {
-    plugin.history.iter().any(|Event { what: happened, .. }| happened == what)
+    plugin.history.iter().any(|PluginEvent { what: happened, .. }| happened == what)
 }

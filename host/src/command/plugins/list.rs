@@ -2,7 +2,7 @@
 
 use super::text::{compact, cut, micros, number, percent, plain, short, table, wrapped};
 use crate::config::RolloutMode;
-use crate::plugins::status::{CandidateState, CandidateStatus, PluginStatus, State, Status, TrialStatus};
+use crate::plugins::status::{CandidateState, CandidateStatus, PluginState, PluginStatus, Status, TrialStatus};
 
 const HEAD: [&str; 8] = ["plugin", "state", "gen.", "hash", "version", "rows", "failed", "µs/row"];
 const RIGHT: [bool; 8] = [false, false, true, false, false, true, true, true];
@@ -63,7 +63,7 @@ fn row(plugin: &PluginStatus) -> [String; 8] {
 
 fn remarks(plugin: &PluginStatus, width: usize) -> String {
     let mut out = String::new();
-    if let (State::Probation, Some(good)) = (plugin.state, &plugin.last_good) {
+    if let (PluginState::Probation, Some(good)) = (plugin.state, &plugin.last_good) {
         let text = format!(
             "on probation: generation {} ({}, {}) comes back if this one fails",
             good.generation,
@@ -99,17 +99,17 @@ fn candidate_line(candidate: &CandidateStatus) -> String {
     }
 }
 
-pub(super) fn state(state: State) -> &'static str {
+pub(super) fn state(state: PluginState) -> &'static str {
     match state {
-        State::Running => "running",
-        State::Probation => "probation",
-        State::Disabled => "disabled",
+        PluginState::Running => "running",
+        PluginState::Probation => "probation",
+        PluginState::Disabled => "disabled",
     }
 }
 
 pub(super) fn candidate_state(state: CandidateState) -> &'static str {
     match state {
-        CandidateState::Proving => "being proven",
+        CandidateState::Validating => "being proven",
         CandidateState::Refused => "refused",
         CandidateState::Shadow => "in shadow",
         CandidateState::Canary => "as canary",
@@ -165,7 +165,7 @@ pub(super) fn advice(name: &str, candidate: &CandidateStatus) -> Vec<String> {
     }
     let (promote, discard) = match candidate.state {
         CandidateState::Held => ("publishes it", Some("sends it away")),
-        CandidateState::Proving => ("publishes it now", Some("sends it away")),
+        CandidateState::Validating => ("publishes it now", Some("sends it away")),
         CandidateState::Shadow | CandidateState::Canary => ("publishes it now", Some("ends the trial")),
         CandidateState::RolledBack => ("publishes it again", None),
         CandidateState::Refused => ("publishes it all the same", None),

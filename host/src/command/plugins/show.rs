@@ -3,7 +3,9 @@
 use super::list::{advice, candidate_state, found, mode, rows, state};
 use super::text::{around, micros, number, percent, plain, short, table, wrapped};
 use crate::config::{Rollout, RolloutMode};
-use crate::plugins::status::{CandidateStatus, Difference, Event, GenerationStatus, PluginStatus, TrialStatus};
+use crate::plugins::status::{
+    CandidateStatus, DocumentDifference, GenerationStatus, PluginEvent, PluginStatus, TrialStatus,
+};
 
 /// A plugin, in lines of at most `width` where that can be.
 pub(super) fn render(plugin: &PluginStatus, width: usize) -> String {
@@ -83,8 +85,8 @@ impl Page {
         }
     }
 
-    fn example(&mut self, example: &Difference) {
-        let Difference { table: from, index, id, kind, fields } = example;
+    fn example(&mut self, example: &DocumentDifference) {
+        let DocumentDifference { table: from, index, id, kind, fields } = example;
         self.out += &format!("  {}\n", plain(&format!("{kind} {index}/{id}, of {from}")));
         let values: Vec<[String; 2]> = fields
             .iter()
@@ -99,7 +101,7 @@ impl Page {
         }
     }
 
-    fn history(&mut self, events: &[Event]) {
+    fn history(&mut self, events: &[PluginEvent]) {
         if events.is_empty() {
             return;
         }

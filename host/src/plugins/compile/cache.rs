@@ -14,9 +14,9 @@ const MAGIC: &[u8; 16] = b"rowmill code 1\r\n";
 /// The hash of the code, as bytes.
 const DIGEST: usize = 32;
 /// So many files are kept.
-const MOST_FILES: usize = 64;
+const MAX_FILES: usize = 64;
 /// So many bytes.
-const MOST_BYTES: u64 = 512 << 20;
+const MAX_BYTES: u64 = 512 << 20;
 
 /// The compiled code that is kept.
 pub(super) struct Cache {
@@ -60,7 +60,7 @@ impl Cache {
             let reason = format!("{error:#}");
             tracing::warn!(%reason, "compiled code cannot be kept; the next start compiles this plugin again");
         }
-        self.shrink(MOST_FILES, MOST_BYTES);
+        self.shrink(MAX_FILES, MAX_BYTES);
     }
 
     /// Removes files, those used longest ago first, until there are no more than so many of so many bytes together. Halves

@@ -29,7 +29,7 @@ const BYTES_PER_FILE_BYTE: usize = 64;
 /// What any file's code may have: a small file carries the same fixed parts.
 const LEAST_BYTES: usize = 16 << 20;
 /// What no file's code may have.
-const MOST_BYTES: usize = 1 << 30;
+const MAX_BYTES: usize = 1 << 30;
 /// How much longer than its time on a processor it may take by the clock. It runs with a low priority, so where the stream
 /// takes all processors it gets a tenth of one.
 const PATIENCE: u32 = 3;
@@ -87,7 +87,7 @@ pub(super) fn compile(
     bytes: &[u8],
 ) -> Result<Vec<u8>, Refusal> {
     let deadline = Instant::now() + config.time * PATIENCE;
-    let most = bytes.len().saturating_mul(BYTES_PER_FILE_BYTE).clamp(LEAST_BYTES, MOST_BYTES);
+    let most = bytes.len().saturating_mul(BYTES_PER_FILE_BYTE).clamp(LEAST_BYTES, MAX_BYTES);
     let broken =
         |error: io::Error| Refusal::new("compile", format!("the process that compiles cannot be used: {error}"));
     let mut process = Process::start(program, config, file_bytes)?;

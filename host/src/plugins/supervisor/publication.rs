@@ -8,7 +8,7 @@ use super::{Slot, Supervisor};
 use crate::transform::{Candidate, Published};
 
 /// Generations whose figures are told after they are gone.
-const MOST_RETIRED: usize = 8;
+const MAX_RETIRED: usize = 8;
 
 impl Supervisor {
     /// The plugins in the order in which rows go through them: those that the configuration names first, then the others
@@ -90,7 +90,7 @@ impl Supervisor {
                 self.retired.push(gone);
             }
         }
-        while self.retired.len() > MOST_RETIRED {
+        while self.retired.len() > MAX_RETIRED {
             let (name, generation) = self.retired.remove(0);
             self.metrics.forget_plugin(&name, generation);
         }

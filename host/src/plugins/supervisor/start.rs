@@ -4,18 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Candidate, ChainPlugin, FileState, Generation, RolloutMode, Seen, Slot, Supervisor};
+use super::{ChainPlugin, FileState, Generation, PluginCandidate, PluginFile, RolloutMode, Slot, Supervisor};
 
 /// What is told of a generation that a start brought back.
 const LAST_GOOD: &str = "the last good file, not the one in the folder";
 
 impl Supervisor {
     /// Takes a file in before rows flow. What it does wrong, and the last good file in its place, if there is one.
-    pub fn start_with(&mut self, seen: Seen) -> Result<Arc<ChainPlugin>, String> {
+    pub fn start_with(&mut self, seen: PluginFile) -> Result<Arc<ChainPlugin>, String> {
         let path = seen.path.clone();
         self.files.insert(path.clone(), FileState { hash: seen.hash.clone(), ..FileState::default() });
-        let proven = self.road.walk(seen.bytes, &seen.hash, seen.signature).map_err(|reason| (reason, None));
-        let accepted = proven.and_then(|generation| match self.taken_by_another(&path, &generation) {
+        let proven = self.validator.validate(seen.bytes, &seen.hash, seen.signature).map_err(|reason| (reason, None));
+        let accepted = proven.and_then(|generation| match self.name_conflict(&path, &generation) {
             Some(reason) => Err((reason, None)),
             None => match self.rejected(&generation) {
                 Some(reason) => Err((reason, Some(generation))),
@@ -40,7 +40,7 @@ impl Supervisor {
                     let is_watched = last_good.is_some() && !self.config.probation.window.is_zero();
                     slot.probation = is_watched.then(Instant::now);
                     slot.last_good = last_good;
-                    slot.candidate = waiting.map(Candidate::waiting);
+                    slot.candidate = waiting.map(PluginCandidate::waiting);
                 }
                 self.keep_good(&name);
                 Ok(plugin)
@@ -55,7 +55,7 @@ impl Supervisor {
                 let plugin = earlier.plugin.clone();
                 self.add(&path, earlier, LAST_GOOD);
                 match generation {
-                    Some(generation) => self.keep_away(generation, reason),
+                    Some(generation) => self.reject_generation(generation, reason),
                     None => self.set_refused(&path, &seen.hash, reason, None),
                 }
                 Ok(plugin)
@@ -78,8 +78,8 @@ impl Supervisor {
         let good = self.good.as_ref()?;
         let kept = good.all().into_iter().find(|kept| Some(kept.file.as_os_str()) == path.file_name())?;
         let bytes = good.bytes(&kept.hash).ok()??;
-        self.road
-            .walk(bytes.into(), &kept.hash, kept.signature)
+        self.validator
+            .validate(bytes.into(), &kept.hash, kept.signature)
             .inspect_err(|reason| tracing::warn!(plugin = kept.name, reason, "the last good file is not used"))
             .ok()
     }

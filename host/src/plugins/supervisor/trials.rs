@@ -8,12 +8,12 @@ use super::{CandidateState, Generation, Slot, Supervisor};
 use crate::config::{Rollout, RolloutMode};
 use crate::plugins::generation::verdict;
 use crate::plugins::status::{FieldCount, TrialStatus};
-use crate::transform::trial::{Report, Trial};
+use crate::transform::trial::{Trial, TrialReport};
 use rowmill_engine::ChainPlugin;
 use rowmill_engine::Figures;
 
 /// Fields that are told, the most frequent first.
-const MOST_FIELDS: usize = 100;
+const MAX_FIELDS: usize = 100;
 
 /// A trial that is under way, or over and not decided.
 pub(super) struct ActiveTrial {
@@ -31,11 +31,12 @@ pub(super) struct ActiveTrial {
 
 impl ActiveTrial {
     pub fn status(&self) -> TrialStatus {
-        let Report { equal, changed, added, missing, failed_old, failed_new, fields, examples } = self.trial.report();
+        let TrialReport { equal, changed, added, missing, failed_old, failed_new, fields, examples } =
+            self.trial.report();
         let mut fields: Vec<FieldCount> =
             fields.into_iter().map(|(field, documents)| FieldCount { field, documents }).collect();
         fields.sort_by_key(|field| std::cmp::Reverse(field.documents));
-        fields.truncate(MOST_FIELDS);
+        fields.truncate(MAX_FIELDS);
         TrialStatus {
             mode: self.trial.mode,
             rows: self.trial.rows(),
@@ -61,17 +62,17 @@ impl ActiveTrial {
 
 impl Supervisor {
     /// Begins a trial, or lets it wait for the one that is under way.
-    pub(super) fn try_out(&mut self, name: &str, generation: Generation) {
+    pub(super) fn start_trial(&mut self, name: &str, generation: Generation) {
         let hash = generation.hash().to_string();
         if let Some(trial) = &self.trial {
             let reason = format!("it waits for the trial of {}, one at a time", trial.plugin);
-            return self.set_candidate(name, hash, CandidateState::Proving, Some(reason), Some(generation));
+            return self.set_candidate(name, hash, CandidateState::Validating, Some(reason), Some(generation));
         }
         let rollout = self.rollout(name);
         let Some(slot) = self.slots.get(name) else { return };
         if self.is_disabled(slot) {
             let reason = "it is tried once the plugin is enabled: no row goes through it now".to_string();
-            return self.set_candidate(name, hash, CandidateState::Proving, Some(reason), Some(generation));
+            return self.set_candidate(name, hash, CandidateState::Validating, Some(reason), Some(generation));
         }
         let old = slot.running.plugin.clone();
         let trial = Trial::new(generation.number(), rollout.mode, rollout.share, rollout.rows, self.alarm.clone());
@@ -155,12 +156,12 @@ impl Supervisor {
 
     /// A trial of a plugin that is disabled now would get no row and never end: it begins anew when the plugin is
     /// enabled, and others go first. The chain is to be published after it.
-    pub(super) fn pass_over_disabled(&mut self) {
+    pub(super) fn requeue_disabled_trial(&mut self) {
         let is_disabled = |name: &String| self.slots.get(name).is_some_and(|slot| self.is_disabled(slot));
         let tried = self.trial.as_ref().filter(|trial| is_disabled(&trial.plugin));
         if let Some((name, generation)) = tried.map(|trial| (trial.plugin.clone(), trial.generation.clone())) {
             self.end_trial(Some("the plugin was disabled"));
-            self.try_out(&name, generation);
+            self.start_trial(&name, generation);
         }
         self.next_trial();
     }
@@ -186,20 +187,20 @@ impl Supervisor {
         let next = |slots: &mut BTreeMap<String, Slot>| {
             waiting.iter().find_map(|name| {
                 let candidate = slots.get_mut(name)?.candidate.as_mut()?;
-                let generation = candidate.generation.take_if(|_| candidate.state == CandidateState::Proving)?;
+                let generation = candidate.generation.take_if(|_| candidate.state == CandidateState::Validating)?;
                 Some((name.clone(), generation))
             })
         };
         while self.trial.is_none()
             && let Some((name, generation)) = next(&mut self.slots)
         {
-            self.bring_in(&name, generation);
+            self.start_rollout(&name, generation);
         }
     }
 }
 
 /// Why a shadow is not published on its own: it fails more rows, or more than this share of its documents differ.
-fn objection(report: &Report, max_changed: f64) -> Option<String> {
+fn objection(report: &TrialReport, max_changed: f64) -> Option<String> {
     if report.failed_new > report.failed_old {
         return Some("it fails more rows than the running generation".into());
     }
@@ -208,7 +209,7 @@ fn objection(report: &Report, max_changed: f64) -> Option<String> {
 }
 
 /// What a shadow found, in a line.
-fn said(report: &Report, rows: u64) -> String {
+fn said(report: &TrialReport, rows: u64) -> String {
     let mut text = format!(
         "in shadow of {rows} rows {} of {} documents differ ({} changed, {} added, {} missing)",
         report.different(),

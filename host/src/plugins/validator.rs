@@ -1,4 +1,4 @@
-//! The road from a file's bytes to a generation that may be published. Every step may refuse, with what is wrong and
+//! The validator from a file's bytes to a generation that may be published. Every step may refuse, with what is wrong and
 //! what to do; the last step, a probe on real rows, is [`crate::transform::probe`].
 
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ use super::trust::Trust;
 use crate::config::PluginConfig;
 use rowmill_engine::ChainPlugin;
 
-/// The road, with what the configuration says of it.
-pub(super) struct Road {
+/// The validator, with what the configuration says of it.
+pub(super) struct Validator {
     trust: Trust,
     compiler: Compiler,
     wasi: Vec<String>,
@@ -27,8 +27,8 @@ pub(super) struct Road {
     numbers: Arc<AtomicU64>,
 }
 
-impl Road {
-    /// The road as the configuration wants it.
+impl Validator {
+    /// The validator as the configuration wants it.
     ///
     /// # Errors
     /// A key or hash of the configuration cannot be used.
@@ -61,11 +61,11 @@ impl Road {
         self.settings.get(plugin).map_or("{}", String::as_str)
     }
 
-    /// Goes the whole road but for the probe.
+    /// Goes the whole validator but for the probe.
     ///
     /// # Errors
     /// A step refuses; the text begins with its name.
-    pub fn walk(&self, bytes: Arc<[u8]>, hash: &str, signature: Option<Vec<u8>>) -> Result<Generation, String> {
+    pub fn validate(&self, bytes: Arc<[u8]>, hash: &str, signature: Option<Vec<u8>>) -> Result<Generation, String> {
         self.trust.check(hash, &bytes, signature.as_deref()).map_err(|refusal| refusal.to_string())?;
         let may_import_wasi = |name: &str| self.wasi.iter().any(|allowed| allowed == name);
         let code = self.compiler.load(&bytes, hash, may_import_wasi).map_err(|refusal| refusal.to_string())?;
@@ -84,7 +84,7 @@ impl Road {
     ///
     /// # Errors
     /// The plugin traps at its start, or refuses its settings.
-    pub fn make_ready(&self, generation: &Generation) -> Result<(), String> {
+    pub fn prepare_instances(&self, generation: &Generation) -> Result<(), String> {
         generation.plugin.prepare(self.instances)
     }
 

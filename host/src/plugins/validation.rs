@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::PRIORITY;
-use super::folder::Seen;
+use super::VALIDATION_NICENESS;
+use super::folder::PluginFile;
 use super::generation::Generation;
-use super::prove::Road;
+use super::validator::Validator;
 use crate::config::PluginConfig;
 use crate::transform::Shared;
 use crate::transform::probe::probe;
@@ -17,18 +17,18 @@ use rowmill_engine::Chain;
 use rowmill_engine::Route;
 
 /// What is to be proven.
-pub(super) enum Job {
+pub(super) enum ValidationJob {
     /// A file that was seen.
-    File(Arc<Road>, Seen),
+    File(Arc<Validator>, PluginFile),
     /// An earlier good file, out of the private folder.
-    Earlier(Arc<Road>, PathBuf, Seen),
+    Earlier(Arc<Validator>, PathBuf, PluginFile),
     /// Generations with the settings of another configuration, all or none.
-    Configuration(Box<Change>),
+    Configuration(Box<Reconfiguration>),
 }
 
 /// Another configuration on its way.
-pub(super) struct Change {
-    pub road: Arc<Road>,
+pub(super) struct Reconfiguration {
+    pub validator: Arc<Validator>,
     pub config: PluginConfig,
     pub routes: Arc<[Route]>,
     /// The plugins whose settings changed.
@@ -37,20 +37,25 @@ pub(super) struct Change {
 }
 
 /// What came of it.
-pub(super) enum Proven {
+pub(super) enum Validated {
     /// Of a file: its path and hash, and the generation; or why it is refused, with the generation if it is one.
     File(PathBuf, String, Result<Generation, (String, Option<Generation>)>),
     /// Of an earlier good file.
     Earlier(PathBuf, Result<Generation, String>),
     /// Of a configuration.
-    Configuration(Box<Change>, Result<Vec<Generation>, String>),
+    Configuration(Box<Reconfiguration>, Result<Vec<Generation>, String>),
 }
 
 /// Proves until the jobs end, and drops what the workers have no more use for.
-pub(super) fn run(jobs: &Receiver<Job>, retired: &Receiver<Retired>, proven: &Sender<Proven>, shared: &Shared) {
+pub(super) fn run(
+    jobs: &Receiver<ValidationJob>,
+    retired: &Receiver<Retired>,
+    proven: &Sender<Validated>,
+    shared: &Shared,
+) {
     // It is in no hurry, and the rows are. On Linux this is of this thread alone.
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
+    if let Err(error) = rustix::process::setpriority_process(None, VALIDATION_NICENESS) {
         tracing::debug!(%error, "plugins are proven at the same priority as rows");
     }
     loop {
@@ -65,27 +70,30 @@ pub(super) fn run(jobs: &Receiver<Job>, retired: &Receiver<Retired>, proven: &Se
             }
         };
         let result = match job {
-            Job::File(road, seen) => {
+            ValidationJob::File(validator, seen) => {
                 let (path, hash) = (seen.path.clone(), seen.hash.clone());
-                let result = road
-                    .walk(seen.bytes, &seen.hash, seen.signature)
+                let result = validator
+                    .validate(seen.bytes, &seen.hash, seen.signature)
                     .map_err(|reason| (reason, None))
-                    .and_then(|generation| match prove_on_rows(&road, shared, &generation) {
+                    .and_then(|generation| match run_probe(&validator, shared, &generation) {
                         Ok(()) => Ok(generation),
                         Err(reason) => Err((reason, Some(generation))),
                     });
-                Proven::File(path, hash, result)
+                Validated::File(path, hash, result)
             }
-            Job::Earlier(road, path, seen) => Proven::Earlier(path, road.walk(seen.bytes, &seen.hash, seen.signature)),
-            Job::Configuration(change) => {
+            ValidationJob::Earlier(validator, path, seen) => {
+                Validated::Earlier(path, validator.validate(seen.bytes, &seen.hash, seen.signature))
+            }
+            ValidationJob::Configuration(change) => {
                 let configured = change.generations.iter().map(|generation| {
                     let name = &generation.plugin.name;
-                    let configured = change.road.configure(generation).map_err(|reason| format!("{name}: {reason}"))?;
-                    prove_on_rows(&change.road, shared, &configured).map_err(|reason| format!("{name}: {reason}"))?;
+                    let configured =
+                        change.validator.configure(generation).map_err(|reason| format!("{name}: {reason}"))?;
+                    run_probe(&change.validator, shared, &configured).map_err(|reason| format!("{name}: {reason}"))?;
                     Ok(configured)
                 });
                 let configured = configured.collect();
-                Proven::Configuration(change, configured)
+                Validated::Configuration(change, configured)
             }
         };
         if proven.send(result).is_err() {
@@ -95,13 +103,13 @@ pub(super) fn run(jobs: &Receiver<Job>, retired: &Receiver<Retired>, proven: &Se
 }
 
 /// The probe: what the running chain takes, the chain with the new generation must take too.
-fn prove_on_rows(road: &Road, shared: &Shared, generation: &Generation) -> Result<(), String> {
+fn run_probe(validator: &Validator, shared: &Shared, generation: &Generation) -> Result<(), String> {
     let running = shared.published.load().chain.clone();
     let candidate = Arc::new(with(&running, generation));
     let found = probe(shared, generation.number(), candidate, running);
     match found.first {
         // The probe took an instance of those that were made for the workers.
-        None => road.make_ready(generation),
+        None => validator.prepare_instances(generation),
         Some((table, reason)) => Err(format!(
             "probe: of the last {} real rows it fails {} that the running plugins take; the first is of {table}: {reason}",
             found.rows, found.regressed

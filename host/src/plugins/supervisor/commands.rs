@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Candidate, CandidateState, Job, Supervisor};
+use super::{CandidateState, PluginCandidate, Supervisor, ValidationJob};
 use crate::config::{PluginConfig, Rollout, RolloutMode};
 use crate::plugins::control::Request;
-use crate::plugins::folder::Seen;
-use crate::plugins::prover;
-use crate::plugins::status::{Order, OrderError};
+use crate::plugins::folder::PluginFile;
+use crate::plugins::status::{CommandError, OperatorCommand};
+use crate::plugins::validation;
 use rowmill_engine::Route;
 
 impl Supervisor {
@@ -15,7 +15,7 @@ impl Supervisor {
         // Whoever asked may have gone away: the answer is then nobody's.
         match request {
             Request::Status(reply) => drop(reply.send(self.status())),
-            Request::Order(plugin, order, reply) => drop(reply.send(self.order(&plugin, order))),
+            Request::Command(plugin, command, reply) => drop(reply.send(self.command(&plugin, command))),
             Request::Configure(wanted, reply) => {
                 let (config, routes) = *wanted;
                 self.configure(config, routes.into(), reply);
@@ -23,20 +23,20 @@ impl Supervisor {
         }
     }
 
-    fn order(&mut self, name: &str, order: Order) -> Result<String, OrderError> {
+    fn command(&mut self, name: &str, command: OperatorCommand) -> Result<String, CommandError> {
         if !self.slots.contains_key(name) {
             let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
-            return Err(OrderError::Unknown(format!("there is no plugin {name:?}; there are: {known}")));
+            return Err(CommandError::Unknown(format!("there is no plugin {name:?}; there are: {known}")));
         }
-        match order {
-            Order::Rollback => self.order_rollback(name),
-            Order::Disable => self.set_disabled(name, true),
-            Order::Enable => self.set_disabled(name, false),
-            Order::Promote => self.order_promote(name),
-            Order::Discard => self.order_discard(name),
-            Order::Rollout(rollout) => {
-                self.asked_rollouts.insert(name.to_string(), rollout);
+        match command {
+            OperatorCommand::Rollback => self.roll_back_on_command(name),
+            OperatorCommand::Disable => self.set_disabled(name, true),
+            OperatorCommand::Enable => self.set_disabled(name, false),
+            OperatorCommand::Promote => self.promote(name),
+            OperatorCommand::Discard => self.discard(name),
+            OperatorCommand::Rollout(rollout) => {
+                self.manual_rollouts.insert(name.to_string(), rollout);
                 if let Some(good) = &mut self.good
                     && let Err(error) = good.set_rollout(name, Some(rollout))
                 {
@@ -64,17 +64,17 @@ impl Supervisor {
         }
     }
 
-    fn order_rollback(&mut self, name: &str) -> Result<String, OrderError> {
+    fn roll_back_on_command(&mut self, name: &str) -> Result<String, CommandError> {
         let Some(slot) = self.slots.get(name) else { return Ok(String::new()) };
-        if slot.can_go_back() {
-            self.roll_back_by_hand(name);
+        if slot.has_last_good() {
+            self.roll_back_by_operator(name);
             let back = self.slots.get(name).map(|slot| slot.running.hash()[..12].to_string()).unwrap_or_default();
             return Ok(format!(
                 "{name} is back at {back}; the file that ran is not published again unless it is promoted"
             ));
         }
         let nothing = || {
-            OrderError::Conflict(format!(
+            CommandError::Conflict(format!(
                 "there is no earlier good generation of {name}: put an earlier file into the folder, or disable the plugin"
             ))
         };
@@ -83,17 +83,17 @@ impl Supervisor {
         let earlier = good.before(name).into_iter().find(|earlier| earlier.hash != running).ok_or_else(nothing)?;
         let bytes = good
             .bytes(&earlier.hash)
-            .map_err(|error| OrderError::Conflict(format!("{error:#}")))?
+            .map_err(|error| CommandError::Conflict(format!("{error:#}")))?
             .ok_or_else(nothing)?;
         let (path, hash) = (slot.file.clone(), earlier.hash.clone());
-        let seen = Seen { path, bytes: bytes.into(), hash, signature: earlier.signature };
-        self.send(Job::Earlier(self.road.clone(), slot.file.clone(), seen));
+        let seen = PluginFile { path, bytes: bytes.into(), hash, signature: earlier.signature };
+        self.send(ValidationJob::Earlier(self.validator.clone(), slot.file.clone(), seen));
         Ok(format!("{name} goes back to {}, once that is proven; see `rowmill plugins`", &earlier.hash[..12]))
     }
 
-    fn set_disabled(&mut self, name: &str, is_disabled: bool) -> Result<String, OrderError> {
+    fn set_disabled(&mut self, name: &str, is_disabled: bool) -> Result<String, CommandError> {
         if self.config.disabled.iter().any(|disabled| disabled == name) {
-            return Err(OrderError::Conflict(format!(
+            return Err(CommandError::Conflict(format!(
                 "the configuration disables {name}: take it out of plugins.disabled"
             )));
         }
@@ -107,13 +107,13 @@ impl Supervisor {
         }
         let word = if is_disabled { "disabled" } else { "enabled" };
         self.note(name, word, "");
-        self.pass_over_disabled();
+        self.requeue_disabled_trial();
         self.publish();
         Ok(format!("{name} is {word}"))
     }
 
-    fn order_promote(&mut self, name: &str) -> Result<String, OrderError> {
-        let nothing = |why: &str| OrderError::Conflict(format!("nothing of {name} can be published: {why}"));
+    fn promote(&mut self, name: &str) -> Result<String, CommandError> {
+        let nothing = |why: &str| CommandError::Conflict(format!("nothing of {name} can be published: {why}"));
         if self.trial.as_ref().is_some_and(|trial| trial.plugin == name) {
             self.end_trial(None);
         }
@@ -136,16 +136,17 @@ impl Supervisor {
         Ok(format!("{name} is now at {}", &hash[..12]))
     }
 
-    fn order_discard(&mut self, name: &str) -> Result<String, OrderError> {
+    fn discard(&mut self, name: &str) -> Result<String, CommandError> {
         let is_on_trial = self.trial.as_ref().is_some_and(|trial| trial.plugin == name);
         if is_on_trial {
             self.end_trial(None);
         }
         let candidate = self.slots.get_mut(name).and_then(|slot| slot.candidate.as_mut());
-        let waits =
-            |candidate: &&mut Candidate| candidate.generation.is_some() && candidate.state != CandidateState::Discarded;
+        let waits = |candidate: &&mut PluginCandidate| {
+            candidate.generation.is_some() && candidate.state != CandidateState::Discarded
+        };
         let Some(candidate) = candidate.filter(waits) else {
-            return Err(OrderError::Conflict(format!("no generation of {name} waits; see `rowmill plugins`")));
+            return Err(CommandError::Conflict(format!("no generation of {name} waits; see `rowmill plugins`")));
         };
         let (hash, generation) = (candidate.hash.clone(), candidate.generation.take());
         let reason = "a person sent it away".to_string();
@@ -166,14 +167,14 @@ impl Supervisor {
         reply: crossbeam_channel::Sender<Result<Vec<String>, String>>,
     ) {
         let unknown = self.unknown_names(&config);
-        let road = match (self.make_road)(&config) {
-            Ok(road) if unknown.is_empty() => Arc::new(road),
+        let validator = match (self.make_validator)(&config) {
+            Ok(validator) if unknown.is_empty() => Arc::new(validator),
             Ok(_) => return drop(reply.send(Err(unknown.join("; ")))),
             Err(reason) => return drop(reply.send(Err(reason))),
         };
-        let changed = self.slots.values().filter(|slot| road.settings_of(slot.name()) != slot.running.settings);
+        let changed = self.slots.values().filter(|slot| validator.settings_of(slot.name()) != slot.running.settings);
         let generations = changed.map(|slot| slot.running.clone()).collect();
-        let change = prover::Change { road, config, routes, generations, reply };
-        self.send(Job::Configuration(Box::new(change)));
+        let change = validation::Reconfiguration { validator, config, routes, generations, reply };
+        self.send(ValidationJob::Configuration(Box::new(change)));
     }
 }

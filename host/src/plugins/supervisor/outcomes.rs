@@ -3,31 +3,31 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Candidate, CandidateState, Generation, Job, Proven, Seen, Slot, Supervisor};
+use super::{CandidateState, Generation, PluginCandidate, PluginFile, Slot, Supervisor, Validated, ValidationJob};
 use crate::config::RolloutMode;
-use crate::plugins::prover::Change;
+use crate::plugins::validation::Reconfiguration;
 
 impl Supervisor {
-    pub(super) fn proven(&mut self, proven: Proven) {
+    pub(super) fn proven(&mut self, proven: Validated) {
         match proven {
-            Proven::File(path, hash, result) => {
+            Validated::File(path, hash, result) => {
                 // The file changed meanwhile, or is gone: what was proven is not what is there.
                 let Some(file) = self.files.get_mut(&path).filter(|file| file.hash == hash) else { return };
-                file.is_proving = false;
+                file.is_validating = false;
                 match result {
                     // The configuration changed while it was proven: with these settings it would run from now on.
-                    Ok(generation) if self.has_old_settings(&generation) => self.prove_again(&path, &generation),
+                    Ok(generation) if self.has_old_settings(&generation) => self.validate_again(&path, &generation),
                     Ok(generation) => self.accept(&path, generation),
                     Err((reason, generation)) => self.set_refused(&path, &hash, reason, generation),
                 }
                 self.remove_gone();
             }
-            Proven::Earlier(path, result) => match result {
+            Validated::Earlier(path, result) => match result {
                 Ok(generation) => {
                     let name = generation.plugin.name.to_string();
                     if let Some(slot) = self.slots.get_mut(&name) {
                         slot.last_good = Some(generation);
-                        self.roll_back_by_hand(&name);
+                        self.roll_back_by_operator(&name);
                     }
                 }
                 Err(reason) => {
@@ -36,31 +36,31 @@ impl Supervisor {
                     }
                 }
             },
-            Proven::Configuration(change, result) => self.configured(*change, result),
+            Validated::Configuration(change, result) => self.configured(*change, result),
         }
     }
 
     fn has_old_settings(&self, generation: &Generation) -> bool {
-        generation.settings != self.road.settings_of(&generation.plugin.name)
+        generation.settings != self.validator.settings_of(&generation.plugin.name)
     }
 
     /// Proves a file's bytes with the settings that hold now.
-    fn prove_again(&mut self, path: &Path, generation: &Generation) {
+    fn validate_again(&mut self, path: &Path, generation: &Generation) {
         if let Some(file) = self.files.get_mut(path) {
-            file.is_proving = true;
+            file.is_validating = true;
         }
         let (bytes, signature) = (generation.bytes.clone(), generation.signature.clone());
-        let seen = Seen { path: path.into(), bytes, hash: generation.hash().to_string(), signature };
-        self.send(Job::File(self.road.clone(), seen));
+        let seen = PluginFile { path: path.into(), bytes, hash: generation.hash().to_string(), signature };
+        self.send(ValidationJob::File(self.validator.clone(), seen));
     }
 
     pub(super) fn accept(&mut self, path: &Path, generation: Generation) {
         let name = generation.plugin.name.to_string();
-        if let Some(reason) = self.taken_by_another(path, &generation) {
+        if let Some(reason) = self.name_conflict(path, &generation) {
             self.set_refused(path, generation.hash(), reason, None);
             // Of a file that is another plugin so far nothing is kept: it goes on as that.
             if let Some(file) = self.files.get_mut(path).filter(|file| file.plugin.is_none()) {
-                file.heir = Some(generation);
+                file.standby = Some(generation);
             }
             return;
         }
@@ -85,16 +85,16 @@ impl Supervisor {
             return self.publish();
         }
         if let Some(reason) = self.rejected(&generation) {
-            return self.keep_away(generation, reason);
+            return self.reject_generation(generation, reason);
         }
-        self.bring_in(&name, generation);
+        self.start_rollout(&name, generation);
     }
 
     /// Publishes a proven generation of a plugin that runs, or tries it first.
-    pub(super) fn bring_in(&mut self, name: &str, generation: Generation) {
+    pub(super) fn start_rollout(&mut self, name: &str, generation: Generation) {
         match self.rollout(name).mode {
             RolloutMode::Direct => self.publish_generation(name, generation, ""),
-            RolloutMode::Shadow | RolloutMode::Canary => self.try_out(name, generation),
+            RolloutMode::Shadow | RolloutMode::Canary => self.start_trial(name, generation),
         }
     }
 
@@ -134,7 +134,7 @@ impl Supervisor {
     ) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         let what = match state {
-            CandidateState::Proving => "waiting",
+            CandidateState::Validating => "waiting",
             CandidateState::Refused => "refused",
             CandidateState::Shadow => "in shadow",
             CandidateState::Canary => "in canary",
@@ -145,7 +145,7 @@ impl Supervisor {
         let number = generation.as_ref().map(Generation::number);
         slot.note(what, &hash, number, reason.as_deref().unwrap_or_default());
         let trial = slot.candidate.take().and_then(|candidate| candidate.trial);
-        slot.candidate = Some(Candidate { hash, state, reason, generation, trial });
+        slot.candidate = Some(PluginCandidate { hash, state, reason, generation, trial });
     }
 
     pub(super) fn drop_candidate(&mut self, path: &Path) {
@@ -155,8 +155,8 @@ impl Supervisor {
     }
 
     /// Takes a proven configuration over, at one batch boundary; or nothing of it.
-    fn configured(&mut self, change: Change, result: Result<Vec<Generation>, String>) {
-        let Change { road, config, routes, reply, .. } = change;
+    fn configured(&mut self, change: Reconfiguration, result: Result<Vec<Generation>, String>) {
+        let Reconfiguration { validator, config, routes, reply, .. } = change;
         let answer = result.map(|generations| {
             let (mut told, mut replaced) = (Vec::new(), Vec::new());
             for generation in generations {
@@ -185,16 +185,16 @@ impl Supervisor {
                     told.push(key.to_string());
                 }
             }
-            (self.road, self.config, self.routes) = (road, config, routes);
+            (self.validator, self.config, self.routes) = (validator, config, routes);
             for name in replaced {
                 told.push(format!("plugins.settings.{name}"));
                 if let Some((file, running)) =
                     self.slots.get(&name).map(|slot| (slot.file.clone(), slot.running.clone()))
                 {
-                    self.prove_again(&file, &running);
+                    self.validate_again(&file, &running);
                 }
             }
-            self.pass_over_disabled();
+            self.requeue_disabled_trial();
             self.publish();
             told
         });
@@ -203,8 +203,8 @@ impl Supervisor {
     }
 
     /// The running generation is sent away by a person, and the last good one is back.
-    pub(super) fn roll_back_by_hand(&mut self, name: &str) {
-        self.take_back(name, "a person rolled it back");
+    pub(super) fn roll_back_by_operator(&mut self, name: &str) {
+        self.roll_back(name, "a person rolled it back");
     }
 }
 
@@ -223,7 +223,7 @@ impl Slot {
     }
 
     /// Whether a rollback has something to bring back at once.
-    pub(super) fn can_go_back(&self) -> bool {
+    pub(super) fn has_last_good(&self) -> bool {
         self.last_good.is_some()
     }
 }
