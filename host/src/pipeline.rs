@@ -11,6 +11,7 @@
 //! `pipeline.bytes_in_flight`; beyond it the source pauses. A run ends in the direction of the data: the source ends, which
 //! closes the workers' channels; the workers end, which closes the sink's channel; the sink writes what is pending and ends.
 
+pub(crate) mod config;
 pub(crate) mod stages;
 mod summary;
 

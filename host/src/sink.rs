@@ -3,6 +3,7 @@
 //! A sink reads batches of operations from a channel and gives every operation exactly one outcome through its
 //! [`Settlement`], which counts it, makes the dead letters, and settles the operation's share of its batch.
 
+pub(crate) mod config;
 pub mod elasticsearch;
 pub mod embedded;
 mod ndjson;

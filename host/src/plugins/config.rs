@@ -1,13 +1,89 @@
-//! `[plugins]`.
+//! `[plugins]`: its keys, and the usable settings.
+
+mod publication;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::duration;
-use super::{ConfigError, Overrides, Result, error};
-use crate::config::raw::{RawPlugins, RawProbation};
-use crate::config::{CompileConfig, PluginConfig, ProbationConfig, Rollout, RolloutChange, TrustConfig, WatchConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::config::value::{Size, duration};
+use crate::config::{ConfigError, Overrides, Result, error};
+
+pub use publication::{CompileConfig, ProbationConfig, Rollout, RolloutChange, RolloutMode, TrustConfig, WatchConfig};
+
+/// Which plugins run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PluginConfig {
+    /// The folder that holds them; `None` for no plugins.
+    pub dir: Option<PathBuf>,
+    /// Names in the order of the chain.
+    pub order: Vec<String>,
+    /// Names that are not used.
+    pub disabled: Vec<String>,
+    /// Names that may import WASI, which then does nothing.
+    pub wasi: Vec<String>,
+    /// Settings by name, as JSON objects.
+    pub settings: BTreeMap<String, String>,
+    /// Whether documents tell which generations made them.
+    pub stamp: bool,
+    /// The private folder of last good files, compiled code and decisions; `None` keeps nothing.
+    pub state: Option<PathBuf>,
+    /// How the folder is looked at.
+    #[serde(flatten)]
+    pub watch: WatchConfig,
+    /// Which files are taken.
+    #[serde(flatten)]
+    pub trust: TrustConfig,
+    /// What compiling may use.
+    #[serde(flatten)]
+    pub compile: CompileConfig,
+    /// How a new generation comes in.
+    pub rollout: Rollout,
+    /// The same by name, for some plugins.
+    pub rollouts: BTreeMap<String, Rollout>,
+    /// When it is taken back.
+    pub probation: ProbationConfig,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPlugins {
+    pub dir: Option<String>,
+    /// Names of plugins, in the order of the chain; those left out follow in the order of their files.
+    pub order: Vec<String>,
+    /// Names of plugins that are not used though their files are there.
+    pub disabled: Vec<String>,
+    /// Names of plugins that may import WASI, which then does nothing.
+    pub wasi: Vec<String>,
+    /// Whether documents tell which generations made them.
+    pub stamp: bool,
+    pub settings: BTreeMap<String, toml::Value>,
+    /// The private folder; empty for none.
+    pub state: Option<String>,
+    pub events: Option<bool>,
+    pub poll: Option<String>,
+    /// SHA-256 of files: `sha256:HEX` or `HEX`.
+    pub hashes: Vec<String>,
+    /// Paths of PEM files of public keys.
+    pub trusted_keys: Vec<String>,
+    pub compile_memory: Option<Size>,
+    pub compile_time: Option<String>,
+    pub rollout: RolloutChange,
+    /// By plugin; what is left out is as in `rollout`.
+    pub rollouts: BTreeMap<String, RolloutChange>,
+    pub probation: RawProbation,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawProbation {
+    pub window: Option<String>,
+    pub failed_rows: Option<u64>,
+    pub failed_share: Option<f64>,
+    pub row_time: Option<String>,
+}
 
 /// The private folder where none is named.
 const STATE: &str = ".rowmill";

@@ -1,12 +1,58 @@
-//! Values that many keys have: one of some words, times, addresses, secrets.
+//! Types of values that several keys have: sizes, secrets, durations, addresses, one of several words.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{ConfigError, Result, error, nearest};
-use crate::config::SourceConfig;
-use crate::config::raw::Secret;
+use serde::Deserialize;
+
+use super::{ConfigError, Result, SourceConfig, error, nearest};
+
+/// A number of bytes: `5242880`, `"5MiB"`, `"512KB"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub usize);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum NumberOrText {
+            Number(u64),
+            Text(String),
+        }
+        let text = match NumberOrText::deserialize(deserializer)? {
+            NumberOrText::Number(number) => return Ok(Self(number as usize)),
+            NumberOrText::Text(text) => text,
+        };
+        parse_size(&text).map(Self).ok_or_else(|| {
+            serde::de::Error::custom(format!("{text:?} is not a size; write it like \"5MiB\", \"512KB\" or 1048576"))
+        })
+    }
+}
+
+/// Bytes from `512`, `5MiB`, `64 KB`.
+pub fn parse_size(text: &str) -> Option<usize> {
+    text.trim().parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64() as usize)
+}
+
+/// A text that is never printed.
+#[derive(Clone, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+/// Serialized as its hash: enough to see whether it changed.
+impl serde::Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        use sha2::{Digest, Sha256};
+        serializer.collect_str(&format_args!("{:x}", Sha256::digest(&self.0)))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
 
 /// The value of a key that takes one of some words; the first is the default.
 pub fn one_of<T: Clone>(key: &str, given: Option<&str>, choices: &[(&str, T)]) -> Result<T> {

@@ -1,13 +1,27 @@
-//! `[[routes]]`.
+//! `[[routes]]`: their keys, read into [`Route`]s.
 
+use rowmill_engine::version::{MAX_EPOCH, VersionStrategy};
 use rowmill_engine::{DeletePolicy, Route, TruncatePolicy};
 use rowmill_sandbox::Pattern;
+use serde::Deserialize;
 
-use super::value::one_of;
-use super::{ConfigError, Result, error};
-use crate::config::raw::RawRoute;
+use crate::config::value::one_of;
+use crate::config::{ConfigError, Result, error};
 use crate::sink::rules;
-use rowmill_engine::version::{MAX_EPOCH, VersionStrategy};
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRoute {
+    pub table: String,
+    pub index: Option<String>,
+    pub id: Option<String>,
+    pub version: Option<String>,
+    pub epoch: Option<u64>,
+    pub truncate: Option<String>,
+    pub delete: Option<String>,
+    /// Path of a JSON file with the mapping of the index.
+    pub mapping: Option<String>,
+}
 
 pub fn route(raw: &RawRoute) -> Result<Route> {
     if raw.table.is_empty() {

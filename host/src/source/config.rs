@@ -1,13 +1,69 @@
-//! `[source]` and `[tables]`.
+//! `[source]` and `[tables]`: their keys, and the usable settings.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use rowmill_rows::{DecoderSettings, Format};
+use rowmill_rows::{DecoderSettings, Format, TopicPartition};
+use serde::{Deserialize, Serialize};
 
-use super::value::one_of;
-use super::{ConfigError, Result, error};
-use crate::config::raw::RawSource;
-use crate::config::{KafkaConfig, SourceConfig, Start};
+use crate::config::value::{Size, one_of};
+use crate::config::{ConfigError, Result, error};
+
+/// Where records come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum SourceConfig {
+    /// A Kafka cluster.
+    Kafka(KafkaConfig),
+    /// A file of records, or standard input (`-`).
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A Kafka cluster as a source.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KafkaConfig {
+    /// `host:port` of some brokers, separated by commas.
+    pub brokers: String,
+    /// Topics by name, and by regular expression where they begin with `^`.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    pub group: String,
+    /// Where to begin where the group has committed nothing.
+    pub start: Start,
+    /// Further properties of librdkafka.
+    pub properties: BTreeMap<String, String>,
+    /// These partitions, without joining the group; `None` for those that the group assigns.
+    #[serde(skip)]
+    pub partitions: Option<Vec<TopicPartition>>,
+}
+
+/// Where to begin without a committed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Start {
+    /// At the first record that is kept.
+    Earliest,
+    /// After the last record.
+    Latest,
+    /// At the first record that is not older, in milliseconds since 1970.
+    At(i64),
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSource {
+    pub kind: Option<String>,
+    pub brokers: Option<String>,
+    pub topics: Vec<String>,
+    pub group: Option<String>,
+    pub format: Option<String>,
+    pub start: Option<String>,
+    pub path: Option<String>,
+    pub max_message_bytes: Option<Size>,
+    pub properties: BTreeMap<String, String>,
+}
 
 pub fn source(raw: &RawSource) -> Result<SourceConfig> {
     let kind = one_of("source.kind", raw.kind.as_deref(), &[("kafka", 0), ("file", 1)])?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// How the folder of plugins is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct WatchConfig {
     /// Whether the file system's events are asked for.
     pub events: bool,
@@ -23,22 +23,26 @@ impl Default for WatchConfig {
 
 /// Which files are taken. With neither hashes nor keys any file is; otherwise one needs a listed hash, or a signature by
 /// one of the keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TrustConfig {
     /// SHA-256 of files, in lower-case hexadecimal.
     pub hashes: Vec<String>,
     /// PEM files of ed25519 public keys. A file's signature lies beside it: `NAME.wasm.sig`.
+    #[serde(rename = "trusted_keys")]
     pub keys: Vec<PathBuf>,
 }
 
 /// What compiling a file may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CompileConfig {
     /// The program that compiles in a process of its own (`rowmill`); `None` compiles in this process, without limits.
+    #[serde(skip)]
     pub program: Option<PathBuf>,
     /// Address space of that process, in bytes.
+    #[serde(rename = "compile_memory")]
     pub memory: usize,
     /// Time of a processor that it may take; by the clock three times as much, since it runs with a low priority.
+    #[serde(rename = "compile_time")]
     pub time: Duration,
 }
 
@@ -134,7 +138,7 @@ pub enum RolloutMode {
 }
 
 /// When a generation that was just published is taken back.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ProbationConfig {
     /// How long it is watched; zero for not at all.
     pub window: Duration,

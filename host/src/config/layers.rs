@@ -1,7 +1,9 @@
 //! A text laid over the file: keys that may change while rows flow, from a place that a fleet shares.
 
-use super::{ConfigError, Result, error, explain};
-use crate::config::raw::RawConfig;
+use super::live::is_live;
+use super::raw::RawConfig;
+use super::read::explain;
+use super::{ConfigError, Result, error};
 
 /// A text that is laid over the configuration file: its tables are merged with the file's, its arrays and values stand
 /// in their place.
@@ -13,19 +15,6 @@ pub struct Layer {
     pub name: String,
 }
 
-/// The keys of `[sink]` that may change while rows flow.
-const SINK: [&str; 8] = [
-    "bulk_bytes",
-    "bulk_documents",
-    "linger",
-    "in_flight",
-    "timeout",
-    "retry_wait",
-    "retry_wait_max",
-    "create_indices",
-];
-/// The keys of `[plugins]` that may not.
-const PLUGINS_AT_START: [&str; 4] = ["dir", "state", "events", "poll"];
 /// Whoever may write to the topic must not be able to say whose plugins are trusted.
 const TRUST: [&str; 3] = ["hashes", "trusted_keys", "wasi"];
 
@@ -57,7 +46,7 @@ impl Layer {
                         self.name
                     ));
                 }
-                if !is_live(section, key) {
+                if !is_live(&format!("{section}.{key}")) {
                     return error(format!(
                         "{}: a change of {section}.{key} needs a restart; write it into the file",
                         self.name
@@ -66,16 +55,6 @@ impl Layer {
             }
         }
         Ok(table)
-    }
-}
-
-/// Whether a key of a section may change while rows flow.
-pub(crate) fn is_live(section: &str, key: &str) -> bool {
-    match section {
-        "routes" => true,
-        "plugins" => !PLUGINS_AT_START.contains(&key),
-        "sink" => SINK.contains(&key),
-        _ => false,
     }
 }
 
