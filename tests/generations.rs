@@ -167,7 +167,7 @@ fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
     stream.until_running(&second);
     stream.write(1..10);
     let plugin = stream.until("it is good", |plugin| plugin.state == PluginState::Running);
-    assert!(happened(&plugin, "became good"));
+    assert!(happened(&plugin, "passed probation"));
     let said = stream.control.command("variant", OperatorCommand::Rollback).expect("it goes back");
     assert!(said.contains(&hash(&guests::variant("by=first"))[..12]), "{said}");
     stream.write(10..20);
@@ -179,7 +179,7 @@ fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
     stream.settle();
     assert_eq!(stream.documents()[&25].by, "second");
     let unknown = stream.control.command("varian", OperatorCommand::Disable).expect_err("no such plugin");
-    assert_eq!(unknown, CommandError::Unknown("there is no plugin \"varian\"; there are: variant".into()));
+    assert_eq!(unknown, CommandError::Unknown("no plugin is named \"varian\"; plugins: variant".into()));
 
     stream.control.command("variant", OperatorCommand::Disable).expect("it is disabled");
     stream.write(30..40);
