@@ -136,7 +136,7 @@ fn a_plugin_goes_on_in_a_file_of_another_name() {
     write(&mut pipe, 2);
     assert_eq!(name(2), "edited x");
     fs::write(plugins.join("shaper-3.wasm"), &built).expect("the new file is written");
-    says(&running, "is taken by");
+    says(&running, "already has a plugin named");
     fs::remove_file(plugins.join("shaper-2.wasm")).expect("the old file is removed");
     published(&running, 3);
     // The same file renamed.
