@@ -1,6 +1,7 @@
-//! The HTTP side: metrics and health for machines, plugins for people.
+//! The HTTP server: metrics and health checks for machines, plugin status and commands for operators.
 //!
-//! `/metrics`, `/healthz` and `/readyz` are open. `/plugins` changes what becomes of rows, so it has a door of its own.
+//! `/metrics`, `/healthz` and `/readyz` need no authentication. `/plugins` can change how rows are processed, so
+//! [`access`] guards it.
 
 mod access;
 pub mod address;
@@ -22,39 +23,39 @@ use crate::config::Secret;
 use crate::metrics::Metrics;
 use crate::plugins::control::Control;
 
-/// Whether the pipeline is ready, as `/readyz` tells it.
+/// Whether the pipeline is ready, as `/readyz` reports it.
 #[derive(Clone, Debug, Default)]
 pub struct Ready(Arc<AtomicBool>);
 
 impl Ready {
-    /// Says so.
+    /// Sets the state.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::Relaxed);
     }
 
-    /// Whether it is.
+    /// Returns true if the pipeline is ready.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// What is served, and to whom.
+/// Everything the server needs to answer requests.
 #[derive(Clone)]
 pub struct Served {
-    /// The figures of `/metrics`.
+    /// The metrics for `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// What `/readyz` tells.
+    /// The state for `/readyz`.
     pub ready: Ready,
-    /// Who answers for `/plugins`.
+    /// Answers the requests to `/plugins`.
     pub control: Control,
-    /// What a caller of `/plugins` must know; `None` lets everyone in on a loopback address, and nobody on another.
+    /// The token required for `/plugins`. With `None`, `/plugins` is open on a loopback address and closed on others.
     pub token: Option<Secret>,
 }
 
-/// Serves until the runtime ends. Returns the address, of which the port may have been left to the system.
+/// Serves until the runtime ends. Returns the bound address: port 0 in `address` lets the system choose one.
 ///
 /// # Errors
-/// The address cannot be listened on.
+/// The address cannot be bound.
 pub async fn serve(address: SocketAddr, served: Served) -> anyhow::Result<SocketAddr> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
@@ -63,7 +64,7 @@ pub async fn serve(address: SocketAddr, served: Served) -> anyhow::Result<Socket
     let router = router(address, served);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the HTTP side ended");
+            tracing::error!(%error, "the HTTP server stopped");
         }
     });
     Ok(address)

@@ -1,21 +1,22 @@
-//! The plugins of a folder: watched, proven, published, tried, and taken back.
+//! The plugins of a folder: watched, validated, published, tried in a rollout, and rolled back.
 //!
 //! ```text
 //!  plugin-folder            plugins (decides)             workers
-//!  watch ─▶ folder ─changes─▶ supervisor ──publishes──▶ chain, read once a batch
+//!  watch ─▶ folder ─changes─▶ supervisor ──publishes──▶ chain, read once per batch
 //!                              ▲  │ ▲  ▲ alarms: a new generation fails rows │
 //!              HTTP, reload ───┘  │ │  └─────────────────────────────────────┘
-//!                        requests │ │ proven, or why not
+//!                            jobs │ │ a generation, or why it was refused
 //!                                 ▼ │
-//!                     plugin-prover: trust ▶ compile ▶ configure ▶ cases ▶ probe
+//!                     plugin-validator: trust ▶ compile ▶ configure ▶ cases ▶ probe
 //! ```
 //!
 //! Invariants:
-//! - A file is read once, and those bytes are hashed, trusted, compiled and published; half a file never is.
-//! - What is refused leaves the running generation as it is, and says what is wrong and what to do.
-//! - The deciding thread never waits for a file or a plugin, so a generation can be taken back at any time.
-//! - Nothing that is proven costs the rows more than its share of an idle processor: compiling has a process of its own
-//!   with limits, and both it and the prover have the lowest priority.
+//! - A file is read once. Exactly those bytes are hashed, checked for trust, compiled and published, so a half-written file
+//!   is never used.
+//! - A refused file leaves the running generation unchanged. The refusal says what is wrong and what to do.
+//! - The supervisor thread never waits for a file or a plugin, so it can roll back a generation at any time.
+//! - Validation hardly slows the rows down: compiling runs in a separate process with limits, and both it and the
+//!   validation thread have a low priority.
 
 pub mod cases;
 pub mod compile;
@@ -58,11 +59,11 @@ use supervisor::{Inbox, Supervisor};
 use validator::Validator;
 use watch::Watch;
 
-/// How far behind the rows proving stands, as `nice` counts it: in the prover's thread and in the process that compiles. At
-/// 19 half a second's work took a minute beside workers that leave no core idle; at 10 they lose a twentieth meanwhile.
+/// The nice value of the validation thread and of the compiling process. Beside workers that leave no core idle, a job of
+/// half a second took a minute at 19; at 10 the workers lost a twentieth of their throughput.
 pub(crate) const VALIDATION_NICENESS: i32 = 15;
 
-/// The plugins of a folder, loaded and not yet watched.
+/// The plugins of a folder, loaded but not yet watched.
 pub struct Plugins {
     supervisor: Supervisor,
     folder: Option<(PathBuf, Folder)>,
@@ -73,21 +74,23 @@ pub struct Plugins {
     alarms: Receiver<()>,
 }
 
-/// What became of one file.
+/// The result of loading one file at start.
 #[derive(Debug)]
 pub struct Loaded {
     /// The file.
     pub path: PathBuf,
-    /// The plugin, or why it was refused. Where the file is refused and a last good one takes its place, that.
+    /// The plugin that runs, or why the file was refused. If the file was refused and its last good version runs instead,
+    /// this is that plugin.
     pub result: Result<Arc<ChainPlugin>, String>,
 }
 
 impl Plugins {
-    /// Loads what lies in the folder and publishes it into `published`. `workers` instances of each plugin are made ahead.
+    /// Loads the files of the folder and publishes their plugins into `published`. Creates `workers` instances of each
+    /// plugin ahead of time.
     ///
     /// # Errors
-    /// The folder cannot be read, or a key or hash of the configuration cannot be used. A file that is refused is no
-    /// error here; see [`Plugins::loaded`].
+    /// The folder cannot be read, or a key or hash in the configuration is invalid. A refused file is not an error; see
+    /// [`Plugins::loaded`].
     pub fn load(
         config: &PluginConfig,
         routes: Arc<[Route]>,
@@ -96,19 +99,7 @@ impl Plugins {
         metrics: Arc<Metrics>,
         workers: usize,
     ) -> anyhow::Result<Self> {
-        let state = config.state.as_deref().filter(|_| config.dir.is_some()).and_then(|path| {
-            PrivateFolder::open(path)
-                .inspect_err(|error| {
-                    tracing::warn!("no last good plugins and no compiled code are kept: {error:#}; plugins.state names another folder, or \"\" for none");
-                })
-                .ok()
-        });
-        let good = match (&state, &config.dir) {
-            (Some(state), Some(dir)) => LastGood::open(state, dir)
-                .inspect_err(|error| tracing::warn!("no last good plugins are kept: {error:#}"))
-                .ok(),
-            _ => None,
-        };
+        let (state, good) = open_state(config);
         let numbers = Arc::<AtomicU64>::default();
         let make_validator = {
             let sandbox = sandbox.clone();
@@ -122,16 +113,16 @@ impl Plugins {
         let mut loaded = Vec::new();
         let mut folder = None;
         if let Some(dir) = &config.dir {
-            let mut looked_at = Folder::new(dir.clone(), sandbox.limits().file_bytes);
-            for change in looked_at.first_look()? {
+            let mut scanned = Folder::new(dir.clone(), sandbox.limits().file_bytes);
+            for change in scanned.initial_scan()? {
                 let (path, result) = match change {
-                    FileChange::Put(seen) => (seen.path.clone(), supervisor.start_with(seen)),
+                    FileChange::Put(file) => (file.path.clone(), supervisor.start_with(file)),
                     FileChange::Refused { path, reason } => (path.clone(), supervisor.start_refused(&path, reason)),
                     FileChange::Gone(_) => continue,
                 };
                 loaded.push(Loaded { path, result });
             }
-            folder = Some((dir.clone(), looked_at));
+            folder = Some((dir.clone(), scanned));
         }
         supervisor.publish();
         supervisor.next_trial();
@@ -139,66 +130,86 @@ impl Plugins {
         Ok(Self { supervisor, folder, watch: config.watch, loaded, control, requests, alarms })
     }
 
-    /// What became of each file.
+    /// The result for each file.
     pub fn loaded(&self) -> &[Loaded] {
         &self.loaded
     }
 
-    /// Names in the configuration that no plugin has.
+    /// The configuration's plugin names that no plugin has, as messages.
     pub fn unknown_names(&self) -> Vec<String> {
         self.supervisor.unknown_names(&self.supervisor.config)
     }
 
-    /// The way to ask. What is asked before [`Plugins::start`] is answered after it.
+    /// Sends requests to the supervisor. Requests sent before [`Plugins::start`] are answered after it.
     pub fn control(&self) -> Control {
         self.control.clone()
     }
 
-    /// Watches the folder and publishes what changes, until the returned guard is dropped. `retired` is where
-    /// `shared.retire` ends. A thread that panics aborts the run through `shutdown`.
+    /// Watches the folder and publishes changes until the returned guard is dropped. `retired` receives what
+    /// `shared.retire` sends. A thread that panics aborts the run through `shutdown`.
     ///
     /// # Errors
-    /// No thread can be made.
+    /// A thread cannot be started.
     pub fn start(self, shared: Shared, retired: Receiver<Retired>, shutdown: &Shutdown) -> anyhow::Result<Guard> {
         let Self { supervisor, folder, watch, requests, alarms, control, .. } = self;
         let (stop, stopped) = crossbeam_channel::bounded(0);
         let (changed, changes) = crossbeam_channel::unbounded();
-        let (jobs, to_prove) = crossbeam_channel::unbounded();
-        let (proved, proven) = crossbeam_channel::unbounded();
-        // The deciding thread holds the other ends too, so that its channels never end before it does.
+        let (jobs, to_validate) = crossbeam_channel::unbounded();
+        let (finished, validated) = crossbeam_channel::unbounded();
+        // The supervisor thread also holds the sending ends, so that its channels never close before it ends.
         let keep = (changed.clone(), control);
         if let Some((dir, folder)) = folder {
             let stopped = stopped.clone();
             let work = move || {
-                look(&Watch::start(&dir, watch), folder, &changed, &stopped);
+                scan_folder(&Watch::start(&dir, watch), folder, &changed, &stopped);
                 Ok(())
             };
-            stages::spawn("plugin-folder", shutdown, work).context("cannot watch the plugin folder")?;
+            stages::spawn("plugin-folder", shutdown, work)
+                .context("cannot start the thread that watches the plugin folder")?;
         }
-        let prove = move || {
-            validation::run(&to_prove, &retired, &proved, &shared);
+        let validate = move || {
+            validation::run(&to_validate, &retired, &finished, &shared);
             Ok(())
         };
-        stages::spawn("plugin-prover", shutdown, prove).context("cannot prove plugins")?;
-        let inbox = Inbox { changes, requests, proven, alarms, stopped };
+        stages::spawn("plugin-validator", shutdown, validate)
+            .context("cannot start the thread that validates plugins")?;
+        let inbox = Inbox { changes, requests, validated, alarms, stopped };
         let supervise = move || {
             supervisor.run(&inbox, jobs);
             drop(keep);
             Ok(())
         };
-        stages::spawn("plugins", shutdown, supervise).context("cannot watch over plugins")?;
+        stages::spawn("plugins", shutdown, supervise).context("cannot start the thread that supervises plugins")?;
         Ok(Guard { _stop: stop })
     }
 }
 
-/// Ends the watching when it is dropped.
+/// Opens the folders for compiled code and last good plugins. If one cannot be opened, it logs why and works without it.
+fn open_state(config: &PluginConfig) -> (Option<PrivateFolder>, Option<LastGood>) {
+    let state = config.state.as_deref().filter(|_| config.dir.is_some()).and_then(|path| {
+        PrivateFolder::open(path)
+            .inspect_err(|error| {
+                tracing::warn!("cannot keep last good plugins and compiled code: {error:#}; set plugins.state to another folder, or to \"\" to keep nothing");
+            })
+            .ok()
+    });
+    let good = match (&state, &config.dir) {
+        (Some(state), Some(dir)) => LastGood::open(state, dir)
+            .inspect_err(|error| tracing::warn!("cannot keep last good plugins: {error:#}"))
+            .ok(),
+        _ => None,
+    };
+    (state, good)
+}
+
+/// Stops the plugin threads when it is dropped.
 #[derive(Debug)]
 pub struct Guard {
     _stop: Sender<()>,
 }
 
-/// Looks at the folder when something may have changed, and when something has yet to become quiet.
-fn look(watch: &Watch, mut folder: Folder, changed: &Sender<FileChange>, stopped: &Receiver<()>) {
+/// Scans the folder when something may have changed, and again while a file has not settled.
+fn scan_folder(watch: &Watch, mut folder: Folder, changed: &Sender<FileChange>, stopped: &Receiver<()>) {
     let mut again = None;
     loop {
         crossbeam_channel::select! {
@@ -206,12 +217,12 @@ fn look(watch: &Watch, mut folder: Folder, changed: &Sender<FileChange>, stopped
             recv(watch.due()) -> due => if due.is_err() { return },
             default(again.unwrap_or(Duration::from_secs(3600))) => {}
         }
-        let look = folder.look(Instant::now());
-        if let Some(trouble) = look.trouble {
-            tracing::warn!("{trouble}");
+        let scan = folder.scan(Instant::now());
+        if let Some(warning) = scan.warning {
+            tracing::warn!("{warning}");
         }
-        again = look.again;
-        for change in look.changes {
+        again = scan.again;
+        for change in scan.changes {
             if changed.send(change).is_err() {
                 return;
             }

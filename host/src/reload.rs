@@ -18,7 +18,7 @@ use self::topic::{Said, Topic};
 use crate::config::{BulkConfig, Config, Overrides, WatchConfig, differing_keys, is_live, read_layers};
 use crate::metrics::{Kind, Metrics};
 use crate::plugins::control::Control;
-use crate::plugins::folder::{SETTLE, read_plain};
+use crate::plugins::folder::{SETTLE, read_regular};
 use crate::plugins::watch::Watch;
 
 /// Bytes of a configuration file.
@@ -208,7 +208,7 @@ fn apply(running: &mut Config, mut new: Config, live: &Live) -> Result<Vec<Strin
 
 fn read_file(path: &Path) -> anyhow::Result<String> {
     let name = || path.display().to_string();
-    let bytes = read_plain(path, MAX_BYTES).with_context(name)?;
+    let bytes = read_regular(path, MAX_BYTES).with_context(name)?;
     ensure!(bytes.is_some(), "{} has more than {MAX_BYTES} bytes", name());
     String::from_utf8(bytes.unwrap_or_default()).with_context(name)
 }

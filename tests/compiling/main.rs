@@ -105,10 +105,10 @@ fn a_start_function_that_hangs_is_ended() {
 }
 
 #[test]
-fn a_program_that_does_not_compile_is_told() {
+fn a_program_that_cannot_compile_is_named() {
     let with = |program: &str| CompileConfig { program: Some(program.into()), ..config() };
-    refused(with("/no/such/program"), &guest(), &["/no/such/program", "cannot be started"]);
-    // Ends well, and has said nothing.
-    refused(with("true"), &guest(), &["gave up"]);
-    refused(with("false"), &guest(), &["gave up"]);
+    refused(with("/no/such/program"), &guest(), &["/no/such/program", "cannot start the compiling process"]);
+    // Exits successfully without an answer.
+    refused(with("true"), &guest(), &["the compiling process failed"]);
+    refused(with("false"), &guest(), &["the compiling process failed"]);
 }

@@ -40,9 +40,9 @@ fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_l
     let candidate = plugin.candidate.expect("it is told of");
     assert_eq!(candidate.hash, hash(&second));
     let reason = candidate.reason.expect("why");
-    assert!(reason.contains("rows that the last good generation takes"), "{reason}");
+    assert!(reason.contains("rows that the last good generation accepts"), "{reason}");
     assert!(reason.contains("the first is of shop.thing: it panicked"), "{reason}");
-    assert!(candidate.promotable, "a person may publish it again");
+    assert!(candidate.promotable, "an operator may publish it again");
     stream.write(20_000..20_500);
     stream.settle();
     let documents = stream.documents();
@@ -127,7 +127,7 @@ fn a_generation_that_is_too_slow_is_taken_back() {
     stream.write(1_000..6_000);
     let plugin = stream.until_candidate(CandidateState::RolledBack);
     let reason = plugin.candidate.and_then(|candidate| candidate.reason).expect("why");
-    assert!(reason.contains("µs a row on average"), "{reason}");
+    assert!(reason.contains("µs per row on average"), "{reason}");
     stream.settle();
     assert_eq!(stream.documents().len(), 99 + 5_000);
     stream.end();
@@ -161,7 +161,7 @@ fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
     stream.until_running(&second);
     stream.write(1..10);
     let plugin = stream.until("it is good", |plugin| plugin.state == PluginState::Running);
-    assert!(happened(&plugin, "became good"));
+    assert!(happened(&plugin, "passed probation"));
     let said = stream.control.command("variant", OperatorCommand::Rollback).expect("it goes back");
     assert!(said.contains(&hash(&guests::variant("by=first"))[..12]), "{said}");
     stream.write(10..20);
@@ -173,7 +173,7 @@ fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
     stream.settle();
     assert_eq!(stream.documents()[&25].by, "second");
     let unknown = stream.control.command("varian", OperatorCommand::Disable).expect_err("no such plugin");
-    assert_eq!(unknown, CommandError::Unknown("there is no plugin \"varian\"; there are: variant".into()));
+    assert_eq!(unknown, CommandError::Unknown("no plugin is named \"varian\"; plugins: variant".into()));
 
     stream.control.command("variant", OperatorCommand::Disable).expect("it is disabled");
     stream.write(30..40);
@@ -243,7 +243,7 @@ fn a_shadow_finds_one_field_in_one_document_of_ten_thousand() {
     stream.settle();
     assert_eq!(stream.documents()[&7_777].name, "thing 7777", "a shadow writes nothing");
 
-    stream.control.command("variant", OperatorCommand::Promote).expect("a person decides");
+    stream.control.command("variant", OperatorCommand::Promote).expect("an operator decides");
     stream.write([7_777]);
     stream.settle();
     assert_eq!(stream.documents()[&7_777].name, "odd");
@@ -271,7 +271,7 @@ fn a_restart_does_not_publish_what_a_person_has_to_decide() {
     stream.until_candidate(CandidateState::Held);
     stream.settle();
     assert!(stream.documents().values().all(|made| made.by == "first"));
-    stream.control.command("variant", OperatorCommand::Promote).expect("a person decides");
+    stream.control.command("variant", OperatorCommand::Promote).expect("an operator decides");
     stream.write(2_000..2_010);
     stream.settle();
     assert_eq!(stream.documents()[&2_005].by, "second");
@@ -343,7 +343,7 @@ fn a_canary_takes_a_stable_share_of_the_ids_and_then_all() {
     stream.write(6_000..8_000);
     let plugin = stream.until_candidate(CandidateState::Held);
     assert!(plugin.candidate.expect("it waits").trial.expect("its trial").rows >= 2_000);
-    stream.control.command("variant", OperatorCommand::Promote).expect("a person decides");
+    stream.control.command("variant", OperatorCommand::Promote).expect("an operator decides");
     stream.write(1_000..1_500);
     stream.settle();
     assert!((1_000..1_500).all(|id| of_second(&stream).contains(&id)));

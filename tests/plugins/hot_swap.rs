@@ -131,17 +131,17 @@ fn a_plugin_goes_on_in_a_file_of_another_name() {
     // Another version, in the place of the old one and beside it.
     fs::remove_file(plugins.join("shaper-1.wasm")).expect("the old file is removed");
     fs::write(plugins.join("shaper-2.wasm"), guests::rebuilt(&built)).expect("the new file is written");
-    says(&running, "plugin goes on in another file");
+    says(&running, "plugin continues from another file");
     published(&running, 2);
     write(&mut pipe, 2);
     assert_eq!(name(2), "edited x");
     fs::write(plugins.join("shaper-3.wasm"), &built).expect("the new file is written");
-    says(&running, "is taken by");
+    says(&running, "already has a plugin named");
     fs::remove_file(plugins.join("shaper-2.wasm")).expect("the old file is removed");
     published(&running, 3);
     // The same file renamed.
     fs::rename(plugins.join("shaper-3.wasm"), plugins.join("shaper-4.wasm")).expect("the file is renamed");
-    let times = || running.log().matches("plugin goes on in another file").count();
+    let times = || running.log().matches("plugin continues from another file").count();
     wait::until("the renamed file", PATIENCE, || times() == 3);
     write(&mut pipe, 3);
     assert_eq!(name(3), "edited x");

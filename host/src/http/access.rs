@@ -1,8 +1,8 @@
-//! Who may see and change plugins.
+//! Access control for `/plugins`.
 //!
-//! On a loopback address whoever is on this machine may, unless a token is configured; on any other address a token must
-//! be configured and given. Web pages that a browser on this machine shows are nobody: a request that changes something
-//! and tells an `Origin` is one of theirs, and a `Host` that is a name is one that was made to point here.
+//! On a loopback address, every local user has access unless a token is configured. On any other address, a token must be
+//! configured and sent. Web pages in a local browser must have no access: a request other than GET with an `Origin` header
+//! comes from a page, and a `Host` header with a domain name is a DNS rebinding attack.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use super::plugins::failure;
 use crate::config::Secret;
 
-/// The door of `/plugins`.
+/// The rules for requests to `/plugins`.
 pub(super) struct Access {
     is_loopback: bool,
     token: Option<Secret>,
@@ -28,36 +28,39 @@ impl Access {
         Self { is_loopback: address.ip().to_canonical().is_loopback(), token }
     }
 
-    /// Lets a request pass, or says why not.
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// The request is denied: the status, and why.
     fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
         if self.is_loopback && !is_address_or_localhost(headers) {
             return Err((
                 StatusCode::FORBIDDEN,
-                "the Host header names neither an IP address nor localhost; call the gateway by its address, and let a proxy before it set the header",
+                "the Host header must be an IP address or localhost; use the gateway's IP address, or have your proxy set the header",
             ));
         }
         if *method != Method::GET && headers.contains_key(header::ORIGIN) {
             return Err((
                 StatusCode::FORBIDDEN,
-                "requests of web pages (with an Origin header) change nothing here; use `rowmill plugins`, or a client that is no browser",
+                "requests from web pages (with an Origin header) cannot change anything here; use `rowmill plugins` or another client",
             ));
         }
         match (&self.token, self.is_loopback) {
             (None, true) => Ok(()),
             (None, false) => Err((
                 StatusCode::FORBIDDEN,
-                "plugins are shown on a loopback address, or with a token: set http.token_file in the gateway's configuration",
+                "without a token, /plugins is available only on a loopback address; set http.token_file in the gateway's configuration",
             )),
-            (Some(token), _) if is_given(token, headers) => Ok(()),
+            (Some(token), _) if has_token(token, headers) => Ok(()),
             (Some(_), _) => Err((
                 StatusCode::UNAUTHORIZED,
-                "the token is missing or wrong: send `Authorization: Bearer TOKEN` with the text of http.token or http.token_file (`rowmill plugins --token-file FILE`)",
+                "the token is missing or wrong; send `Authorization: Bearer TOKEN` with the value of http.token or http.token_file (`rowmill plugins --token-file FILE`)",
             )),
         }
     }
 }
 
-/// Runs before every request of `/plugins`, before its body is read.
+/// Checks every request to `/plugins` before its body is read.
 pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     match access.check(request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
@@ -76,8 +79,9 @@ fn is_address_or_localhost(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
-/// Whether the request carries the token. The time that it takes tells nothing of it: hashes of one length are compared.
-fn is_given(token: &Secret, headers: &HeaderMap) -> bool {
+/// Returns true if the request carries the token. Compares hashes in constant time, so that the response time does not reveal
+/// the token.
+fn has_token(token: &Secret, headers: &HeaderMap) -> bool {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, given) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then_some(given.trim())

@@ -1,4 +1,4 @@
-//! Where the HTTP side can be found: its address in the private folder, as long as the gateway lives.
+//! The file with the HTTP server's address, in the private folder while the gateway runs. `rowmill plugins` reads it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::plugins::private::PrivateFolder;
 /// The file in the private folder.
 const FILE: &str = "http";
 
-/// The address as it is written down; removed when it is dropped, unless another gateway's stands there by then.
+/// The address file. Dropping this removes the file, unless another gateway has replaced it.
 #[derive(Debug)]
 pub struct AddressFile {
     folder: PrivateFolder,
@@ -18,10 +18,10 @@ pub struct AddressFile {
 }
 
 impl AddressFile {
-    /// Writes the address down.
+    /// Writes the address to the private folder.
     ///
     /// # Errors
-    /// The folder cannot be used, or the file not be written.
+    /// The folder cannot be used, or the file cannot be written.
     pub fn write(state: &Path, address: SocketAddr) -> anyhow::Result<Self> {
         let folder = PrivateFolder::open(state).context("plugins.state")?;
         folder.write(FILE, format!("{address}\n").as_bytes())?;
@@ -37,10 +37,10 @@ impl Drop for AddressFile {
     }
 }
 
-/// The address that a gateway wrote into this folder; `None` if none did. The folder is not made.
+/// The address that a gateway wrote into this folder; `None` if there is none. Does not create the folder.
 ///
 /// # Errors
-/// The folder or the file cannot be read or are not ours alone, or no address stands there.
+/// The folder or the file cannot be read, is writable for others, or holds no address.
 pub fn read(state: &Path) -> anyhow::Result<Option<SocketAddr>> {
     if !state.exists() {
         return Ok(None);
@@ -51,7 +51,7 @@ pub fn read(state: &Path) -> anyhow::Result<Option<SocketAddr>> {
     text.trim()
         .parse()
         .map(Some)
-        .with_context(|| format!("no address stands in {}; start the gateway anew", folder.path().join(FILE).display()))
+        .with_context(|| format!("{} holds no address; restart the gateway", folder.path().join(FILE).display()))
 }
 
 #[cfg(test)]
@@ -67,13 +67,13 @@ mod tests {
         let (first, second) = ("127.0.0.1:1".parse().unwrap(), "127.0.0.1:2".parse().unwrap());
         let ending = AddressFile::write(&state, first).unwrap();
         assert_eq!(read(&state).unwrap(), Some(first));
-        // One that was started meanwhile keeps its address.
+        // The file of a gateway that started meanwhile stays.
         let running = AddressFile::write(&state, second).unwrap();
         drop(ending);
         assert_eq!(read(&state).unwrap(), Some(second));
         drop(running);
         assert_eq!(read(&state).unwrap(), None);
         std::fs::write(state.join("http"), "nonsense").unwrap();
-        assert!(read(&state).unwrap_err().to_string().contains("no address stands in"));
+        assert!(read(&state).unwrap_err().to_string().contains("holds no address"));
     }
 }

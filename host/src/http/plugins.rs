@@ -1,15 +1,15 @@
-//! `/plugins`: what there is, and what a person asks of them.
+//! `/plugins`: the status of plugins, and operator commands.
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | `GET /plugins` | 200, all as a [`Status`] |
-//! | `GET /plugins/NAME` | 200, one as a [`PluginStatus`] |
+//! | `GET /plugins` | 200, all plugins as a [`Status`] |
+//! | `GET /plugins/NAME` | 200, one plugin as a [`PluginStatus`] |
 //! | `POST /plugins/NAME/rollback`, `enable`, `disable`, `promote`, `discard` | 200 `{"done": "a sentence"}` |
-//! | `POST /plugins/NAME/rollout` with a [`RolloutChange`] | the same; keys left out stay as they are |
+//! | `POST /plugins/NAME/rollout` with a [`RolloutChange`] | the same; omitted keys keep their values |
 //!
-//! Every other answer is `{"error": "what is wrong, and what to do"}`: 400 for a body that is not understood, 404 for a
-//! plugin or an order that does not exist, 409 for what cannot be done now, 413 for a body over 64 KiB, 503 while the
-//! gateway ends, and those of [`access`](super::access).
+//! Every other answer is `{"error": "what is wrong, and what to do"}`: 400 for an invalid body, 404 for an
+//! unknown plugin or command, 409 for a command that is not possible now, 413 for a body over 64 KiB, 503 while the gateway
+//! shuts down, and those of [`access`](super::access).
 
 use std::sync::Arc;
 
@@ -29,96 +29,96 @@ use crate::config::{RolloutChange, nearest};
 use crate::plugins::control::Control;
 use crate::plugins::status::{CommandError, OperatorCommand, PluginStatus, Status};
 
-/// The longest body that is read, in bytes.
-const LONGEST_BODY: usize = 64 << 10;
+/// The largest request body, in bytes.
+const MAX_BODY: usize = 64 << 10;
 
-/// What can be asked of a plugin, as the last part of the path.
-const ORDERS: [&str; 6] = ["rollback", "enable", "disable", "promote", "discard", "rollout"];
+/// The commands, as the last segment of the path.
+const COMMANDS: [&str; 6] = ["rollback", "enable", "disable", "promote", "discard", "rollout"];
 
 /// The routes of `/plugins`.
 pub(super) fn router(control: Control, access: Access) -> Router {
     Router::new()
         .route("/plugins", get(all))
         .route("/plugins/{name}", get(one))
-        .route("/plugins/{name}/{order}", post(order))
+        .route("/plugins/{name}/{command}", post(command))
         .method_not_allowed_fallback(|| async {
-            failure(StatusCode::METHOD_NOT_ALLOWED, "GET /plugins and /plugins/NAME, POST /plugins/NAME/ORDER")
+            failure(StatusCode::METHOD_NOT_ALLOWED, "GET /plugins and /plugins/NAME, POST /plugins/NAME/COMMAND")
         })
         .route_layer(from_fn_with_state(Arc::new(access), guard))
-        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(control)
 }
 
 async fn all(State(control): State<Control>) -> Response {
     match ask(move || status(&control)).await {
         Ok(status) => answer(StatusCode::OK, &status),
-        Err(refused) => refused.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 
 async fn one(State(control): State<Control>, Path(name): Path<String>) -> Response {
     match ask(move || plugin(&control, &name)).await {
         Ok(plugin) => answer(StatusCode::OK, &plugin),
-        Err(refused) => refused.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 
-async fn order(
+async fn command(
     State(control): State<Control>,
-    Path((name, order)): Path<(String, String)>,
+    Path((name, command)): Path<(String, String)>,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let body = match body {
         Ok(body) => body,
         Err(rejection) => {
             let text = match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => "the body has more than 64 KiB".to_string(),
+                StatusCode::PAYLOAD_TOO_LARGE => "the request body is larger than 64 KiB".to_string(),
                 _ => rejection.body_text(),
             };
             return failure(rejection.status(), &text);
         }
     };
-    match ask(move || carry_out(&control, &name, &order, &body)).await {
+    match ask(move || execute(&control, &name, &command, &body)).await {
         Ok(done) => answer(StatusCode::OK, &json!({ "done": done })),
-        Err(refused) => refused.into_response(),
+        Err(error) => error.into_response(),
     }
 }
 
-/// A request that is not answered as it was meant, with the reason.
-struct Refused(StatusCode, String);
+/// An error response: the status and the message.
+struct ErrorResponse(StatusCode, String);
 
-impl IntoResponse for Refused {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         failure(self.0, &self.1)
     }
 }
 
-/// Runs what waits for the thread that owns the plugins, off the runtime's own threads.
-async fn ask<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T, Refused> {
+/// Runs a blocking request to the supervisor outside the async threads.
+async fn ask<T: Send + 'static>(work: impl FnOnce() -> Result<T, ErrorResponse> + Send + 'static) -> Result<T, ErrorResponse> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a request of /plugins ended by a bug in Rowmill");
-        Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, "a bug in Rowmill; its log has more".into()))
+        tracing::error!(%error, "a request to /plugins failed because of a bug in Rowmill");
+        Err(ErrorResponse(StatusCode::INTERNAL_SERVER_ERROR, "the request failed because of a bug in Rowmill; see the gateway's log".into()))
     })
 }
 
-fn status(control: &Control) -> Result<Status, Refused> {
-    control.status().ok_or_else(|| Refused(StatusCode::SERVICE_UNAVAILABLE, "the gateway is ending".into()))
+fn status(control: &Control) -> Result<Status, ErrorResponse> {
+    control.status().ok_or_else(|| ErrorResponse(StatusCode::SERVICE_UNAVAILABLE, "the gateway is shutting down".into()))
 }
 
-fn plugin(control: &Control, name: &str) -> Result<PluginStatus, Refused> {
+fn plugin(control: &Control, name: &str) -> Result<PluginStatus, ErrorResponse> {
     let Status { plugins, .. } = status(control)?;
     let names: Vec<String> = plugins.iter().map(|plugin| plugin.name.clone()).collect();
     plugins.into_iter().find(|plugin| plugin.name == name).ok_or_else(|| {
-        let there_are = match names.is_empty() {
-            true => "no plugin runs".to_string(),
-            false => format!("there are: {}", names.join(", ")),
+        let known = match names.is_empty() {
+            true => "there are no plugins".to_string(),
+            false => format!("plugins: {}", names.join(", ")),
         };
-        Refused(StatusCode::NOT_FOUND, format!("no plugin is called {name:?}; {there_are}"))
+        ErrorResponse(StatusCode::NOT_FOUND, format!("no plugin is named {name:?}; {known}"))
     })
 }
 
-fn carry_out(control: &Control, name: &str, order: &str, body: &[u8]) -> Result<String, Refused> {
-    let order = match order {
+fn execute(control: &Control, name: &str, command: &str, body: &[u8]) -> Result<String, ErrorResponse> {
+    let command = match command {
         "rollback" => OperatorCommand::Rollback,
         "enable" => OperatorCommand::Enable,
         "disable" => OperatorCommand::Disable,
@@ -126,25 +126,25 @@ fn carry_out(control: &Control, name: &str, order: &str, body: &[u8]) -> Result<
         "discard" => OperatorCommand::Discard,
         "rollout" => {
             let change: RolloutChange = serde_json::from_slice(body).map_err(|error| {
-                Refused(
+                ErrorResponse(
                     StatusCode::BAD_REQUEST,
                     format!(
-                        "{error}; the body is JSON with some of mode (direct, shadow, canary), rows, share, publish and max_changed, for example {{\"mode\": \"shadow\", \"rows\": 5000}}"
+                        "{error}; send a JSON object with any of mode (direct, shadow, canary), rows, share, publish and max_changed, for example {{\"mode\": \"shadow\", \"rows\": 5000}}"
                     ),
                 )
             })?;
             let present = plugin(control, name)?.rollout;
-            OperatorCommand::Rollout(change.on(present).map_err(|problem| Refused(StatusCode::BAD_REQUEST, problem))?)
+            OperatorCommand::Rollout(change.on(present).map_err(|problem| ErrorResponse(StatusCode::BAD_REQUEST, problem))?)
         }
         unknown => {
-            let hint = nearest(unknown, ORDERS.into_iter())
-                .map_or(format!("there are {}", ORDERS.join(", ")), |order| format!("did you mean {order:?}?"));
-            return Err(Refused(StatusCode::NOT_FOUND, format!("nothing is called {unknown:?}; {hint}")));
+            let hint = nearest(unknown, COMMANDS.into_iter())
+                .map_or(format!("commands: {}", COMMANDS.join(", ")), |command| format!("did you mean {command:?}?"));
+            return Err(ErrorResponse(StatusCode::NOT_FOUND, format!("unknown command {unknown:?}; {hint}")));
         }
     };
-    control.command(name, order).map_err(|error| match error {
-        CommandError::Unknown(text) => Refused(StatusCode::NOT_FOUND, text),
-        CommandError::Conflict(text) => Refused(StatusCode::CONFLICT, text),
+    control.command(name, command).map_err(|error| match error {
+        CommandError::Unknown(text) => ErrorResponse(StatusCode::NOT_FOUND, text),
+        CommandError::Conflict(text) => ErrorResponse(StatusCode::CONFLICT, text),
     })
 }
 

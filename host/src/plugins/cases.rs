@@ -1,4 +1,4 @@
-//! A plugin's own golden cases, run in the sandbox before it is published.
+//! Runs the golden cases embedded in a plugin's file in the sandbox, before the plugin is published.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,23 +7,23 @@ use std::time::{Duration, Instant};
 use rowmill_harness::{Case, Sides, Subject, compare, embedded};
 use rowmill_sandbox::{Batch, CallError, Guest, Plugin, RawOutput, Refusal, Table};
 
-/// How long all cases may take together: they are the plugin's own, and so is their number.
+/// The time limit for all cases together. The plugin's author decides how many there are.
 const MAX_TIME: Duration = Duration::from_secs(30);
-/// Bytes that a plugin may answer in all cases together; what is compared takes several times as much memory.
+/// The limit for a plugin's output in all cases together, in bytes. Comparing it takes several times as much memory.
 const MAX_BYTES: usize = 64 << 20;
-/// Lines of a difference that are told.
-const LINES: usize = 12;
+/// The number of lines of a difference in a message.
+const MAX_LINES: usize = 12;
 
-/// Runs the cases that a file brings along (see [`embedded`]), each with its own settings; tells how many there are.
+/// Runs the cases embedded in a file (see [`embedded`]), each with its own settings. Returns the number of cases.
 ///
 /// # Errors
-/// A case comes out otherwise than it expects, they take more than 30 s or 64 MiB together, or their section is broken:
-/// a refusal of the step `cases`, which names the case, the row and the field.
+/// A refusal of the step `cases`: a case fails (the message names the case, the row and the field), the cases take more
+/// than 30 s or 64 MiB together, or their section is broken.
 pub fn run(plugin: &Arc<Plugin>, wasm: &[u8]) -> Result<usize, Refusal> {
     run_within(plugin, wasm, Budget::new(MAX_TIME, MAX_BYTES))
 }
 
-/// The plugin as the harness runs it.
+/// The plugin as a subject for the harness.
 pub fn subject(plugin: &Arc<Plugin>) -> Subject {
     let plugin = plugin.clone();
     let description = plugin.description().clone();
@@ -31,9 +31,9 @@ pub fn subject(plugin: &Arc<Plugin>) -> Subject {
 }
 
 fn run_within(plugin: &Arc<Plugin>, wasm: &[u8], budget: Budget) -> Result<usize, Refusal> {
-    let refuse = |what: String| Refusal::new("cases", what);
+    let refuse = |reason: String| Refusal::new("cases", reason);
     let broken = |error: anyhow::Error| {
-        refuse(format!("its embedded cases are broken: {error:#}; build it again with `rowmill plugin build`"))
+        refuse(format!("its embedded cases are broken: {error:#}; rebuild it with `rowmill plugin build`"))
     };
     let cases = embedded::cases(wasm).map_err(broken)?;
     let budget = Arc::new(budget);
@@ -48,19 +48,19 @@ fn run_within(plugin: &Arc<Plugin>, wasm: &[u8], budget: Budget) -> Result<usize
     let subject = Subject::new(plugin.description().clone(), Arc::new(make));
     for case in &cases {
         let difference =
-            differs(case, &subject).map_err(|error| broken(error.context(format!("case {}", case.name))))?;
+            run_case(case, &subject).map_err(|error| broken(error.context(format!("case {}", case.name))))?;
         if budget.is_spent.load(Ordering::Relaxed) {
             return Err(refuse(format!(
-                "its embedded cases take more than {} s, or answer more than {} MiB, at case {}; shorten them, or build it with --no-cases",
+                "its embedded cases exceed the limit of {} s or {} MiB of output in case {}; shorten them, or build it with --no-cases",
                 MAX_TIME.as_secs(),
                 MAX_BYTES >> 20,
                 case.name
             )));
         }
         if let Some(difference) = difference {
-            let lines: Vec<&str> = difference.lines().take(LINES).map(str::trim_end).collect();
+            let lines: Vec<&str> = difference.lines().take(MAX_LINES).map(str::trim_end).collect();
             return Err(refuse(format!(
-                "its embedded case {} comes out otherwise than it expects; `rowmill plugin test FILE` shows it whole. If what comes out is right, bless the case in the plugin's folder and build again. {}",
+                "its embedded case {} fails; `rowmill plugin test FILE` shows the whole difference. If the new output is right, bless the case in the plugin's folder and rebuild. {}",
                 case.name,
                 lines.join(" | ")
             )));
@@ -69,24 +69,24 @@ fn run_within(plugin: &Arc<Plugin>, wasm: &[u8], budget: Budget) -> Result<usize
     Ok(cases.len())
 }
 
-/// How a case comes out otherwise than it expects; `None` if it does not.
-fn differs(case: &Case, subject: &Subject) -> anyhow::Result<Option<String>> {
+/// Runs a case. Returns the difference from its expected output; `None` if it passes.
+fn run_case(case: &Case, subject: &Subject) -> anyhow::Result<Option<String>> {
     let (input, settings) = (case.input()?, case.settings()?);
     let expected = case.expected()?.unwrap_or_default();
     let outcomes = subject.run(&settings.0, &input);
-    Ok(compare(Sides { before: "expected", after: "what comes out" }, &expected, &outcomes, &input))
+    Ok(compare(Sides { before: "expected", after: "actual" }, &expected, &outcomes, &input))
 }
 
 fn instantiate(plugin: &Plugin, settings: &str) -> Result<Box<dyn Guest>, String> {
     match plugin.instantiate(settings) {
         Ok(instance) => Ok(Box::new(instance)),
-        // The plugin's own words: what refused it is clear from where they are shown.
+        // Only the plugin's message: the context shows that the settings were refused.
         Err(refusal) if refusal.step == "configure" => Err(refusal.reason),
         Err(refusal) => Err(refusal.to_string()),
     }
 }
 
-/// What is left of time and bytes for all cases.
+/// The remaining time and bytes for all cases.
 struct Budget {
     deadline: Instant,
     bytes: AtomicUsize,
@@ -103,7 +103,7 @@ impl Budget {
             self.is_spent.store(true, Ordering::Relaxed);
         }
         if self.is_spent.load(Ordering::Relaxed) {
-            return Err(CallError::Trapped("the cases may take no more".into()));
+            return Err(CallError::Trapped("the budget of the cases is spent".into()));
         }
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Budget {
     }
 }
 
-/// A guest whose calls fail at once when the budget is spent, so that a run over many rows ends soon.
+/// A guest whose calls fail once the budget is spent, so that a run over many rows ends soon.
 struct Bounded {
     guest: Box<dyn Guest>,
     budget: Arc<Budget>,
@@ -148,7 +148,7 @@ mod tests {
 {\"row\":2,\"operation\":\"keep\",\"index\":\"t\",\"id\":\"2\",\"body\":{\"id\":2}}
 ";
 
-    /// A file that keeps every row, with a case of these files.
+    /// A plugin that keeps every row, with one case that consists of these files.
     fn file(files: &[(&str, &str)]) -> Vec<u8> {
         let wat = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/wat/keep.wat");
         let folder = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn cases_that_hold_are_counted() {
+    fn passing_cases_are_counted() {
         let wasm = file(&[("input.ndjson", ROWS), ("expected.ndjson", KEPT)]);
         assert_eq!(run(&plugin(&wasm), &wasm).unwrap(), 1);
         let bare = embedded::without_cases(&wasm).unwrap();
@@ -186,21 +186,21 @@ mod tests {
     }
 
     #[test]
-    fn a_case_that_does_not_hold_is_told_by_row_and_field() {
+    fn a_failing_case_is_reported_by_row_and_field() {
         let wasm = file(&[("input.ndjson", ROWS), ("expected.ndjson", &KEPT.replace("{\"id\":2}", "{\"id\":3}"))]);
         refused(&wasm, enough(), &["case first", "row 2 (line 3, Insert of t id 2): body.id", "bless"]);
     }
 
     #[test]
-    fn what_cannot_be_read_is_told() {
+    fn an_unreadable_case_is_reported() {
         let wasm = file(&[("input.ndjson", "one"), ("expected.ndjson", KEPT)]);
-        refused(&wasm, enough(), &["broken: case first", "build it again"]);
+        refused(&wasm, enough(), &["broken: case first", "rebuild it"]);
     }
 
     #[test]
-    fn time_and_answers_are_limited() {
+    fn time_and_output_are_limited() {
         let wasm = file(&[("input.ndjson", ROWS), ("expected.ndjson", KEPT)]);
-        refused(&wasm, Budget::new(Duration::ZERO, MAX_BYTES), &["take more than 30 s", "case first", "--no-cases"]);
+        refused(&wasm, Budget::new(Duration::ZERO, MAX_BYTES), &["the limit of 30 s", "case first", "--no-cases"]);
         refused(&wasm, Budget::new(MAX_TIME, 3), &["64 MiB"]);
     }
 }

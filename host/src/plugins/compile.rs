@@ -1,7 +1,7 @@
-//! From a file's bytes to a plugin: compiled in a process of its own, under limits, and no more than once.
+//! Compiles a file's bytes into a plugin: in a separate process, under limits, and only once.
 //!
-//! Compiling is the one thing that a file can make cost anything: a megabyte of WebAssembly can ask for hours and all of
-//! the memory. So another process does it, which may be killed. What it gives is kept under the hash of the file.
+//! A file can make compilation arbitrarily expensive: a megabyte of WebAssembly can take hours and all memory. So a separate
+//! process compiles, which can be killed. Its result is cached under the hash of the file.
 
 mod cache;
 pub(crate) mod child;
@@ -23,19 +23,19 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler for plugins of this sandbox. Without a folder nothing is kept.
+    /// A compiler for plugins of this sandbox. Without a folder, nothing is cached.
     pub fn new(config: CompileConfig, cache: Option<PrivateFolder>, sandbox: Arc<Sandbox>) -> Self {
         Self { config, cache: cache.map(Cache::new), engine_id: sandbox.engine_id(), sandbox }
     }
 
-    /// Loads a plugin from a file's bytes, whose SHA-256 is `hash` in lower-case hexadecimal: by code that was compiled
-    /// before, or compiles it.
+    /// Loads a plugin from a file's bytes, whose SHA-256 is `hash` in lower-case hexadecimal. Uses cached code if there is
+    /// any, and otherwise compiles.
     ///
-    /// Takes up to the configuration's time; never call it on the data path.
+    /// May block up to the configured compile time; never call it on the data path.
     ///
     /// # Errors
-    /// As [`Plugin::load`]; and of the step `compile`, if compiling takes more time or memory than it may, or its process
-    /// cannot be started or crashes.
+    /// Those of [`Plugin::load`], and a refusal of the step `compile` if compiling exceeds its limits or its process cannot
+    /// be started or crashes.
     pub fn load(&self, bytes: &[u8], hash: &str, may_import_wasi: impl Fn(&str) -> bool) -> Result<Plugin, Refusal> {
         let load = |compiled: &[u8]| Plugin::load_compiled(&self.sandbox, bytes, compiled, &may_import_wasi);
         if let Some(cache) = &self.cache
@@ -43,7 +43,7 @@ impl Compiler {
         {
             match load(&compiled) {
                 Err(Refusal { step: "compile", reason }) => {
-                    tracing::warn!(hash, %reason, "the compiled code that was kept cannot be loaded; it is compiled anew");
+                    tracing::warn!(hash, %reason, "cannot load the cached code of a plugin; compiling it again");
                 }
                 result => return result,
             }

@@ -1,8 +1,8 @@
-//! What lies in the folder of plugins, once it is settled.
+//! Scans the plugin folder and reports files whose content has settled.
 //!
-//! A file is handed on when two readings, [`SETTLE`] apart, found the same bytes, and those bytes are what is hashed and
-//! handed on: nothing reads it again. A file that is gone, and a link that leads nowhere, has [`GRACE`] to come back. A
-//! folder that is away says nothing about its files.
+//! A file is reported when two reads, [`SETTLE`] apart, returned the same bytes. Exactly those bytes are hashed and passed
+//! on; nothing reads the file again. A file that disappeared, or a dangling link, is reported after [`GRACE`]. If the folder
+//! itself cannot be read, its files count as unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -15,55 +15,55 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use sha2::{Digest, Sha256};
 
-/// How far apart the two readings are that must find the same bytes.
+/// The time between the two reads that must return the same bytes.
 pub const SETTLE: Duration = Duration::from_millis(300);
-/// How long a file may be away: an editor deletes and creates, and so does who makes the folder again.
+/// How long a file may be missing before it counts as removed. Editors and deployments often delete and recreate files.
 pub const GRACE: Duration = Duration::from_secs(2);
-/// How long a file that was seen to change is not read for: it is being written.
-const CALM: Duration = Duration::from_millis(100);
-/// How long a file may change until that is said.
-const RESTLESS: Duration = Duration::from_secs(10);
-/// A file is read again after so many looks, though its times and size are as they were.
-const LOOKS: u32 = 15;
-/// Bytes of a signature file.
+/// How long a file must be unchanged before it is read: it may still be written to.
+const WRITE_PAUSE: Duration = Duration::from_millis(100);
+/// How long a file may keep changing before a warning is logged.
+const WARN_AFTER: Duration = Duration::from_secs(10);
+/// A file is read again after this many scans even if its times and size are unchanged.
+const REREAD_AFTER_SCANS: u32 = 15;
+/// The largest signature file, in bytes.
 const MAX_SIGNATURE: usize = 4 << 10;
 
-/// The folder of plugins, as far as it was seen.
+/// The plugin folder and its files as last seen.
 pub struct Folder {
     dir: PathBuf,
     max_bytes: usize,
     entries: BTreeMap<PathBuf, Entry>,
-    is_away: bool,
+    is_unreadable: bool,
 }
 
-/// What a look found.
+/// The result of a scan.
 #[derive(Debug, Default)]
-pub struct Look {
-    /// What changed, by path.
+pub struct Scan {
+    /// The changes, by path.
     pub changes: Vec<FileChange>,
-    /// Look again after this, though nothing happens.
+    /// Scan again after this time, even without an event.
     pub again: Option<Duration>,
-    /// What a person should know; said once, when it begins.
-    pub trouble: Option<String>,
+    /// A warning for the operator; returned once when the problem begins.
+    pub warning: Option<String>,
 }
 
 /// A change of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileChange {
-    /// It is new, or its bytes or its signature are others.
+    /// It is new, or its bytes or signature changed.
     Put(PluginFile),
-    /// It is no longer there.
+    /// It was removed.
     Gone(PathBuf),
-    /// It cannot be taken. What it was before counts as it did.
+    /// It cannot be read. Its plugin keeps running with the previous bytes.
     Refused {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and what to do.
+        /// What is wrong and what to do.
         reason: String,
     },
 }
 
-/// A file's bytes.
+/// A file and its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginFile {
     /// The file.
@@ -72,19 +72,19 @@ pub struct PluginFile {
     pub bytes: Arc<[u8]>,
     /// Their SHA-256, in lower-case hexadecimal.
     pub hash: String,
-    /// What lies in `NAME.wasm.sig` beside it; one of more than 4 KiB is none.
+    /// The content of `NAME.wasm.sig` beside it; ignored if larger than 4 KiB.
     pub signature: Option<Vec<u8>>,
 }
 
 #[derive(Default)]
 struct Entry {
-    /// What was handed on last.
+    /// What was reported last.
     known: Option<Known>,
-    /// What is not settled.
+    /// A change that has not settled.
     pending: Option<Pending>,
     missing_since: Option<Instant>,
-    /// Looks since it was read.
-    looks: u32,
+    /// Scans since it was last read.
+    scans: u32,
 }
 
 struct Known {
@@ -97,17 +97,17 @@ struct Pending {
     began: Instant,
     changed: Instant,
     read: Option<(Instant, Content)>,
-    is_told: bool,
+    is_warned: bool,
 }
 
-/// What tells that a file may have changed without reading it: of the file and of its signature.
+/// Metadata of the file and of its signature, which shows that either may have changed without reading them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp(Option<FileStamp>, Option<FileStamp>);
 
 /// Device, inode, size, and the times of the last change of data and of metadata in nanoseconds.
 type FileStamp = (u64, u64, u64, i128, i128);
 
-/// What two readings are compared by.
+/// The content of a file, as compared between two reads.
 #[derive(Clone, PartialEq, Eq)]
 enum Content {
     File { hash: String, signature: Option<Vec<u8>> },
@@ -115,19 +115,19 @@ enum Content {
 }
 
 impl Folder {
-    /// A folder of which nothing was seen. Files of more than `max_bytes` bytes are refused.
+    /// A folder that is not scanned yet. Files larger than `max_bytes` bytes are refused.
     pub fn new(dir: PathBuf, max_bytes: usize) -> Self {
-        Self { dir, max_bytes, entries: BTreeMap::new(), is_away: false }
+        Self { dir, max_bytes, entries: BTreeMap::new(), is_unreadable: false }
     }
 
-    /// At start: what lies there is taken as it is.
+    /// Reads all files at start, without waiting for them to settle.
     ///
     /// # Errors
     /// The folder cannot be read.
-    pub fn first_look(&mut self) -> anyhow::Result<Vec<FileChange>> {
+    pub fn initial_scan(&mut self) -> anyhow::Result<Vec<FileChange>> {
         let dir = self.dir.display();
         let paths = list(&self.dir).with_context(|| {
-            format!("cannot read the plugin folder {dir}; create the folder, or set plugins.dir to another one")
+            format!("cannot read the plugin folder {dir}; create it, or set plugins.dir to another folder")
         })?;
         let mut changes = Vec::new();
         for path in paths {
@@ -140,51 +140,51 @@ impl Folder {
         Ok(changes)
     }
 
-    /// What changed since the look before.
-    pub fn look(&mut self, now: Instant) -> Look {
-        let mut look = Look::default();
+    /// Returns what changed since the previous scan.
+    pub fn scan(&mut self, now: Instant) -> Scan {
+        let mut scan = Scan::default();
         let present = match list(&self.dir) {
             Ok(present) => present,
             Err(error) => {
-                if !std::mem::replace(&mut self.is_away, true) {
-                    look.trouble = Some(format!(
-                        "the plugin folder {} cannot be read ({error}): the running plugins stay until it is back",
+                if !std::mem::replace(&mut self.is_unreadable, true) {
+                    scan.warning = Some(format!(
+                        "cannot read the plugin folder {} ({error}); the running plugins keep running",
                         self.dir.display()
                     ));
                 }
                 for entry in self.entries.values_mut() {
                     (entry.missing_since, entry.pending) = (None, None);
                 }
-                return look;
+                return scan;
             }
         };
-        self.is_away = false;
+        self.is_unreadable = false;
         let mut entries = std::mem::take(&mut self.entries);
         for path in &present {
             let entry = entries.entry(path.clone()).or_default();
             entry.missing_since = None;
-            self.look_at(path, entry, now, &mut look);
+            self.scan_file(path, entry, now, &mut scan);
         }
-        entries.retain(|path, entry| present.contains(path) || is_kept(path, entry, now, &mut look));
+        entries.retain(|path, entry| present.contains(path) || is_kept(path, entry, now, &mut scan));
         self.entries = entries;
-        look
+        scan
     }
 
-    fn look_at(&self, path: &Path, entry: &mut Entry, now: Instant, look: &mut Look) {
+    fn scan_file(&self, path: &Path, entry: &mut Entry, now: Instant, scan: &mut Scan) {
         let stamp = stamp(path);
         if entry.pending.is_none() {
-            entry.looks += 1;
-            if entry.known.as_ref().is_some_and(|known| known.stamp == stamp) && entry.looks < LOOKS {
+            entry.scans += 1;
+            if entry.known.as_ref().is_some_and(|known| known.stamp == stamp) && entry.scans < REREAD_AFTER_SCANS {
                 return;
             }
-            entry.looks = 0;
+            entry.scans = 0;
             let (content, _) = self.read(path);
             if let Some(known) = entry.known.as_mut().filter(|known| known.content == content) {
                 known.stamp = stamp;
                 return;
             }
             entry.pending =
-                Some(Pending { stamp, began: now, changed: now, read: Some((now, content)), is_told: false });
+                Some(Pending { stamp, began: now, changed: now, read: Some((now, content)), is_warned: false });
         }
         let Some(pending) = &mut entry.pending else { return };
         if pending.stamp != stamp {
@@ -192,13 +192,13 @@ impl Folder {
         }
         let since = |then: Instant| now.saturating_duration_since(then);
         let again = match &pending.read {
-            None if since(pending.changed) < CALM => CALM - since(pending.changed),
+            None if since(pending.changed) < WRITE_PAUSE => WRITE_PAUSE - since(pending.changed),
             None => {
                 pending.read = Some((now, self.read(path).0));
                 SETTLE
             }
             Some((at, before)) => {
-                let settle = if *before == nowhere() { GRACE } else { SETTLE };
+                let settle = if *before == dangling_link() { GRACE } else { SETTLE };
                 if since(*at) < settle {
                     settle - since(*at)
                 } else {
@@ -206,7 +206,7 @@ impl Folder {
                     if content == *before {
                         let is_known = entry.known.as_ref().is_some_and(|known| known.content == content);
                         if !is_known {
-                            look.changes.push(change);
+                            scan.changes.push(change);
                         }
                         entry.known = Some(Known { stamp, content });
                         entry.pending = None;
@@ -217,68 +217,78 @@ impl Folder {
                 }
             }
         };
-        if since(pending.began) >= RESTLESS && !std::mem::replace(&mut pending.is_told, true) {
-            let told = format!(
-                "{} has been changing for {} s: it is not loaded until it is quiet; write a file of another name and rename it",
+        if since(pending.began) >= WARN_AFTER && !std::mem::replace(&mut pending.is_warned, true) {
+            scan.warn(format!(
+                "{} has been changing for {} s and is not loaded until it settles; write to another file name and rename the file",
                 path.display(),
                 since(pending.began).as_secs()
-            );
-            look.trouble = Some(look.trouble.take().map_or(told.clone(), |others| format!("{others}; {told}")));
+            ));
         }
-        look_again(look, again);
+        scan.repeat_after(again);
     }
 
-    /// Reads a file once: what it is compared by, and what is handed on.
+    /// Reads a file once. Returns its content for comparison, and the change to report.
     fn read(&self, path: &Path) -> (Content, FileChange) {
         let refused =
             |reason: String| (Content::Refused(reason.clone()), FileChange::Refused { path: path.into(), reason });
-        let bytes = match read_plain(path, self.max_bytes) {
+        let bytes = match read_regular(path, self.max_bytes) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => {
                 return refused(format!(
-                    "it has more than {} bytes; make it smaller, or raise limits.plugin_file",
+                    "it is larger than {} bytes; make it smaller, or raise limits.plugin_file",
                     self.max_bytes
                 ));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return (nowhere(), FileChange::Refused { path: path.into(), reason: NOWHERE.into() });
+                return (dangling_link(), FileChange::Refused { path: path.into(), reason: DANGLING_LINK.into() });
             }
-            Err(error) => return refused(format!("it cannot be read: {error}; replace it by a plain file that can")),
+            Err(error) => {
+                return refused(format!("it cannot be read: {error}; replace it with a readable regular file"));
+            }
         };
         let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-        // One that cannot be read is none: the file is then refused where a signature is asked for.
-        let signature = read_plain(&signature_path(path), MAX_SIGNATURE).ok().flatten();
+        // An unreadable signature counts as missing: the file is refused if a signature is required.
+        let signature = read_regular(&signature_path(path), MAX_SIGNATURE).ok().flatten();
         let content = Content::File { hash: hash.clone(), signature: signature.clone() };
         (content, FileChange::Put(PluginFile { path: path.into(), bytes: bytes.into(), hash, signature }))
     }
 }
 
-const NOWHERE: &str = "it is a link that leads nowhere; let it lead to a file, or remove it";
+const DANGLING_LINK: &str = "it is a dangling link; point it to a file, or remove it";
 
-fn nowhere() -> Content {
-    Content::Refused(NOWHERE.into())
+fn dangling_link() -> Content {
+    Content::Refused(DANGLING_LINK.into())
 }
 
-/// Whether an entry whose file is not there is kept; if not, it is told as gone.
-fn is_kept(path: &Path, entry: &mut Entry, now: Instant, look: &mut Look) -> bool {
+/// Decides whether the entry of a missing file is kept. If not, reports the file as gone.
+fn is_kept(path: &Path, entry: &mut Entry, now: Instant, scan: &mut Scan) -> bool {
     entry.pending = None;
     if entry.known.is_none() {
         return false;
     }
     let gone = now.saturating_duration_since(*entry.missing_since.get_or_insert(now));
     if gone < GRACE {
-        look_again(look, GRACE - gone);
+        scan.repeat_after(GRACE - gone);
         return true;
     }
-    look.changes.push(FileChange::Gone(path.into()));
+    scan.changes.push(FileChange::Gone(path.into()));
     false
 }
 
-fn look_again(look: &mut Look, after: Duration) {
-    look.again = Some(look.again.map_or(after, |other| other.min(after)));
+impl Scan {
+    fn repeat_after(&mut self, time: Duration) {
+        self.again = Some(self.again.map_or(time, |other| other.min(time)));
+    }
+
+    fn warn(&mut self, warning: String) {
+        match &mut self.warning {
+            Some(warnings) => *warnings += &format!("; {warning}"),
+            none => *none = Some(warning),
+        }
+    }
 }
 
-/// The plugin files by name, whatever they are.
+/// The names of all plugin files, whatever kind of file they are.
 fn list(dir: &Path) -> io::Result<BTreeSet<PathBuf>> {
     let mut paths = BTreeSet::new();
     for entry in fs::read_dir(dir)? {
@@ -307,14 +317,14 @@ fn stamp(path: &Path) -> Stamp {
     Stamp(of(path), of(&signature_path(path)))
 }
 
-/// A plain file's bytes; `None` if there are more than `max`. Never waits: what is no plain file is not even opened,
-/// since opening a FIFO wakes its writer, and one that was put in its place meanwhile is opened without waiting.
-pub(crate) fn read_plain(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
-    plain(&fs::metadata(path)?)?;
+/// The bytes of a regular file; `None` if it is larger than `max`. Never blocks. Other files are not even opened, since
+/// opening a FIFO wakes its writer; one that replaces the file meanwhile is opened without blocking.
+pub(crate) fn read_regular(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>> {
+    check_is_regular(&fs::metadata(path)?)?;
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let file: File = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     let found = file.metadata()?;
-    plain(&found)?;
+    check_is_regular(&found)?;
     if found.len() > max as u64 {
         return Ok(None);
     }
@@ -323,7 +333,7 @@ pub(crate) fn read_plain(path: &Path, max: usize) -> io::Result<Option<Vec<u8>>>
     Ok((bytes.len() <= max).then_some(bytes))
 }
 
-fn plain(found: &Metadata) -> io::Result<()> {
+fn check_is_regular(found: &Metadata) -> io::Result<()> {
     let kind = found.file_type();
     let kind = match () {
         () if kind.is_file() => return Ok(()),
@@ -332,7 +342,7 @@ fn plain(found: &Metadata) -> io::Result<()> {
         () if kind.is_socket() => "a socket",
         () => "a device",
     };
-    Err(io::Error::other(format!("it is {kind}, not a plain file")))
+    Err(io::Error::other(format!("it is {kind}, not a regular file")))
 }
 
 #[cfg(test)]

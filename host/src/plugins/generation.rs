@@ -1,4 +1,4 @@
-//! A plugin with its generations: the one that rows go through, the last good one, and one that is not published.
+//! A plugin with its generations: the running one, the last good one, and the candidate.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -14,18 +14,18 @@ use crate::config::{ProbationConfig, Rollout};
 use rowmill_engine::ChainPlugin;
 use rowmill_engine::{Figures, Health};
 
-/// Events of a plugin that are kept.
+/// The number of events kept per plugin.
 const MAX_EVENTS: usize = 50;
-/// Images after which a generation's time a row is worth judging.
-const ENOUGH_TO_TIME: u64 = 2_000;
+/// Row images after which a generation's average time per row is judged.
+const MIN_TIMED_ROWS: u64 = 2_000;
 
-/// A generation, and what it was made of.
+/// A generation, and the file, code and settings it was created from.
 #[derive(Clone, Debug)]
 pub(super) struct Generation {
     pub plugin: Arc<ChainPlugin>,
-    /// Its compiled code, to be configured anew.
+    /// Its compiled code, reused when the settings change.
     pub code: Arc<Plugin>,
-    /// Its file, and the signature that came with it.
+    /// The bytes of its file, and the signature from the file beside it.
     pub bytes: Arc<[u8]>,
     pub signature: Option<Vec<u8>>,
     /// A JSON object.
@@ -41,8 +41,8 @@ impl Generation {
         &self.plugin.hash
     }
 
-    /// Whether it is the same file with the same settings.
-    pub fn is_like(&self, other: &Self) -> bool {
+    /// Returns true if both have the same file and the same settings.
+    pub fn is_same_as(&self, other: &Self) -> bool {
         self.hash() == other.hash() && self.settings == other.settings
     }
 
@@ -66,40 +66,40 @@ pub(super) struct PluginCandidate {
     pub hash: String,
     pub state: CandidateState,
     pub reason: Option<String>,
-    /// `None` where its file is no plugin.
+    /// `None` during validation, and if the file is not a plugin.
     pub generation: Option<Generation>,
-    /// What its trial found when it ended.
+    /// The results of its trial, once that ended.
     pub trial: Option<TrialStatus>,
 }
 
 impl PluginCandidate {
-    /// A generation that is proven and waits for its trial.
+    /// A validated generation that waits for its trial.
     pub fn waiting(generation: Generation) -> Self {
         let hash = generation.hash().to_string();
         Self { hash, state: CandidateState::Validating, reason: None, generation: Some(generation), trial: None }
     }
 
-    /// Whether it came after the running generation, and may still be published.
+    /// Returns true if it is newer than the running generation and may still be published.
     pub fn is_newer(&self) -> bool {
         use CandidateState::{Canary, Held, Shadow, Validating};
         matches!(self.state, Validating | Shadow | Canary | Held)
     }
 }
 
-/// A plugin.
+/// A plugin and its generations.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub file: PathBuf,
-    /// The generation that rows go through, or would if it were enabled.
+    /// The generation that processes rows, or would if the plugin were enabled.
     pub running: Generation,
     /// Its figures when it was published.
     pub base: Figures,
-    /// Since when it is watched; `None` once it is good.
+    /// The start of its probation; `None` once it has passed.
     pub probation: Option<Instant>,
-    /// The generation that a rollback brings back.
+    /// The generation that a rollback restores.
     pub last_good: Option<Generation>,
     pub candidate: Option<PluginCandidate>,
-    /// Whether a person keeps rows from it.
+    /// Whether an operator disabled it.
     pub is_disabled: bool,
     history: VecDeque<PluginEvent>,
 }
@@ -115,15 +115,15 @@ impl Slot {
         &self.running.plugin.name
     }
 
-    /// Writes an event down, and into the log.
+    /// Adds an event to the history and to the log.
     pub fn note(&mut self, what: &str, hash: &str, generation: Option<u64>, detail: &str) {
         let (plugin, file, hash12) = (self.name(), self.file.display(), &hash[..hash.len().min(12)]);
         let reason = Some(detail).filter(|detail| !detail.is_empty());
-        if matches!(what, "rolled back" | "refused" | "held" | "kept away") {
-            // What has no generation is no plugin, and nothing can be done but to mend it.
+        if matches!(what, "rolled back" | "refused" | "held" | "rejected") {
+            // Without a generation the file is not a plugin, and only a fixed file helps.
             let to_do = generation.map(|_| {
                 format!(
-                    "see `rowmill plugins show {plugin}`; `rowmill plugins promote {plugin}` publishes it, `discard` sends it away"
+                    "see `rowmill plugins show {plugin}`; `rowmill plugins promote {plugin}` publishes it, `discard` discards it"
                 )
             });
             let runs = (generation != Some(self.running.number())).then(|| self.running.number());
@@ -150,7 +150,7 @@ impl Slot {
         self.running.plugin.health.figures().since(self.base)
     }
 
-    /// Why the running generation is taken back, if it is.
+    /// Why the running generation must be rolled back, if it must.
     pub fn verdict(&self, limits: &ProbationConfig) -> Option<String> {
         verdict(&self.running.plugin.health, self.base, limits)
     }
@@ -181,14 +181,14 @@ impl Slot {
     }
 }
 
-/// Why a generation that did so since `base` is taken back, if it is.
+/// Judges a generation by its figures since `base`. Returns why it must be rolled back, if it must.
 pub(super) fn verdict(health: &Health, base: Figures, limits: &ProbationConfig) -> Option<String> {
     let figures = health.figures().since(base);
     let share = figures.regressed as f64 / figures.rows.max(1) as f64;
     if figures.regressed >= limits.failed_rows.max(1) && share >= limits.failed_share {
         let first = health.first_regressed().map_or(String::new(), |why| format!("; the first is of {why}"));
         return Some(format!(
-            "it failed {} rows that the last good generation takes, of {} ({:.2}%; the limit is {} rows and {:.2}%){first}",
+            "it failed {} of {} rows that the last good generation accepts ({:.2}%; the limit is {} rows and {:.2}%){first}",
             figures.regressed,
             figures.rows,
             share * 100.0,
@@ -196,8 +196,7 @@ pub(super) fn verdict(health: &Health, base: Figures, limits: &ProbationConfig) 
             limits.failed_share * 100.0,
         ));
     }
-    let per_row = figures.us_per_row().filter(|_| figures.rows >= ENOUGH_TO_TIME)?;
+    let per_row = figures.us_per_row().filter(|_| figures.rows >= MIN_TIMED_ROWS)?;
     let limit = limits.row_time.as_secs_f64() * 1e6;
-    (per_row > limit)
-        .then(|| format!("it takes {per_row:.0} µs a row on average, more than the limit of {limit:.0} µs"))
+    (per_row > limit).then(|| format!("it takes {per_row:.0} µs per row on average; the limit is {limit:.0} µs"))
 }

@@ -1,8 +1,8 @@
-//! What was good, and what was decided, on disk: with it a restart comes up as the run before was, whatever lies in the
-//! folder of plugins meanwhile.
+//! The last good generations and the operators' commands, on disk, so that a restart continues where the previous run
+//! stopped, whatever the plugin folder contains.
 //!
-//! One file `state.json`, and the files' bytes by their hash. What is broken or was tampered with is left out with a
-//! warning: it never stops a start.
+//! One file `state.json`, and the plugins' bytes by their hash. Broken or modified entries are skipped with a warning; they
+//! never prevent a start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -15,12 +15,12 @@ use super::private::PrivateFolder;
 use crate::config::Rollout;
 
 const STATE: &str = "state.json";
-/// Good generations of a plugin whose bytes are kept: the last one and three before it.
-const KEPT: usize = 4;
-/// Rejected files of a plugin that are remembered.
+/// The number of good generations kept per plugin: the last one and three before it.
+const MAX_GOOD: usize = 4;
+/// The number of rejected files kept per plugin.
 const MAX_REJECTED: usize = 64;
 
-/// A generation of a plugin that was good.
+/// A generation of a plugin that passed its probation, or was the first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Good {
     /// The plugin's name.
@@ -29,17 +29,17 @@ pub struct Good {
     pub file: PathBuf,
     /// The SHA-256 of its bytes, in lower-case hexadecimal.
     pub hash: String,
-    /// The version that it gives itself.
+    /// The version that its description states.
     pub version: String,
-    /// The signature that came with its file.
+    /// The signature from the file beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Vec<u8>>,
 }
 
-/// What is kept of a plugin.
+/// The saved state of a plugin.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-struct Plugin {
+struct SavedPlugin {
     /// The newest first.
     good: Vec<Good>,
     is_disabled: bool,
@@ -54,16 +54,16 @@ struct Rejected {
     reason: String,
 }
 
-/// The last good generations of a folder's plugins, and the decisions about them. What changes is written at once; where
-/// that fails, it holds for this run all the same, and the error says that it will not be known after a restart.
+/// The last good generations of a folder's plugins, and the operators' commands. Each change is written immediately. If
+/// writing fails, the change still holds for this run, and the error says that a restart forgets it.
 pub struct LastGood {
     folder: PrivateFolder,
-    plugins: BTreeMap<String, Plugin>,
+    plugins: BTreeMap<String, SavedPlugin>,
 }
 
 impl LastGood {
-    /// What is kept of the plugins of a folder, in a private folder of its own within `state`. The folder is told by its
-    /// name and by where its parent really is, so a link of that name may be swapped between two runs.
+    /// Opens the saved state for a plugin folder, in a subfolder of `state`. The plugin folder is identified by its name
+    /// and the resolved path of its parent, so it may be a link that points elsewhere in the next run.
     ///
     /// # Errors
     /// The private folder cannot be opened.
@@ -75,20 +75,20 @@ impl LastGood {
         };
         let folder = state.folder(&hex(path.as_os_str().as_encoded_bytes())[..16])?;
         let plugins = read(&folder).unwrap_or_else(|error| {
-            tracing::warn!(error = format!("{error:#}"), folder = %folder.path().display(), "what was kept of the last run cannot be used: it starts without last good plugins and decisions");
+            tracing::warn!(error = format!("{error:#}"), folder = %folder.path().display(), "cannot read the saved state; starting without last good plugins and earlier commands");
             BTreeMap::new()
         });
         Ok(Self { folder, plugins })
     }
 
-    /// A generation becomes the last good one of its name. The three before it are kept too.
+    /// Saves a generation as the last good one of its plugin. The three before it are kept too.
     ///
     /// # Errors
-    /// It cannot be written, or the bytes are not those of the hash.
+    /// It cannot be written, or the hash does not match the bytes.
     pub fn keep(&mut self, good: Good, bytes: &[u8]) -> anyhow::Result<()> {
-        ensure!(hex(bytes) == good.hash, "the bytes of {:?} are not those of its hash", good.name);
-        ensure!(is_usable(&good.name, &good), "{} is no file name", good.file.display());
-        // Bytes first: what the state names is there.
+        ensure!(hex(bytes) == good.hash, "the hash of {:?} does not match its bytes", good.name);
+        ensure!(is_usable(&good.name, &good), "{} is not a file name", good.file.display());
+        // Write the bytes first, so that they exist for every hash in the state file.
         let file = file_name(&good.hash);
         if self.bytes(&good.hash).ok().flatten().is_none() {
             self.folder.write(&file, bytes)?;
@@ -96,7 +96,7 @@ impl LastGood {
         let kept = &mut self.plugins.entry(good.name.clone()).or_default().good;
         kept.retain(|other| other.hash != good.hash);
         kept.insert(0, good);
-        kept.truncate(KEPT);
+        kept.truncate(MAX_GOOD);
         self.write()?;
         self.remove_unnamed();
         Ok(())
@@ -112,21 +112,21 @@ impl LastGood {
         self.plugins.get(name).into_iter().flat_map(|plugin| plugin.good.iter().skip(1)).cloned().collect()
     }
 
-    /// The bytes of a hash; `None` if they are not kept, or are no longer those that were.
+    /// The bytes with a hash; `None` if they are not kept or were modified.
     ///
     /// # Errors
-    /// They cannot be read, or others could have written them.
+    /// They cannot be read, or another user could have written them.
     pub fn bytes(&self, hash: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let Some(bytes) = self.folder.read(&file_name(hash))? else { return Ok(None) };
         if hex(&bytes) == hash {
             return Ok(Some(bytes));
         }
         let path = self.folder.path().join(file_name(hash));
-        tracing::warn!(file = %path.display(), "the kept bytes of a plugin are not those of its hash and are not used");
+        tracing::warn!(file = %path.display(), "a saved plugin file is ignored: its bytes were modified");
         Ok(None)
     }
 
-    /// Forgets the good generations of a plugin whose file was removed. What was decided about it stays.
+    /// Deletes the good generations of a plugin whose file was removed. Commands and rejections stay.
     ///
     /// # Errors
     /// It cannot be written.
@@ -139,7 +139,7 @@ impl LastGood {
         Ok(())
     }
 
-    /// Keeps whether rows go through a plugin.
+    /// Saves whether an operator disabled a plugin.
     ///
     /// # Errors
     /// It cannot be written.
@@ -148,12 +148,12 @@ impl LastGood {
         self.write()
     }
 
-    /// Whether a person disabled a plugin.
+    /// Returns true if an operator disabled the plugin.
     pub fn is_disabled(&self, name: &str) -> bool {
         self.plugins.get(name).is_some_and(|plugin| plugin.is_disabled)
     }
 
-    /// Keeps that a file is not to be published, and why.
+    /// Saves that a file must not be published automatically, and why.
     ///
     /// # Errors
     /// It cannot be written.
@@ -166,13 +166,13 @@ impl LastGood {
         self.write()
     }
 
-    /// Why a file is not to be published; `None` if it may be.
+    /// Why a file must not be published automatically; `None` if it may be.
     pub fn rejected(&self, name: &str, hash: &str) -> Option<String> {
         let rejected = &self.plugins.get(name)?.rejected;
         rejected.iter().find(|rejected| rejected.hash == hash).map(|rejected| rejected.reason.clone())
     }
 
-    /// A file may be published again.
+    /// Removes a rejection, so that the file may be published again.
     ///
     /// # Errors
     /// It cannot be written.
@@ -183,7 +183,7 @@ impl LastGood {
         self.write()
     }
 
-    /// Keeps how a plugin's next generation comes in; `None` for as the configuration says.
+    /// Saves how the plugin's next generation is rolled out; `None` for the rollout of the configuration.
     ///
     /// # Errors
     /// It cannot be written.
@@ -192,66 +192,67 @@ impl LastGood {
         self.write()
     }
 
-    /// How a plugin's next generation comes in, where a person decided it.
+    /// How the plugin's next generation is rolled out, if an operator set it.
     pub fn rollout(&self, name: &str) -> Option<Rollout> {
         self.plugins.get(name)?.rollout
     }
 
     fn write(&self) -> anyhow::Result<()> {
-        let said = |plugin: &Plugin| {
+        let has_content = |plugin: &SavedPlugin| {
             !plugin.good.is_empty() || plugin.is_disabled || !plugin.rejected.is_empty() || plugin.rollout.is_some()
         };
-        let plugins: BTreeMap<&String, &Plugin> = self.plugins.iter().filter(|(_, plugin)| said(plugin)).collect();
+        let plugins: BTreeMap<&String, &SavedPlugin> =
+            self.plugins.iter().filter(|(_, plugin)| has_content(plugin)).collect();
         let text = serde_json::to_vec_pretty(&plugins)?;
-        self.folder.write(STATE, &text).context("what was decided holds until a restart only")
+        self.folder.write(STATE, &text).context("a restart forgets the last change")
     }
 
-    /// Removes bytes that no good generation has.
+    /// Removes files that belong to no good generation.
     fn remove_unnamed(&self) {
         let named: BTreeSet<String> =
             self.plugins.values().flat_map(|plugin| &plugin.good).map(|good| file_name(&good.hash)).collect();
         for name in self.folder.names() {
             if name.ends_with(".wasm") && !named.contains(&name) {
-                // What stays is looked at the next time.
+                // A file that stays is removed the next time.
                 let _ = self.folder.remove(&name);
             }
         }
     }
 }
 
-/// What the state file says, without what cannot be used.
-fn read(folder: &PrivateFolder) -> anyhow::Result<BTreeMap<String, Plugin>> {
+/// Reads the state file without unusable entries.
+fn read(folder: &PrivateFolder) -> anyhow::Result<BTreeMap<String, SavedPlugin>> {
     let Some(text) = folder.read(STATE)? else { return Ok(BTreeMap::new()) };
     let entries: BTreeMap<String, serde_json::Value> =
-        serde_json::from_slice(&text).with_context(|| format!("{STATE} is broken"))?;
+        serde_json::from_slice(&text).with_context(|| format!("{STATE} is not valid JSON"))?;
     let files = folder.names();
     let mut plugins = BTreeMap::new();
     for (name, entry) in entries {
-        let mut plugin: Plugin = match serde_json::from_value(entry) {
+        let mut plugin: SavedPlugin = match serde_json::from_value(entry) {
             Ok(plugin) => plugin,
             Err(error) => {
-                tracing::warn!(plugin = name, %error, "what was kept of a plugin is broken and is left out");
+                tracing::warn!(plugin = name, %error, "a plugin's entry in the saved state is broken and is skipped");
                 continue;
             }
         };
         plugin.good.retain(|good| {
-            let is_there = is_usable(&name, good) && files.contains(&file_name(&good.hash));
-            if !is_there {
+            let is_complete = is_usable(&name, good) && files.contains(&file_name(&good.hash));
+            if !is_complete {
                 tracing::warn!(
                     plugin = name,
                     hash = good.hash,
-                    "a good generation that was kept is broken or its bytes are missing; it is left out"
+                    "a saved good generation is broken or its bytes are missing; it is skipped"
                 );
             }
-            is_there
+            is_complete
         });
-        plugin.good.truncate(KEPT);
+        plugin.good.truncate(MAX_GOOD);
         plugins.insert(name, plugin);
     }
     Ok(plugins)
 }
 
-/// Whether it can be what was kept: its names lead nowhere else.
+/// Returns true if the entry is well formed and its names cannot point outside the folder.
 fn is_usable(name: &str, good: &Good) -> bool {
     let is_hash = good.hash.len() == 64 && good.hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let mut parts = good.file.components();
@@ -322,7 +323,7 @@ mod tests {
         assert_eq!(kept.before("b"), []);
         assert_eq!(kept.bytes(&hex(b"3")).unwrap().unwrap(), b"3");
         assert_eq!(kept.bytes(&hex(b"2")).unwrap(), None, "it is the fifth");
-        // Bytes that another plugin has too stay for it.
+        // Bytes shared with another plugin stay.
         kept.forget("a").unwrap();
         let kept = place.open();
         assert_eq!(kept.all(), [good("b", "6")]);
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn decisions_outlive_a_restart_and_the_file() {
+    fn commands_survive_a_restart_and_the_removal_of_the_file() {
         let place = Place::new();
         let mut kept = place.open();
         let shadow = Rollout { mode: RolloutMode::Shadow, rows: 7, ..Rollout::default() };
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tampered_with_is_left_out() {
+    fn modified_entries_are_skipped() {
         let place = Place::new();
         let mut kept = place.open();
         for (name, bytes) in [("a", "1"), ("a", "2"), ("b", "3")] {
@@ -368,10 +369,10 @@ mod tests {
         let folder = kept.folder.clone();
         folder.write(&file_name(&hex(b"2")), b"other").unwrap();
         assert_eq!(kept.bytes(&hex(b"2")).unwrap(), None);
-        // Kept again, it is whole again.
+        // Saving it again repairs it.
         keep(&mut kept, "a", "2");
         assert_eq!(kept.bytes(&hex(b"2")).unwrap().unwrap(), b"2");
-        // A file of the state that is gone, an entry that is broken, a path that leads elsewhere.
+        // A missing file, a broken entry, a path that points elsewhere.
         folder.remove(&file_name(&hex(b"2"))).unwrap();
         let text = String::from_utf8(folder.read(STATE).unwrap().unwrap()).unwrap();
         folder.write(STATE, text.replacen("b.wasm", "../b.wasm", 1).replacen('{', "{\"c\": 7,", 1).as_bytes()).unwrap();
@@ -388,13 +389,13 @@ mod tests {
     }
 
     #[test]
-    fn each_folder_has_its_own() {
+    fn each_folder_has_its_own_state() {
         let place = Place::new();
         fs::create_dir(place.0.path().join("others")).unwrap();
         keep(&mut place.open(), "a", "1");
         assert_eq!(place.open_for("others").all(), []);
         assert_eq!(place.open_for("others/../plugins").all(), [good("a", "1")]);
-        // A link of that name may be swapped meanwhile.
+        // A link with that name may point elsewhere later.
         fs::remove_dir(place.0.path().join("plugins")).unwrap();
         std::os::unix::fs::symlink("others", place.0.path().join("plugins")).unwrap();
         assert_eq!(place.open().all(), [good("a", "1")]);

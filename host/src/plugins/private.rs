@@ -1,4 +1,4 @@
-//! A folder that is ours alone: what lies in it was put there by this user, and by nobody else.
+//! A private folder: only this user can write to it, so its files can be trusted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -7,47 +7,47 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 
-/// A private folder. Files in it are written in one step, and read only if nobody else could have written them.
+/// A private folder. Files in it are written atomically, and read only if no other user could have written them.
 #[derive(Clone, Debug)]
 pub struct PrivateFolder {
     path: PathBuf,
 }
 
 impl PrivateFolder {
-    /// Opens the folder, or makes it with the mode 0700.
+    /// Opens the folder, or creates it with mode 0700.
     ///
     /// # Errors
-    /// It cannot be made, is a link, belongs to another user, or others may write there. The message says what to do.
+    /// It cannot be created, is a link, belongs to another user, or is writable for others. The message says what to do.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+            fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
         }
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(error).with_context(|| format!("cannot make the private folder {}", path.display()));
+                return Err(error).with_context(|| format!("cannot create the private folder {}", path.display()));
             }
             _ => {}
         }
         let found = fs::symlink_metadata(path).with_context(|| path.display().to_string())?;
-        ensure!(found.is_dir(), "{} is not a folder (a link is not followed); remove it", path.display());
+        ensure!(found.is_dir(), "{} is not a folder (links are not followed); remove it", path.display());
         ensure!(
             found.uid() == rustix::process::geteuid().as_raw(),
-            "{} belongs to another user; remove it, or choose another place by plugins.state",
+            "{} belongs to another user; remove it, or set plugins.state to another folder",
             path.display()
         );
         if found.permissions().mode() & 0o077 != 0 {
             ensure!(
                 found.permissions().mode() & 0o022 == 0,
-                "others may write into {}, so what lies there is not trusted: remove the folder, or empty it and chmod 700",
+                "{} is writable for other users, so its files are not trusted; remove it, or empty it and run chmod 700",
                 path.display()
             );
             fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-                .with_context(|| format!("cannot make {} private", path.display()))?;
+                .with_context(|| format!("cannot restrict {} to its owner", path.display()))?;
         }
         Ok(Self { path: path.into() })
     }
 
-    /// A private folder in this one.
+    /// Opens or creates a private subfolder.
     ///
     /// # Errors
     /// As [`PrivateFolder::open`].
@@ -55,15 +55,15 @@ impl PrivateFolder {
         Self::open(&self.path.join(name))
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file's bytes; `None` if there is none.
+    /// Reads a file; `None` if it does not exist.
     ///
     /// # Errors
-    /// It cannot be read, is no plain file, or others could have written it.
+    /// It cannot be read, is not a regular file, or another user could have written it.
     pub fn read(&self, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
         let path = self.path.join(name);
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
@@ -76,13 +76,13 @@ impl PrivateFolder {
         let is_ours = found.is_file()
             && found.uid() == rustix::process::geteuid().as_raw()
             && found.permissions().mode() & 0o022 == 0;
-        ensure!(is_ours, "others could have written {}; it is not used", path.display());
+        ensure!(is_ours, "{} is ignored: another user could have written it", path.display());
         let mut bytes = Vec::with_capacity(found.len() as usize);
         file.read_to_end(&mut bytes).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Some(bytes))
     }
 
-    /// Writes a file in one step: whoever reads it finds the bytes of before or these, whole, also after a crash.
+    /// Writes a file atomically: a reader sees either the old or the new bytes, even after a crash.
     ///
     /// # Errors
     /// It cannot be written.
@@ -99,7 +99,7 @@ impl PrivateFolder {
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Removes a file; it is no error if there is none.
+    /// Removes a file. It need not exist.
     ///
     /// # Errors
     /// It cannot be removed.
@@ -110,7 +110,7 @@ impl PrivateFolder {
         }
     }
 
-    /// The names of its files, in no order; hidden ones are left out.
+    /// The names of its files without the hidden ones, in no particular order.
     pub fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
         entries
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_could_have_written_is_not_read() {
+    fn files_that_others_could_have_written_are_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let private = PrivateFolder::open(&folder.path().join("a/b")).unwrap();
         assert_eq!(private.read("x").unwrap(), None);
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(private.read("x").unwrap().unwrap(), b"two");
         assert_eq!(private.names(), ["x"]);
         fs::set_permissions(private.path().join("x"), fs::Permissions::from_mode(0o666)).unwrap();
-        assert!(private.read("x").unwrap_err().to_string().contains("others could have written"));
+        assert!(private.read("x").unwrap_err().to_string().contains("another user could have written"));
         symlink("/etc/passwd", private.path().join("link")).unwrap();
         assert!(private.read("link").is_err());
         private.remove("x").unwrap();
@@ -146,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_others_is_refused() {
+    fn a_folder_writable_for_others_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let open = folder.path().join("open");
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(PrivateFolder::open(&open).unwrap_err().to_string().contains("others may write"));
-        // Readable by others alone: closed, and used.
+        assert!(PrivateFolder::open(&open).unwrap_err().to_string().contains("writable for other users"));
+        // Only readable by others: the mode is restricted, and the folder is used.
         fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
         PrivateFolder::open(&open).unwrap();
         assert_eq!(fs::metadata(&open).unwrap().permissions().mode() & 0o777, 0o700);

@@ -1,4 +1,4 @@
-//! What is told of the plugins, and what may be asked: the same over HTTP and by command.
+//! The status of plugins and the operator commands, as the HTTP API and the command line share them.
 
 use std::path::PathBuf;
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Rollout, RolloutMode};
 pub use crate::transform::trial::{DocumentDifference, FieldDifference};
 
-/// All plugins, as `GET /plugins` tells them.
+/// All plugins, as `GET /plugins` returns them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// The number of the published chain.
     pub chain: u64,
-    /// The folder that is watched; `None` without plugins.
+    /// The watched folder; `None` if the gateway runs without plugins.
     pub folder: Option<PathBuf>,
-    /// The plugins in the order of the chain; those that are disabled last.
+    /// The plugins in the order of the chain; disabled ones last.
     pub plugins: Vec<PluginStatus>,
-    /// Files that are no plugin, with the reason.
+    /// Files that were refused, with the reason.
     pub refused: Vec<RefusedFile>,
 }
 
@@ -25,50 +25,50 @@ pub struct Status {
 pub struct PluginStatus {
     /// Its name.
     pub name: String,
-    /// The file that it came from.
+    /// The file it was loaded from.
     pub file: PathBuf,
-    /// What it does now.
+    /// Its current state.
     pub state: PluginState,
-    /// The generation that rows go through, or would if it were enabled.
+    /// The generation that processes rows, or would if the plugin were enabled.
     pub running: GenerationStatus,
-    /// The generation that a rollback brings back.
+    /// The generation that a rollback restores.
     pub last_good: Option<GenerationStatus>,
-    /// The generation that is not published (yet).
+    /// The generation that is not published, or not yet.
     pub candidate: Option<CandidateStatus>,
-    /// How the next generation comes in.
+    /// How the next generation is rolled out.
     pub rollout: Rollout,
-    /// What happened, the oldest first; so many of the last events as are kept.
+    /// The latest events, the oldest first.
     pub history: Vec<PluginEvent>,
 }
 
-/// What a plugin does.
+/// The state of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginState {
-    /// Rows go through it.
+    /// It processes rows.
     Running,
-    /// Rows go through it, and it is taken back if it fails.
+    /// It processes rows, and is rolled back if it fails.
     Probation,
-    /// No row goes through it.
+    /// It processes no rows.
     Disabled,
 }
 
 /// A generation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GenerationStatus {
-    /// Its number; rises with every load of any plugin in this process.
+    /// Its number; every generation of any plugin in this process has a higher one than the generation before.
     pub generation: u64,
-    /// The version that the plugin gives itself.
+    /// The version that the plugin's description states.
     pub version: String,
     /// SHA-256 of its file.
     pub hash: String,
-    /// Images of rows that it saw.
+    /// Row images that it processed.
     pub rows: u64,
-    /// Those that it failed.
+    /// Row images that it failed.
     pub failed: u64,
-    /// Traps, and answers that cannot be read.
+    /// Traps and unreadable answers.
     pub faults: u64,
-    /// Microseconds a row image, on average; `None` before the first.
+    /// Microseconds per row image, on average; `None` before the first.
     pub us_per_row: Option<f64>,
 }
 
@@ -77,94 +77,94 @@ pub struct GenerationStatus {
 pub struct CandidateStatus {
     /// SHA-256 of its file.
     pub hash: String,
-    /// How far it came.
+    /// Its state.
     pub state: CandidateState,
-    /// Why it is not published: what is wrong, and what to do besides `promote` and `discard`.
+    /// Why it is not published, and what to do other than `promote` and `discard`.
     pub reason: Option<String>,
-    /// Whether `promote` and `discard` can be asked: not while it is proven, nor of a file that is no plugin.
+    /// Whether `promote` and `discard` are possible. They are not during validation, nor for a file that is not a plugin.
     pub promotable: bool,
-    /// Its trial, if there was one.
+    /// Its trial, if it had one.
     pub trial: Option<TrialStatus>,
 }
 
-/// How far a generation came.
+/// The state of a generation that is not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CandidateState {
-    /// It is being compiled and tried out.
+    /// It is being validated, or waits for its trial.
     Validating,
-    /// Its file is no plugin, or was not proven.
+    /// Its file failed validation.
     Refused,
-    /// Its documents are compared.
+    /// A shadow compares its documents with those of the running generation.
     Shadow,
-    /// A share of the documents takes it.
+    /// It produces a share of the documents.
     Canary,
-    /// The trial is over, and a person decides: `promote` or `discard`.
+    /// Its trial is over, and an operator decides: `promote` or `discard`.
     Held,
-    /// It was published, or a share of the documents took it, and it was taken back.
+    /// It was published or in a canary, and was rolled back.
     RolledBack,
-    /// A person sent it away.
+    /// An operator discarded it.
     Discarded,
 }
 
-/// What a trial found so far.
+/// The results of a trial so far.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TrialStatus {
     /// Shadow or canary.
     pub mode: RolloutMode,
     /// Rows that took part.
     pub rows: u64,
-    /// Rows that the trial takes.
+    /// Rows after which the trial ends.
     pub of_rows: u64,
-    /// Which share of the rows takes part.
+    /// The share that takes part, 0 to 1: of the batches in a shadow, of the document IDs in a canary.
     pub share: f64,
-    /// Documents that both generations make alike. A delete counts as a document.
+    /// Documents that are the same in both generations. A delete counts as a document.
     pub equal: u64,
     /// Documents that differ.
     pub changed: u64,
-    /// Documents that the new generation alone makes.
+    /// Documents that only the new generation produces.
     pub added: u64,
-    /// Documents that the old generation alone makes.
+    /// Documents that only the old generation produces.
     pub missing: u64,
     /// Rows that the old generation fails.
     pub failed_old: u64,
     /// Rows that the new generation fails.
     pub failed_new: u64,
-    /// Microseconds a row image in the old generation.
+    /// Microseconds per row image in the old generation.
     pub us_per_row_old: Option<f64>,
-    /// Microseconds a row image in the new generation.
+    /// Microseconds per row image in the new generation.
     pub us_per_row_new: Option<f64>,
-    /// In how many documents each field differs, the most frequent first.
+    /// The number of documents in which each field differs, the most frequent first.
     pub fields: Vec<FieldCount>,
     /// The first documents that differ.
     pub examples: Vec<DocumentDifference>,
 }
 
-/// How often a field differs.
+/// The number of documents in which a field differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldCount {
     /// The field's path: `total.cents`.
     pub field: String,
-    /// Documents.
+    /// The number of documents.
     pub documents: u64,
 }
 
-/// Something that happened to a plugin.
+/// An event in the history of a plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PluginEvent {
-    /// When: RFC 3339, UTC, to the second.
+    /// The time: RFC 3339, UTC, to the second.
     pub at: String,
-    /// What: `published`, `refused`, `rolled back`, `became good`, `disabled`, …
+    /// The kind of event: `published`, `refused`, `rolled back`, `passed probation`, `disabled`, …
     pub what: String,
-    /// The generation, where it has a number.
+    /// The generation's number, if it has one.
     pub generation: Option<u64>,
     /// SHA-256 of the file.
     pub hash: String,
-    /// Why, for a person; may be empty.
+    /// The reason or other details; may be empty.
     pub detail: String,
 }
 
-/// A file that is no plugin.
+/// A file that was refused and belongs to no running plugin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RefusedFile {
     /// The file.
@@ -173,30 +173,30 @@ pub struct RefusedFile {
     pub reason: String,
 }
 
-/// What a person may ask of a plugin: `POST /plugins/NAME/…`, `rowmill plugins …`.
+/// An operator's command to a plugin: `POST /plugins/NAME/…`, `rowmill plugins …`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum OperatorCommand {
-    /// Bring the last good generation back.
+    /// Restore the last good generation.
     Rollback,
-    /// Let rows through it again.
+    /// Let it process rows again.
     Enable,
-    /// Let no row through it.
+    /// Stop sending rows to it.
     Disable,
-    /// Publish the candidate: one in a trial, held, or rolled back.
+    /// Publish the candidate, also one in a trial, held, refused by the probe, rolled back or discarded.
     Promote,
-    /// Send the candidate away; the running generation stays.
+    /// Discard the candidate; the running generation stays.
     Discard,
-    /// How the next generation comes in.
+    /// Set how the next generation is rolled out.
     Rollout(Rollout),
 }
 
-/// Why an order is not carried out.
+/// Why a command was not executed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// There is no plugin of that name; the text says which there are.
+    /// No plugin has that name; the message lists the plugins.
     #[error("{0}")]
     Unknown(String),
-    /// It cannot be done now; the text says why and what to do.
+    /// It is not possible now; the message says why and what to do.
     #[error("{0}")]
     Conflict(String),
 }

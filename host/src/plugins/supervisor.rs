@@ -1,6 +1,6 @@
-//! The one thread that decides over plugins: it hears what changed in the folder, what was proven, what people ask and
-//! what the workers meet, and publishes chains. It reads no file and runs no plugin, so it is always there to take a
-//! generation back.
+//! The supervisor: the one thread that decides about plugins and publishes chains. It receives changes in the folder,
+//! validation results, requests, and alarms from the workers. It reads no files and runs no plugins, so it can roll back a
+//! generation at any time.
 
 mod commands;
 mod folder;
@@ -31,39 +31,39 @@ use rowmill_engine::ChainPlugin;
 use rowmill_engine::Route;
 use trials::ActiveTrial;
 
-/// How often figures are looked at while something is on probation or on trial.
+/// How often figures are checked while a generation is on probation or on trial.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// How often otherwise.
+/// How often they are checked otherwise.
 const IDLE_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Makes the validator that a configuration wants.
+/// Creates the validator for a configuration.
 pub(super) type MakeValidator = Box<dyn Fn(&PluginConfig) -> Result<Validator, String> + Send>;
 
-/// What the thread hears.
+/// The channels that the supervisor receives from.
 pub(super) struct Inbox {
     pub changes: Receiver<FileChange>,
     pub requests: Receiver<Request>,
-    pub proven: Receiver<Validated>,
+    pub validated: Receiver<Validated>,
     pub alarms: Receiver<()>,
     pub stopped: Receiver<()>,
 }
 
-/// What is known of a file.
+/// The state of a file in the plugin folder.
 #[derive(Debug, Default)]
 struct FileState {
-    /// SHA-256 of what was seen last.
+    /// SHA-256 of the bytes seen last.
     hash: String,
-    /// The plugin that it is.
+    /// The plugin that it contains.
     plugin: Option<String>,
-    /// Why it is none.
+    /// Why it was refused.
     refused: Option<String>,
-    /// What it would be if its name were not taken by another file: it takes over when that one goes.
+    /// Its generation, if another file has a plugin of the same name. It takes over when that file is removed.
     standby: Option<Generation>,
-    /// Whether it is being proven, so that it is not known yet which plugin it is.
+    /// Whether it is being validated. Until then it is unknown which plugin it contains.
     is_validating: bool,
 }
 
-/// Everything that is known of the plugins.
+/// The state of all plugins.
 pub(super) struct Supervisor {
     pub config: PluginConfig,
     pub routes: Arc<[Route]>,
@@ -72,19 +72,19 @@ pub(super) struct Supervisor {
     pub alarm: Alarm,
     pub metrics: Arc<Metrics>,
     pub good: Option<LastGood>,
-    /// Makes the validator for another configuration.
+    /// Creates the validator for a new configuration.
     pub make_validator: MakeValidator,
     slots: BTreeMap<String, Slot>,
     files: BTreeMap<PathBuf, FileState>,
-    /// Files that are gone while others are being proven: one of these may be the same plugin under another name.
+    /// Files that disappeared while others are being validated: one of those may contain the same plugin.
     gone: BTreeSet<PathBuf>,
     trial: Option<ActiveTrial>,
     jobs: Option<Sender<ValidationJob>>,
-    /// How the next generations of some plugins come in, as people asked.
+    /// Rollouts that operators set, by plugin.
     manual_rollouts: BTreeMap<String, Rollout>,
-    /// Publications so far.
+    /// The number of publications so far.
     number: u64,
-    /// Generations that no chain has any more, whose figures are still told.
+    /// Generations that no chain uses any more but whose metrics are still exposed.
     retired: Vec<(Arc<str>, u64)>,
 }
 
@@ -119,21 +119,21 @@ impl Supervisor {
         Ok((supervisor, alarms))
     }
 
-    /// Hears and decides until it is stopped.
+    /// Receives and decides until it is stopped.
     pub fn run(mut self, inbox: &Inbox, jobs: Sender<ValidationJob>) {
         self.jobs = Some(jobs);
         loop {
-            let look = self.trial.is_some() || self.slots.values().any(|slot| slot.probation.is_some());
+            let is_watching = self.trial.is_some() || self.slots.values().any(|slot| slot.probation.is_some());
             crossbeam_channel::select! {
                 recv(inbox.stopped) -> _ => return,
                 recv(inbox.changes) -> change => if let Ok(change) = change {
-                    self.heard(change);
+                    self.apply_file_change(change);
                     self.remove_gone();
                 },
-                recv(inbox.proven) -> proven => if let Ok(proven) = proven { self.proven(proven) },
-                recv(inbox.requests) -> request => if let Ok(request) = request { self.asked(request) },
+                recv(inbox.validated) -> result => if let Ok(result) = result { self.apply_validation(result) },
+                recv(inbox.requests) -> request => if let Ok(request) = request { self.answer_request(request) },
                 recv(inbox.alarms) -> _ => {}
-                default(if look { CHECK_INTERVAL } else { IDLE_INTERVAL }) => {}
+                default(if is_watching { CHECK_INTERVAL } else { IDLE_INTERVAL }) => {}
             }
             self.judge();
         }
@@ -141,12 +141,12 @@ impl Supervisor {
 
     fn send(&self, job: ValidationJob) {
         if let Some(jobs) = &self.jobs {
-            // The prover ends with this thread.
+            // The validation thread ends only after this one.
             let _ = jobs.send(job);
         }
     }
 
-    /// Looks at figures: takes back what fails, and makes good what has been watched long enough.
+    /// Checks the figures: rolls back generations that fail, and ends the probation of those that passed it.
     fn judge(&mut self) {
         let limits = self.config.probation;
         let watched = self.slots.iter().filter(|(_, slot)| slot.probation.is_some());
@@ -156,12 +156,12 @@ impl Supervisor {
             if let Some(reason) = slot.verdict(&limits) {
                 self.roll_back(&name, &reason);
             } else if slot.figures().rows == 0 {
-                // A table that is quiet proves nothing.
+                // Probation starts with the first row.
                 slot.probation = Some(Instant::now());
             } else if slot.probation.is_some_and(|since| since.elapsed() >= limits.window) {
                 slot.probation = None;
                 let (hash, number) = (slot.running.hash().to_string(), slot.running.number());
-                slot.note("became good", &hash, Some(number), "");
+                slot.note("passed probation", &hash, Some(number), "");
                 self.keep_good(&name);
                 self.publish();
             }
@@ -169,7 +169,7 @@ impl Supervisor {
         self.judge_trial();
     }
 
-    /// Brings the last good generation back.
+    /// Replaces the running generation with the last good one.
     fn roll_back(&mut self, name: &str, reason: &str) {
         let Some(slot) = self.slots.get_mut(name) else { return };
         let Some(good) = slot.last_good.take() else {
@@ -181,7 +181,7 @@ impl Supervisor {
         let bad = std::mem::replace(&mut slot.running, good);
         slot.probation = None;
         slot.note("rolled back", &hash, Some(number), reason);
-        // With other settings the same file may do.
+        // If only the settings differ, the file itself is not at fault.
         let is_other_file = bad.hash() != slot.running.hash();
         if !slot.candidate.as_ref().is_some_and(PluginCandidate::is_newer) {
             let (state, reason) = (CandidateState::RolledBack, Some(reason.to_string()));
@@ -189,22 +189,22 @@ impl Supervisor {
             slot.candidate = Some(PluginCandidate { hash, state, reason, generation: Some(bad), trial: None });
         }
         if is_other_file {
-            self.reject(name, &hash, reason);
+            self.record_rejection(name, &hash, reason);
         }
         self.metrics.plugin_rollbacks.inc();
         self.keep_good(name);
-        let tried = self.trial.as_ref().filter(|trial| trial.plugin == name).map(|trial| trial.generation.clone());
-        match tried {
-            // It is measured anew, against what runs now.
+        let on_trial = self.trial.as_ref().filter(|trial| trial.plugin == name).map(|trial| trial.generation.clone());
+        match on_trial {
+            // The trial starts again, against the generation that runs now.
             Some(generation) => {
-                self.end_trial(Some("what it was compared with was rolled back"));
+                self.end_trial(Some("the generation it was compared with was rolled back"));
                 self.start_rollout(name, generation);
             }
             None => self.publish(),
         }
     }
 
-    /// Keeps the running generation on disk, if it is good: or if it is the first, with which a restart can do no worse.
+    /// Saves the running generation as the last good one, unless it is on probation.
     fn keep_good(&mut self, name: &str) {
         let (Some(kept), Some(slot)) = (&mut self.good, self.slots.get(name)) else { return };
         if slot.probation.is_some() {
@@ -218,49 +218,57 @@ impl Supervisor {
             signature: slot.running.signature.clone(),
         };
         if let Err(error) = kept.keep(good, &slot.running.bytes) {
-            tracing::warn!(plugin = name, "a restart cannot come back to this file: {error:#}");
+            tracing::warn!(
+                plugin = name,
+                "cannot save the last good file, so a restart cannot return to it: {error:#}"
+            );
         }
     }
 
-    /// Keeps a file from being published again on its own, also by a restart.
-    fn reject(&mut self, name: &str, hash: &str, reason: &str) {
+    /// Records that a file must not be published automatically again, not even after a restart.
+    fn record_rejection(&mut self, name: &str, hash: &str, reason: &str) {
         if let Some(good) = &mut self.good
             && let Err(error) = good.reject(name, hash, reason)
         {
-            tracing::warn!(plugin = name, "a restart may publish this file again: {error:#}");
+            tracing::warn!(
+                plugin = name,
+                "cannot save the rejection, so a restart may publish this file again: {error:#}"
+            );
         }
     }
 
-    fn rejected(&self, generation: &Generation) -> Option<String> {
+    /// Why the file of a generation must not be published automatically, if it must not.
+    fn rejection(&self, generation: &Generation) -> Option<String> {
         let name = &generation.plugin.name;
         let reason = self.good.as_ref()?.rejected(name, generation.hash())?;
         Some(format!("it was rolled back before: {reason}"))
     }
 
-    /// A file that was rolled back before is not published.
+    /// Rejects a generation whose file was rolled back before.
     fn reject_generation(&mut self, generation: Generation, reason: String) {
         let (name, hash) = (generation.plugin.name.clone(), generation.hash().to_string());
         self.set_candidate(&name, hash, CandidateState::RolledBack, Some(reason), Some(generation));
     }
 
+    /// The message for a generation whose name belongs to another file.
     fn name_conflict(&self, path: &Path, generation: &Generation) -> Option<String> {
         let name = &*generation.plugin.name;
         let slot = self.slots.get(name).filter(|slot| slot.file != path)?;
-        Some(format!("the name {name:?} is taken by {}; remove one of the two", slot.file.display()))
+        Some(format!("{} already has a plugin named {name:?}; remove one of the two files", slot.file.display()))
     }
 
-    /// How the next generation of a plugin comes in.
+    /// How the next generation of a plugin is rolled out.
     fn rollout(&self, name: &str) -> Rollout {
-        let asked = self.manual_rollouts.get(name).copied();
-        let asked = asked.or_else(|| self.good.as_ref().and_then(|good| good.rollout(name)));
-        asked.or_else(|| self.config.rollouts.get(name).copied()).unwrap_or(self.config.rollout)
+        let manual = self.manual_rollouts.get(name).copied();
+        let manual = manual.or_else(|| self.good.as_ref().and_then(|good| good.rollout(name)));
+        manual.or_else(|| self.config.rollouts.get(name).copied()).unwrap_or(self.config.rollout)
     }
 
     fn is_disabled(&self, slot: &Slot) -> bool {
         slot.is_disabled || self.config.disabled.iter().any(|name| name == slot.name())
     }
 
-    /// Names in a configuration that no plugin has, with those that there are.
+    /// A message for each name in a configuration that no plugin has.
     pub fn unknown_names(&self, config: &PluginConfig) -> Vec<String> {
         let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
         let settings = config.settings.keys().map(|name| ("plugins.settings", name));
@@ -276,7 +284,7 @@ impl Supervisor {
             .filter(|(_, name)| !known.contains(&name.as_str()))
             .map(|(key, name)| {
                 format!(
-                    "{key} names {name:?}, but no plugin in the folder has that name (there are: {})",
+                    "{key} names {name:?}, but no plugin in the folder has that name (plugins: {})",
                     if known.is_empty() { "none".to_string() } else { known.join(", ") }
                 )
             })
@@ -284,12 +292,12 @@ impl Supervisor {
     }
 
     fn status(&self) -> Status {
-        let shown = |slot: &Slot| {
+        let to_status = |slot: &Slot| {
             let trial = self.trial.as_ref().filter(|trial| trial.plugin == slot.name());
             slot.status(self.is_disabled(slot), self.rollout(slot.name()), trial.map(ActiveTrial::status))
         };
-        let mut plugins: Vec<_> = self.ordered().into_iter().map(shown).collect();
-        plugins.extend(self.slots.values().filter(|slot| self.is_disabled(slot)).map(shown));
+        let mut plugins: Vec<_> = self.ordered().into_iter().map(to_status).collect();
+        plugins.extend(self.slots.values().filter(|slot| self.is_disabled(slot)).map(to_status));
         let refused = self
             .files
             .iter()

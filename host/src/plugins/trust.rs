@@ -1,4 +1,4 @@
-//! Whom a file is taken from: a list of hashes, or signatures by known keys.
+//! Trust: which plugin files are accepted, by a list of hashes or by signatures with known keys.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,9 +11,9 @@ use rowmill_sandbox::Refusal;
 
 use crate::config::TrustConfig;
 
-const HOW_TO_MAKE_A_KEY: &str = "`openssl genpkey -algorithm ed25519 -out key.pem` makes a key, `openssl pkey -in key.pem -pubout` what belongs here";
+const HOW_TO_MAKE_A_KEY: &str = "`openssl genpkey -algorithm ed25519 -out key.pem` creates a private key, `openssl pkey -in key.pem -pubout` prints the public key for this setting";
 
-/// Which files are taken. With neither hashes nor keys any file is.
+/// The accepted hashes and keys. With neither, any file is accepted.
 #[derive(Debug)]
 pub struct Trust {
     hashes: BTreeSet<String>,
@@ -21,21 +21,21 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Reads the keys.
+    /// Parses the hashes and reads the keys.
     ///
     /// # Errors
-    /// A hash is none, or a key cannot be read or is none; the message says what to write.
+    /// A hash or a key is invalid, or a key file cannot be read; the message says what to write.
     pub fn new(config: &TrustConfig) -> Result<Self, String> {
         let hashes = config.hashes.iter().map(|hash| pinned(hash)).collect::<Result<_, _>>()?;
         let keys = config.keys.iter().map(|path| key(path)).collect::<Result<_, _>>()?;
         Ok(Self { hashes, keys })
     }
 
-    /// Whether a file is taken: its SHA-256 in lower-case hexadecimal, its bytes, and what lies beside it as
-    /// `NAME.wasm.sig`: a signature of the bytes, raw or as base64.
+    /// Checks a file by its SHA-256 in lower-case hexadecimal, its bytes, and the content of `NAME.wasm.sig` beside it: an
+    /// ed25519 signature of the bytes, raw or as base64.
     ///
     /// # Errors
-    /// It is not, a refusal of the step `trust`: what was looked for, and what would make it taken.
+    /// A refusal of the step `trust`, which says what is missing and how to make the file trusted.
     pub fn check(&self, hash: &str, bytes: &[u8], signature: Option<&[u8]>) -> Result<(), Refusal> {
         if self.hashes.is_empty() && self.keys.is_empty() || self.hashes.contains(hash) {
             return Ok(());
@@ -43,26 +43,28 @@ impl Trust {
         let refuse = |what: &str| {
             Err(Refusal::new(
                 "trust",
-                format!("{what}. If it is to be trusted, add \"sha256:{hash}\" to plugins.hashes"),
+                format!("{what}. To trust the file without a signature, add \"sha256:{hash}\" to plugins.hashes"),
             ))
         };
         if self.keys.is_empty() {
-            return refuse("its SHA-256 is not among plugins.hashes");
+            return refuse("its SHA-256 is not in plugins.hashes");
         }
         let sign = "sign it with `openssl pkeyutl -sign -rawin -inkey key.pem -in x.wasm -out x.wasm.sig`";
         let Some(signature) = signature else {
-            return refuse(&format!("there is no signature beside it (x.wasm.sig for x.wasm): {sign}"));
+            return refuse(&format!("it has no signature file (x.wasm.sig for x.wasm); {sign}"));
         };
         let Some(signature) = read_signature(signature) else {
             return refuse(&format!(
-                "its .sig file is no ed25519 signature ({SIGNATURE_LENGTH} bytes, or those as base64): {sign}"
+                "its .sig file is not an ed25519 signature ({SIGNATURE_LENGTH} bytes, raw or as base64); {sign}"
             ));
         };
-        // Strict: a signature holds for one message and one key, whatever either was made like.
+        // Strict verification: a signature is valid for exactly one message and one key, even for crafted ones.
         if self.keys.iter().any(|key| key.verify_strict(bytes, &signature).is_ok()) {
             return Ok(());
         }
-        refuse(&format!("its signature is of other bytes, or by a key that is not among plugins.trusted_keys: {sign}"))
+        refuse(&format!(
+            "its signature was made for other bytes, or with a key that is not in plugins.trusted_keys; {sign}"
+        ))
     }
 }
 
@@ -72,7 +74,7 @@ fn pinned(hash: &str) -> Result<String, String> {
         return Ok(digits);
     }
     Err(format!(
-        "plugins.hashes: {hash:?} is no SHA-256; write the 64 hexadecimal digits that `sha256sum x.wasm` prints, with or without sha256: before them"
+        "plugins.hashes: {hash:?} is not a SHA-256; write the 64 hexadecimal digits that `sha256sum x.wasm` prints, optionally with the prefix sha256:"
     ))
 }
 
@@ -84,14 +86,16 @@ fn key(path: &Path) -> Result<VerifyingKey, String> {
     };
     if text.contains("PRIVATE KEY") {
         return wrong(
-            "this is a private key, which does not belong here; `openssl pkey -in key.pem -pubout` writes its public half"
+            "this is a private key, but the setting needs the public key; `openssl pkey -in key.pem -pubout` prints it"
                 .into(),
         );
     }
     match VerifyingKey::from_public_key_pem(text.trim()) {
-        Ok(key) if key.is_weak() => wrong(format!("any signature would hold for this key; {HOW_TO_MAKE_A_KEY}")),
+        Ok(key) if key.is_weak() => {
+            wrong(format!("the key is weak: any signature would be valid; {HOW_TO_MAKE_A_KEY}"))
+        }
         Ok(key) => Ok(key),
-        Err(error) => wrong(format!("no ed25519 public key in PEM ({error}); {HOW_TO_MAKE_A_KEY}")),
+        Err(error) => wrong(format!("not an ed25519 public key in PEM ({error}); {HOW_TO_MAKE_A_KEY}")),
     }
 }
 
@@ -99,7 +103,7 @@ fn read_signature(bytes: &[u8]) -> Option<Signature> {
     if let Ok(signature) = Signature::from_slice(bytes) {
         return Some(signature);
     }
-    // As `base64` writes it, in lines.
+    // The output of `base64`, which has line breaks.
     let text: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     Signature::from_slice(&STANDARD.decode(text).ok()?).ok()
 }
@@ -124,7 +128,7 @@ MCowBQYDK2VwAyEAqjFq3v5JKEk8iQrbzRDtRNPArvpOxGaR1MXAj78V18c=
 kfNgEE82AA==
 ";
 
-    /// What trusts the keys of files with these texts.
+    /// A `Trust` with key files of these contents.
     fn trust(hashes: &[&str], keys: &[&str]) -> Result<Trust, String> {
         let folder = tempfile::tempdir().unwrap();
         let write = |(n, text): (usize, &&str)| {
@@ -146,40 +150,40 @@ kfNgEE82AA==
     }
 
     #[test]
-    fn without_hashes_and_keys_any_file_is_taken() {
+    fn without_hashes_and_keys_any_file_is_accepted() {
         trust(&[], &[]).unwrap().check(HASH, BYTES, None).unwrap();
     }
 
     #[test]
-    fn a_listed_hash_is_taken_as_it_is_copied() {
+    fn a_listed_hash_is_accepted_in_any_notation() {
         for hash in [HASH, &HASH.to_uppercase(), &format!("sha256:{HASH}")] {
             trust(&[hash], &[]).unwrap().check(HASH, BYTES, None).unwrap();
-            // A key beside it asks nothing more of it.
+            // Keys do not restrict listed hashes.
             trust(&[hash], &[PUBLIC]).unwrap().check(HASH, BYTES, None).unwrap();
         }
-        refused(&trust(&[&"0".repeat(64)], &[]).unwrap(), None, &["not among plugins.hashes"]);
+        refused(&trust(&[&"0".repeat(64)], &[]).unwrap(), None, &["not in plugins.hashes"]);
     }
 
     #[test]
-    fn what_openssl_signed_is_taken() {
+    fn a_signature_by_openssl_is_accepted() {
         let trust = trust(&[], &[PUBLIC]).unwrap();
         trust.check(HASH, BYTES, Some(SIGNED.as_bytes())).unwrap();
         let raw = STANDARD.decode(SIGNED.replace('\n', "")).unwrap();
         trust.check(HASH, BYTES, Some(&raw)).unwrap();
         let mut other = raw.clone();
         other[3] ^= 1;
-        refused(&trust, Some(&other), &["is of other bytes, or by a key"]);
+        refused(&trust, Some(&other), &["was made for other bytes, or with a key"]);
         assert!(trust.check(HASH, b"\0asm\x01\0\0\x01", Some(&raw)).is_err());
     }
 
     #[test]
-    fn what_is_missing_or_by_another_key_is_named() {
+    fn a_refusal_names_the_missing_or_wrong_part() {
         let pair = SigningKey::from_bytes(&[7; 32]);
         let signature = pair.sign(BYTES).to_bytes();
         let known = trust(&[], &[PUBLIC]).unwrap();
-        refused(&known, None, &["no signature beside it", "x.wasm.sig", "openssl pkeyutl"]);
-        refused(&known, Some(b"signed, me"), &["no ed25519 signature"]);
-        refused(&known, Some(&signature), &["by a key that is not among plugins.trusted_keys"]);
+        refused(&known, None, &["no signature file", "x.wasm.sig", "openssl pkeyutl"]);
+        refused(&known, Some(b"signed, me"), &["not an ed25519 signature"]);
+        refused(&known, Some(&signature), &["with a key that is not in plugins.trusted_keys"]);
         let its_own = pair.verifying_key().to_public_key_pem(LineEnding::LF).unwrap();
         trust(&[], &[PUBLIC, &its_own]).unwrap().check(HASH, BYTES, Some(&signature)).unwrap();
     }
@@ -198,11 +202,11 @@ kfNgEE82AA==
         wrong(&[], &["-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"], "-pubout");
         let nothing = Trust::new(&TrustConfig { hashes: Vec::new(), keys: vec!["/no/such.pem".into()] }).unwrap_err();
         assert!(nothing.contains("/no/such.pem: cannot be read"), "{nothing}");
-        // The identity as a key: it holds for signatures that anyone can make.
+        // The identity element as a key: it accepts signatures that anyone can make.
         let mut der = STANDARD.decode(PUBLIC.lines().nth(1).unwrap()).unwrap();
         der[12..].fill(0);
         der[12] = 1;
         let weak = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der));
-        wrong(&[], &[&weak], "any signature would hold");
+        wrong(&[], &[&weak], "any signature would be valid");
     }
 }

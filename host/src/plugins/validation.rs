@@ -1,4 +1,4 @@
-//! The thread that proves: what may take seconds, or hang until its limit, happens here and not where rows are.
+//! The validation thread. Work that may take seconds, or hang until it hits a limit, runs here and not on a worker.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use crate::transform::retire::Retired;
 use rowmill_engine::Chain;
 use rowmill_engine::Route;
 
-/// What is to be proven.
+/// A request to validate something.
 pub(super) enum ValidationJob {
-    /// A file that was seen.
+    /// A file of the plugin folder.
     File(Arc<Validator>, PluginFile),
-    /// An earlier good file, out of the private folder.
+    /// An earlier good file from the private folder.
     Earlier(Arc<Validator>, PathBuf, PluginFile),
-    /// Generations with the settings of another configuration, all or none.
+    /// Generations with the settings of a new configuration: all of them or none.
     Configuration(Box<Reconfiguration>),
 }
 
-/// Another configuration on its way.
+/// A new configuration that is not applied yet.
 pub(super) struct Reconfiguration {
     pub validator: Arc<Validator>,
     pub config: PluginConfig,
@@ -36,27 +36,27 @@ pub(super) struct Reconfiguration {
     pub reply: Sender<Result<Vec<String>, String>>,
 }
 
-/// What came of it.
+/// The result of a validation.
 pub(super) enum Validated {
-    /// Of a file: its path and hash, and the generation; or why it is refused, with the generation if it is one.
+    /// A file: its path and hash, and the generation. If it was refused: the reason, and the generation if there is one.
     File(PathBuf, String, Result<Generation, (String, Option<Generation>)>),
-    /// Of an earlier good file.
+    /// An earlier good file.
     Earlier(PathBuf, Result<Generation, String>),
-    /// Of a configuration.
+    /// A new configuration.
     Configuration(Box<Reconfiguration>, Result<Vec<Generation>, String>),
 }
 
-/// Proves until the jobs end, and drops what the workers have no more use for.
+/// Validates until the jobs end, and drops the instances that the workers no longer use.
 pub(super) fn run(
     jobs: &Receiver<ValidationJob>,
     retired: &Receiver<Retired>,
-    proven: &Sender<Validated>,
+    validated: &Sender<Validated>,
     shared: &Shared,
 ) {
-    // It is in no hurry, and the rows are. On Linux this is of this thread alone.
+    // Rows come first. On Linux this changes the priority of this thread only.
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, VALIDATION_NICENESS) {
-        tracing::debug!(%error, "plugins are proven at the same priority as rows");
+        tracing::debug!(%error, "cannot lower the priority of the validation thread");
     }
     loop {
         let job = crossbeam_channel::select! {
@@ -69,55 +69,58 @@ pub(super) fn run(
                 continue;
             }
         };
-        let result = match job {
-            ValidationJob::File(validator, seen) => {
-                let (path, hash) = (seen.path.clone(), seen.hash.clone());
-                let result = validator
-                    .validate(seen.bytes, &seen.hash, seen.signature)
-                    .map_err(|reason| (reason, None))
-                    .and_then(|generation| match run_probe(&validator, shared, &generation) {
-                        Ok(()) => Ok(generation),
-                        Err(reason) => Err((reason, Some(generation))),
-                    });
-                Validated::File(path, hash, result)
-            }
-            ValidationJob::Earlier(validator, path, seen) => {
-                Validated::Earlier(path, validator.validate(seen.bytes, &seen.hash, seen.signature))
-            }
-            ValidationJob::Configuration(change) => {
-                let configured = change.generations.iter().map(|generation| {
-                    let name = &generation.plugin.name;
-                    let configured =
-                        change.validator.configure(generation).map_err(|reason| format!("{name}: {reason}"))?;
-                    run_probe(&change.validator, shared, &configured).map_err(|reason| format!("{name}: {reason}"))?;
-                    Ok(configured)
-                });
-                let configured = configured.collect();
-                Validated::Configuration(change, configured)
-            }
-        };
-        if proven.send(result).is_err() {
+        if validated.send(validate(job, shared)).is_err() {
             return;
         }
     }
 }
 
-/// The probe: what the running chain takes, the chain with the new generation must take too.
+fn validate(job: ValidationJob, shared: &Shared) -> Validated {
+    match job {
+        ValidationJob::File(validator, file) => {
+            let (path, hash) = (file.path.clone(), file.hash.clone());
+            let result = validator
+                .validate(file.bytes, &file.hash, file.signature)
+                .map_err(|reason| (reason, None))
+                .and_then(|generation| match run_probe(&validator, shared, &generation) {
+                    Ok(()) => Ok(generation),
+                    Err(reason) => Err((reason, Some(generation))),
+                });
+            Validated::File(path, hash, result)
+        }
+        ValidationJob::Earlier(validator, path, file) => {
+            Validated::Earlier(path, validator.validate(file.bytes, &file.hash, file.signature))
+        }
+        ValidationJob::Configuration(change) => {
+            let configured = change.generations.iter().map(|generation| {
+                let name = &generation.plugin.name;
+                let configured =
+                    change.validator.configure(generation).map_err(|reason| format!("{name}: {reason}"))?;
+                run_probe(&change.validator, shared, &configured).map_err(|reason| format!("{name}: {reason}"))?;
+                Ok(configured)
+            });
+            let configured = configured.collect();
+            Validated::Configuration(change, configured)
+        }
+    }
+}
+
+/// The probe: the chain with the new generation must accept every recent row that the running chain accepts.
 fn run_probe(validator: &Validator, shared: &Shared, generation: &Generation) -> Result<(), String> {
     let running = shared.published.load().chain.clone();
     let candidate = Arc::new(with(&running, generation));
     let found = probe(shared, generation.number(), candidate, running);
     match found.first {
-        // The probe took an instance of those that were made for the workers.
+        // The probe used one of the instances that were created for the workers.
         None => validator.prepare_instances(generation),
         Some((table, reason)) => Err(format!(
-            "probe: of the last {} real rows it fails {} that the running plugins take; the first is of {table}: {reason}",
+            "probe: of the last {} real rows it fails on {} that the running plugins accept; the first is of {table}: {reason}",
             found.rows, found.regressed
         )),
     }
 }
 
-/// The chain with the generation in the place of its plugin, or at its end.
+/// Returns the chain with the generation in place of the running one of its plugin, or at the end.
 fn with(chain: &Chain, generation: &Generation) -> Chain {
     let mut plugins = chain.plugins.clone();
     match plugins.iter_mut().find(|plugin| plugin.name == generation.plugin.name) {

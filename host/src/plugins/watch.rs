@@ -1,9 +1,9 @@
-//! When to look: a message whenever a folder or a file may have changed.
+//! Watches a folder or a file and sends a message whenever it may have changed.
 //!
-//! The file system's events are asked for where the path leads, where it and every link on the way have their names, and
-//! where the links in a folder lead. That covers a folder that is removed and made again, a link that is swapped, and
-//! Kubernetes, where files are links through a link `..data` that is renamed over. What events do not tell (network
-//! file systems, an ancestor that is renamed) the poll finds.
+//! The watch subscribes to file system events in the target folder, in the folders that hold the path and every link on the
+//! way to it, and in the folders that the links in the target folder point to. That covers a folder that is removed and
+//! recreated, a link that is replaced, and Kubernetes, where files are links through a link `..data` that is renamed over.
+//! Polling finds what events do not report (network file systems, a renamed ancestor).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -19,24 +19,24 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::config::WatchConfig;
 
-/// How long more events are waited for after one, so that a burst is one look.
-const GATHER: Duration = Duration::from_millis(20);
-/// Links of a folder that are followed. More are found by the poll alone.
+/// The time to wait for more events after one, so that a burst gives one message.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// The number of links in a folder that are followed. Changes behind further links are found by polling.
 const MAX_LINKS: usize = 256;
-/// Links on the way of one path; the system's own limit.
+/// The number of links followed along one path; the same as the system's limit.
 const MAX_HOPS: usize = 40;
 
-/// Tells when to look at a path, until it is dropped.
+/// Watches a path until it is dropped.
 pub struct Watch {
     due: Receiver<()>,
-    /// Kept, so that a receiver never sees a closed channel.
+    /// Keeps the channel open for its receivers.
     _due: Sender<()>,
     _stop: Sender<()>,
 }
 
 impl Watch {
-    /// Watches a folder or a file, which need not exist yet. The first message comes as soon as it is watched, so that
-    /// nothing is lost between a look and the watching.
+    /// Watches a folder or a file, which need not exist yet. The first message follows as soon as the path is watched, so
+    /// that no change is lost between an earlier scan and the start of the watch.
     pub fn start(path: &Path, config: WatchConfig) -> Self {
         let (due_sender, due) = bounded(1);
         let (stop, stopped) = bounded::<()>(0);
@@ -44,12 +44,12 @@ impl Watch {
         let sender = due_sender.clone();
         let thread = std::thread::Builder::new().name("watch".into());
         if let Err(error) = thread.spawn(move || run(&path, config, &sender, &stopped)) {
-            tracing::error!(%error, "no thread to watch with: changes are not seen until a restart");
+            tracing::error!(%error, "cannot start a thread to watch files: changes are not noticed until a restart");
         }
         Self { due, _due: due_sender, _stop: stop }
     }
 
-    /// Where a message comes whenever the path may have changed. Several changes may be one message.
+    /// Receives a message whenever the path may have changed. Several changes may give one message.
     pub fn due(&self) -> &Receiver<()> {
         &self.due
     }
@@ -61,7 +61,7 @@ fn run(path: &Path, config: WatchConfig, due: &Sender<()>, stopped: &Receiver<()
         None => (None, never()),
     };
     loop {
-        // Watched before it is told, so that a change after the look that follows is an event.
+        // Watch first, then send: a change during the scan that follows gives another event.
         if let Some(events) = &mut events {
             events.renew(path);
         }
@@ -69,7 +69,7 @@ fn run(path: &Path, config: WatchConfig, due: &Sender<()>, stopped: &Receiver<()
         crossbeam_channel::select! {
             recv(stopped) -> _ => return,
             recv(changed) -> _ => {
-                if stopped.recv_timeout(GATHER).is_err_and(|error| error.is_disconnected()) {
+                if stopped.recv_timeout(DEBOUNCE).is_err_and(|error| error.is_disconnected()) {
                     return;
                 }
                 let _ = changed.try_recv();
@@ -79,29 +79,29 @@ fn run(path: &Path, config: WatchConfig, due: &Sender<()>, stopped: &Receiver<()
     }
 }
 
-/// A folder in which names are watched.
+/// A folder in which some names, or all, are watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    /// Device and inode: the same path may be another folder later.
+struct WatchedFolder {
+    /// Device and inode: the path may be another folder later.
     identity: (u64, u64),
-    /// The names that matter; `None` for all.
+    /// The watched names; `None` for all.
     names: Option<BTreeSet<OsString>>,
 }
 
-type Places = BTreeMap<PathBuf, Place>;
+type WatchedFolders = BTreeMap<PathBuf, WatchedFolder>;
 
-/// The file system's events of one path.
+/// The file system events for one path.
 struct Events {
-    /// `None` where there are none to be had.
+    /// `None` if the system provides no events.
     watcher: Option<RecommendedWatcher>,
-    places: Arc<Mutex<Places>>,
-    is_trouble_told: bool,
+    places: Arc<Mutex<WatchedFolders>>,
+    is_warned: bool,
 }
 
 impl Events {
     fn new(path: &Path) -> (Self, Receiver<()>) {
         let (sender, changed) = bounded(1);
-        let places = Arc::new(Mutex::new(Places::new()));
+        let places = Arc::new(Mutex::new(WatchedFolders::new()));
         let known = places.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let places = known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,30 +110,30 @@ impl Events {
             }
             let _ = sender.try_send(());
         });
-        let mut events = Self { watcher: None, places, is_trouble_told: false };
+        let mut events = Self { watcher: None, places, is_warned: false };
         match watcher {
             Ok(watcher) => events.watcher = Some(watcher),
-            Err(error) => events.tell(path, &error),
+            Err(error) => events.warn(path, &error),
         }
         (events, changed)
     }
 
-    /// Watches what the path leads over now.
+    /// Watches the folders that the path leads through now.
     fn renew(&mut self, path: &Path) {
         if self.watcher.is_none() {
             return;
         }
-        // What changed between finding the places and watching them is found by finding them once more.
+        // The folders may change between finding and watching them, so find them once more.
         for _ in 0..4 {
             let wanted = places(path);
-            self.take_over(path, &wanted);
+            self.apply(path, &wanted);
             if places(path) == wanted {
                 return;
             }
         }
     }
 
-    fn take_over(&mut self, path: &Path, wanted: &Places) {
+    fn apply(&mut self, path: &Path, wanted: &WatchedFolders) {
         let Some(watcher) = &mut self.watcher else { return };
         let before = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,35 +141,35 @@ impl Events {
         };
         for (folder, place) in &before {
             if wanted.get(folder).is_none_or(|now| now.identity != place.identity) {
-                // It may be gone, and its watch with it.
+                // Fails if the folder was removed, and its watch with it.
                 let _ = watcher.unwatch(folder);
             }
         }
-        let mut trouble = None;
+        let mut failure = None;
         for folder in wanted.keys() {
-            // Also those that are watched already: a folder that was made again may have the inode of the one before,
-            // and the watcher forgets a path whose removal it hears of late.
+            // Watch even those that are watched already: a recreated folder may have the same inode, and the watcher drops a
+            // path when it handles a late removal event.
             match watcher.watch(folder, RecursiveMode::NonRecursive) {
-                Err(error) if !matches!(error.kind, notify::ErrorKind::PathNotFound) => trouble = Some(error),
+                Err(error) if !matches!(error.kind, notify::ErrorKind::PathNotFound) => failure = Some(error),
                 _ => {}
             }
         }
-        if let Some(error) = trouble {
-            self.tell(path, &error);
+        if let Some(error) = failure {
+            self.warn(path, &error);
         }
     }
 
-    fn tell(&mut self, path: &Path, error: &notify::Error) {
-        if !std::mem::replace(&mut self.is_trouble_told, true) {
-            tracing::warn!(%error, path = %path.display(), "not all file events can be had, so changes are found by the poll; where the limit of watches is reached, raise fs.inotify.max_user_watches or max_user_instances");
+    fn warn(&mut self, path: &Path, error: &notify::Error) {
+        if !std::mem::replace(&mut self.is_warned, true) {
+            tracing::warn!(%error, path = %path.display(), "cannot watch all files, so some changes are only found by polling; if the system's limit is reached, raise fs.inotify.max_user_watches or max_user_instances");
         }
     }
 }
 
-/// Whether an event may be a change. Reads are none: who looks reads.
-fn concerns(event: &notify::Event, places: &Places) -> bool {
+/// Returns true if an event may be a change of a watched name. Reads are not: every scan reads.
+fn concerns(event: &notify::Event, places: &WatchedFolders) -> bool {
     match event.kind {
-        // What is written through a mapping of memory is told by this alone.
+        // The only event for writes through a memory mapping.
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => {}
         EventKind::Access(_) => return false,
         _ => {}
@@ -187,9 +187,9 @@ fn concerns(event: &notify::Event, places: &Places) -> bool {
         })
 }
 
-/// The folders whose events tell of a change of the path.
-fn places(path: &Path) -> Places {
-    let mut places = Places::new();
+/// The folders whose events can mean a change of the path.
+fn places(path: &Path) -> WatchedFolders {
+    let mut places = WatchedFolders::new();
     if let Some(folder) = follow(path, &mut places)
         && let Ok(entries) = fs::read_dir(&folder)
     {
@@ -202,8 +202,8 @@ fn places(path: &Path) -> Places {
     places
 }
 
-/// Where a path leads, without links; `None` if nowhere. Adds the places of every link on the way, and that of the end.
-fn follow(path: &Path, places: &mut Places) -> Option<PathBuf> {
+/// Resolves a path; `None` if it does not exist. Adds the folders of every link on the way, and the folder of the target.
+fn follow(path: &Path, places: &mut WatchedFolders) -> Option<PathBuf> {
     let names = |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
     let mut at = PathBuf::from("/");
     let mut rest = names(path);
@@ -213,7 +213,7 @@ fn follow(path: &Path, places: &mut Places) -> Option<PathBuf> {
             at.pop();
             continue;
         }
-        // An absolute path begins anew here: `join` with `/` is `/`.
+        // An absolute link target starts from the root again: `join` with `/` is `/`.
         let next = at.join(&name);
         if name == "." || name == "/" {
             at = next;
@@ -240,11 +240,11 @@ fn follow(path: &Path, places: &mut Places) -> Option<PathBuf> {
     Some(at)
 }
 
-fn add(places: &mut Places, folder: &Path, name: Option<OsString>) {
+fn add(places: &mut WatchedFolders, folder: &Path, name: Option<OsString>) {
     let Ok(found) = fs::metadata(folder) else { return };
     let place = places
         .entry(folder.into())
-        .or_insert_with(|| Place { identity: (found.dev(), found.ino()), names: Some(BTreeSet::new()) });
+        .or_insert_with(|| WatchedFolder { identity: (found.dev(), found.ino()), names: Some(BTreeSet::new()) });
     match (name, &mut place.names) {
         (None, names) => *names = None,
         (Some(name), Some(names)) => {
@@ -261,52 +261,52 @@ mod tests {
     use super::*;
 
     const EVENTS: WatchConfig = WatchConfig { events: true, poll: Duration::from_secs(3600) };
-    const SOON: Duration = Duration::from_secs(10);
-    /// Longer than any event takes, as the tests of what does not happen see it.
+    const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The time after which a test concludes that no event follows.
     const QUIET: Duration = Duration::from_millis(200);
 
-    /// Takes what earlier changes gave.
+    /// Discards the messages of earlier changes.
     fn drain(watch: &Watch) {
         while watch.due().recv_timeout(QUIET).is_ok() {}
     }
 
     #[track_caller]
     fn is_due(watch: &Watch, what: &str) {
-        assert!(watch.due().recv_timeout(SOON).is_ok(), "no event: {what}");
+        assert!(watch.due().recv_timeout(EVENT_TIMEOUT).is_ok(), "no event: {what}");
         drain(watch);
     }
 
     #[test]
-    fn a_file_may_come_go_and_be_replaced() {
+    fn a_file_may_appear_disappear_and_be_replaced() {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("rowmill.toml");
         let watch = Watch::start(&file, EVENTS);
         is_due(&watch, "the start");
         fs::write(&file, "a").unwrap();
-        is_due(&watch, "made");
+        is_due(&watch, "created");
         fs::write(&file, "b").unwrap();
         is_due(&watch, "written");
         fs::write(place.path().join(".new"), "c").unwrap();
-        assert!(watch.due().recv_timeout(QUIET).is_err(), "a neighbour is no change");
+        assert!(watch.due().recv_timeout(QUIET).is_err(), "another file in the folder is not a change");
         fs::rename(place.path().join(".new"), &file).unwrap();
         is_due(&watch, "replaced");
         fs::read(&file).unwrap();
-        assert!(watch.due().recv_timeout(QUIET).is_err(), "a read is no change");
+        assert!(watch.due().recv_timeout(QUIET).is_err(), "a read is not a change");
         fs::remove_file(&file).unwrap();
         is_due(&watch, "removed");
     }
 
     #[test]
-    fn a_folder_may_be_made_late_and_again() {
+    fn a_folder_may_be_created_late_and_recreated() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("a/plugins");
         let watch = Watch::start(&folder, EVENTS);
         is_due(&watch, "the start");
         for _ in 0..3 {
             fs::create_dir(place.path().join("a")).unwrap();
-            is_due(&watch, "the parent made");
+            is_due(&watch, "the parent is created");
             fs::create_dir(&folder).unwrap();
-            is_due(&watch, "made");
+            is_due(&watch, "created");
             fs::write(folder.join("x.wasm"), "a").unwrap();
             is_due(&watch, "a file in it");
             fs::remove_dir_all(place.path().join("a")).unwrap();
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn where_links_lead_is_watched() {
+    fn link_targets_are_watched() {
         let place = tempfile::tempdir().unwrap();
         let (one, two, store) = (place.path().join("one"), place.path().join("two"), place.path().join("store"));
         for folder in [&one, &two, &store] {
@@ -333,17 +333,17 @@ mod tests {
         fs::rename(place.path().join("next"), &link).unwrap();
         is_due(&watch, "the link is swapped");
         fs::write(one.join("x.wasm"), "b").unwrap();
-        assert!(watch.due().recv_timeout(QUIET).is_err(), "the folder of before is no longer watched");
+        assert!(watch.due().recv_timeout(QUIET).is_err(), "the previous folder is no longer watched");
         fs::write(store.join("y.wasm"), "b").unwrap();
         is_due(&watch, "in the file that a link in the folder leads to");
     }
 
     #[test]
-    fn links_in_a_circle_end() {
+    fn circular_links_end() {
         let place = tempfile::tempdir().unwrap();
         symlink("b", place.path().join("a")).unwrap();
         symlink("a", place.path().join("b")).unwrap();
-        assert_eq!(follow(&place.path().join("a"), &mut Places::new()), None);
+        assert_eq!(follow(&place.path().join("a"), &mut WatchedFolders::new()), None);
         let watch = Watch::start(&place.path().join("a"), EVENTS);
         is_due(&watch, "the start");
         fs::remove_file(place.path().join("a")).unwrap();
@@ -355,13 +355,13 @@ mod tests {
         let config = WatchConfig { events: false, poll: Duration::from_millis(5) };
         let watch = Watch::start(Path::new("nowhere/at/all"), config);
         for _ in 0..5 {
-            watch.due().recv_timeout(SOON).unwrap();
+            watch.due().recv_timeout(EVENT_TIMEOUT).unwrap();
         }
-        // The thread ends with it: nothing holds its sender then.
+        // The thread ends when the watch is dropped, and with it the last sender.
         let due = watch.due().clone();
         drop(watch);
         let end = loop {
-            if let Err(end) = due.recv_timeout(SOON) {
+            if let Err(end) = due.recv_timeout(EVENT_TIMEOUT) {
                 break end;
             }
         };

@@ -166,7 +166,7 @@ fn what_the_gateway_refuses_is_said() {
     let url = format!("http://{}", fake.address);
     let said = |arguments: &[&str]| rowmill(Path::new("."), &[arguments, &["--url", &url]].concat());
     refused(&said(&["show", "trade"]), 1, &["no plugin is called \"trade\"; there are: row-filter, trade-document"]);
-    refused(&said(&["disable", "trade"]), 1, &["there are: row-filter, trade-document"]);
+    refused(&said(&["disable", "trade"]), 1, &["plugins: row-filter, trade-document"]);
     refused(&said(&["rollback", "row-filter"]), 1, &["row-filter has no last good generation"]);
     refused(&said(&["canary", "row-filter", "--share", "0"]), 1, &["share = 0 must be more than 0"]);
     refused(&said(&["shadow", "row-filter", "--share", "2"]), 2, &["write a share like 0.1 or 10%"]);

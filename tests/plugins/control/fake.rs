@@ -91,7 +91,7 @@ impl Fake {
 fn carry_out(status: &mut Status, name: &str, command: OperatorCommand) -> Result<String, CommandError> {
     let Some(plugin) = status.plugins.iter_mut().find(|plugin| plugin.name == name) else {
         return Err(CommandError::Unknown(format!(
-            "no plugin is called {name:?}; there are: row-filter, trade-document"
+            "no plugin is named {name:?}; plugins: row-filter, trade-document"
         )));
     };
     match command {

@@ -37,7 +37,7 @@ fn all_plugins_and_one_are_told() {
     assert_eq!(all["refused"][0]["file"], "plugins/x.wasm");
     let (code, one) = fake.send("GET", "/plugins/trade-document", &[], "");
     assert_eq!((code, &one), (200, &all["plugins"][1]));
-    refused(fake.send("GET", "/plugins/trade", &[], ""), 404, &["\"trade\"", "there are: row-filter, trade-document"]);
+    refused(fake.send("GET", "/plugins/trade", &[], ""), 404, &["\"trade\"", "plugins: row-filter, trade-document"]);
     refused(fake.send("DELETE", "/plugins/trade-document", &[], ""), 405, &["GET", "POST"]);
 }
 
@@ -56,8 +56,8 @@ fn commands_reach_the_plugins() {
         assert_eq!(fake.taken_commands(), [("trade-document".to_string(), expected)]);
     }
     refused(command("promot"), 404, &["did you mean \"promote\"?"]);
-    refused(command("explode"), 404, &["there are rollback, enable, disable, promote, discard, rollout"]);
-    refused(fake.send("POST", "/plugins/trade/enable", &[], ""), 404, &["there are: row-filter, trade-document"]);
+    refused(command("explode"), 404, &["commands: rollback, enable, disable, promote, discard, rollout"]);
+    refused(fake.send("POST", "/plugins/trade/enable", &[], ""), 404, &["plugins: row-filter, trade-document"]);
     refused(fake.send("POST", "/plugins/row-filter/rollback", &[], ""), 409, &["no last good generation"]);
     refused(fake.send("GET", "/plugins/row-filter/rollback", &[], ""), 405, &["POST"]);
     assert!(fake.taken_commands().is_empty(), "what is refused changes nothing");
@@ -71,10 +71,10 @@ fn a_rollout_changes_what_is_written_and_nothing_else() {
     let canary = Rollout { mode: RolloutMode::Canary, rows: 500, share: 0.1, publish: true, max_changed: 0.001 };
     assert_eq!(fake.taken_commands(), [("trade-document".to_string(), OperatorCommand::Rollout(canary))]);
     done(rollout(r#"{"publish": false}"#));
-    let by_hand = Rollout { publish: false, ..canary };
-    assert_eq!(fake.taken_commands(), [("trade-document".to_string(), OperatorCommand::Rollout(by_hand))]);
+    let manual = Rollout { publish: false, ..canary };
+    assert_eq!(fake.taken_commands(), [("trade-document".to_string(), OperatorCommand::Rollout(manual))]);
     for (body, words) in [
-        ("", &["the body is JSON with some of mode (direct, shadow, canary)"][..]),
+        ("", &["send a JSON object with any of mode (direct, shadow, canary)"][..]),
         ("[1]", &["for example {\"mode\": \"shadow\""]),
         (r#"{"mode": "shadwo"}"#, &["shadwo"]),
         (r#"{"row": 5}"#, &["unknown field `row`", "rows"]),
@@ -84,7 +84,7 @@ fn a_rollout_changes_what_is_written_and_nothing_else() {
     ] {
         refused(rollout(body), 400, words);
     }
-    refused(fake.send("POST", "/plugins/trade/rollout", &[], "{}"), 404, &["there are"]);
+    refused(fake.send("POST", "/plugins/trade/rollout", &[], "{}"), 404, &["plugins: row-filter"]);
     refused(rollout(&" ".repeat(65 << 10)), 413, &["64 KiB"]);
     assert!(fake.taken_commands().is_empty(), "what is refused changes nothing");
 }
@@ -163,7 +163,7 @@ fn web_pages_in_a_browser_on_the_same_machine_are_kept_out() {
 fn a_gateway_that_ends_says_so() {
     // The thread that answers is gone.
     let fake = Fake::with(Control::channel().0, "127.0.0.1:0", None);
-    refused(fake.send("GET", "/plugins", &[], ""), 503, &["the gateway is ending"]);
-    refused(fake.send("GET", "/plugins/row-filter", &[], ""), 503, &["the gateway is ending"]);
-    refused(fake.send("POST", "/plugins/row-filter/enable", &[], ""), 409, &["the gateway is ending"]);
+    refused(fake.send("GET", "/plugins", &[], ""), 503, &["the gateway is shutting down"]);
+    refused(fake.send("GET", "/plugins/row-filter", &[], ""), 503, &["the gateway is shutting down"]);
+    refused(fake.send("POST", "/plugins/row-filter/enable", &[], ""), 409, &["the gateway is shutting down"]);
 }

@@ -94,7 +94,7 @@ fn a_file_that_never_ends_is_not_waited_for() {
         }
     });
     let shown = place.file().display().to_string();
-    flow.until(FIRST, "a warning", |_| log::warned(&[&shown, "it is not loaded until it is quiet"]).then_some(()));
+    flow.until(FIRST, "a warning", |_| log::warned(&[&shown, "is not loaded until it settles"]).then_some(()));
     assert_eq!(flow.stream.plugin().running.hash, hash(&first()));
     // It goes on, under no name, when the next good file takes its place.
     flow.stream.put(&second());
@@ -124,22 +124,22 @@ fn what_is_no_plain_file_is_not_read() {
 #[track_caller]
 fn refused_while_rows_flow(flow: &mut Flow, bytes: &[u8]) -> String {
     let hash = hash(bytes);
-    let is_proving = |status: &Status| {
+    let is_validating = |status: &Status| {
         let candidate = status.plugins.first().and_then(|plugin| plugin.candidate.as_ref());
         candidate.is_some_and(|candidate| candidate.hash == hash && candidate.state == CandidateState::Validating)
     };
     flow.stream.put(bytes);
-    flow.until(FIRST, "it is being proven", |status| is_proving(status).then_some(()));
+    flow.until(FIRST, "it is being validated", |status| is_validating(status).then_some(()));
     // Written and settled from the beginning to the end while it is.
     let mut meanwhile = 0;
     loop {
         flow.rows(FIRST);
-        if !is_proving(&flow.stream.status()) {
+        if !is_validating(&flow.stream.status()) {
             break;
         }
         meanwhile += 1;
     }
-    assert!(meanwhile > 0, "no row was settled while it was being proven");
+    assert!(meanwhile > 0, "no row was settled while it was being validated");
     flow.until_refused(FIRST, &hash)
 }
 

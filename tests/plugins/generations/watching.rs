@@ -137,7 +137,9 @@ fn folder_made_again(settings: &str) {
     let plugins = place.plugins();
     fs::remove_dir_all(&plugins).expect("the folder is removed");
     let shown = plugins.display().to_string();
-    flow.until(FIRST, "the folder is missed", |_| log::warned(&[&shown, "the running plugins stay"]).then_some(()));
+    flow.until(FIRST, "the folder is missed", |_| {
+        log::warned(&[&shown, "the running plugins keep running"]).then_some(())
+    });
     fs::create_dir(&plugins).expect("the folder is made again");
     fs::write(place.file(), second()).expect("and a plugin put into it");
     end_with_second(flow);

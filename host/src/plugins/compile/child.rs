@@ -1,7 +1,7 @@
-//! The process that compiles, from both sides: what it is told, what it answers, and what its end means to a person.
+//! Both sides of the compiling process: its arguments, its answer, and what its exit status means.
 //!
-//! It answers with one frame: a status byte, the length of the rest in eight bytes (the low ones first), and the compiled
-//! code, or step and reason of a refusal as JSON.
+//! It answers with one frame: a status byte, the length of the rest as eight little-endian bytes, and either the compiled
+//! code or the step and reason of a refusal as JSON.
 
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -17,40 +17,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::CompileConfig;
 
-/// The subcommand of the program that compiles.
+/// The subcommand that compiles.
 pub(crate) const COMMAND: &str = "compile-plugin";
 
 const COMPILED: u8 = 0;
 const REFUSED: u8 = 1;
 const HEADER: usize = 1 + size_of::<u64>();
 
-/// Compiled code may be so many times as large as the file. Usual files come to 3 to 6 times.
-const BYTES_PER_FILE_BYTE: usize = 64;
-/// What any file's code may have: a small file carries the same fixed parts.
-const LEAST_BYTES: usize = 16 << 20;
-/// What no file's code may have.
+/// Limit of the compiled code's size, as a multiple of the file's. The usual factor is 3 to 6.
+const MAX_EXPANSION: usize = 64;
+/// Any file's code may have this many bytes, since some parts of it have a fixed size.
+const ALWAYS_ALLOWED_BYTES: usize = 16 << 20;
+/// No file's code may have more bytes than this.
 const MAX_BYTES: usize = 1 << 30;
-/// How much longer than its time on a processor it may take by the clock. It runs with a low priority, so where the stream
-/// takes all processors it gets a tenth of one.
-const PATIENCE: u32 = 3;
-/// What is read of its words. They are for people; a crash says what matters first.
-const WORDS: u64 = 4096;
-/// How often a process that has closed its output is looked at for its end, which follows at once.
+/// Limit of its wall time, as a multiple of the limit of its CPU time. It has a low priority, so it may get only a tenth of a
+/// core while workers use them all.
+const WALL_TIME_FACTOR: u32 = 3;
+/// Bytes read from its standard error. A crash reports the important part first.
+const MAX_STDERR: u64 = 4096;
+/// How often a process that closed its output is polled for its exit, which follows at once.
 const REAP_INTERVAL: Duration = Duration::from_millis(2);
 
 #[derive(Serialize, Deserialize)]
-struct Reason {
+struct RefusalFrame {
     step: String,
     reason: String,
 }
 
-/// Writes the answer of the process that compiles.
+/// Writes the answer of the compiling process.
 pub(crate) fn answer(result: &Result<Vec<u8>, Refusal>, to: &mut impl Write) -> io::Result<()> {
     let refused;
     let (status, rest) = match result {
         Ok(compiled) => (COMPILED, compiled),
         Err(Refusal { step, reason }) => {
-            refused = serde_json::to_vec(&Reason { step: (*step).into(), reason: reason.clone() })?;
+            refused = serde_json::to_vec(&RefusalFrame { step: (*step).into(), reason: reason.clone() })?;
             (REFUSED, &refused)
         }
     };
@@ -60,8 +60,8 @@ pub(crate) fn answer(result: &Result<Vec<u8>, Refusal>, to: &mut impl Write) -> 
     to.flush()
 }
 
-/// What the process answered; `None` if it is not one whole answer.
-fn understand(mut frame: Vec<u8>) -> Option<Result<Vec<u8>, Refusal>> {
+/// Parses the answer of the process; `None` if it is not exactly one frame.
+fn parse_answer(mut frame: Vec<u8>) -> Option<Result<Vec<u8>, Refusal>> {
     let status = *frame.first()?;
     let length = u64::from_le_bytes(frame.get(1..HEADER)?.try_into().ok()?);
     if length != (frame.len() - HEADER) as u64 {
@@ -71,7 +71,7 @@ fn understand(mut frame: Vec<u8>) -> Option<Result<Vec<u8>, Refusal>> {
     match status {
         COMPILED => Some(Ok(frame)),
         REFUSED => {
-            let Reason { step, reason } = serde_json::from_slice(&frame).ok()?;
+            let RefusalFrame { step, reason } = serde_json::from_slice(&frame).ok()?;
             let step = ["read", "format", "imports", "exports"].into_iter().find(|known| *known == step);
             Some(Err(Refusal::new(step.unwrap_or("compile"), reason)))
         }
@@ -79,60 +79,60 @@ fn understand(mut frame: Vec<u8>) -> Option<Result<Vec<u8>, Refusal>> {
     }
 }
 
-/// Compiles a file's bytes in a process of their own.
+/// Compiles a file's bytes in a separate process.
 pub(super) fn compile(
     program: &Path,
     config: &CompileConfig,
     file_bytes: usize,
     bytes: &[u8],
 ) -> Result<Vec<u8>, Refusal> {
-    let deadline = Instant::now() + config.time * PATIENCE;
-    let most = bytes.len().saturating_mul(BYTES_PER_FILE_BYTE).clamp(LEAST_BYTES, MAX_BYTES);
+    let deadline = Instant::now() + config.time * WALL_TIME_FACTOR;
+    let max = bytes.len().saturating_mul(MAX_EXPANSION).clamp(ALWAYS_ALLOWED_BYTES, MAX_BYTES);
     let broken =
-        |error: io::Error| Refusal::new("compile", format!("the process that compiles cannot be used: {error}"));
+        |error: io::Error| Refusal::new("compile", format!("cannot communicate with the compiling process: {error}"));
     let mut process = Process::start(program, config, file_bytes)?;
     let pipes = (process.0.stdin.take(), process.0.stdout.take(), process.0.stderr.take());
     let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else { unreachable!("all three are piped") };
     thread::scope(|scope| {
         let name = |name: &str| thread::Builder::new().name(name.into());
-        // When the process is gone the pipes are closed, and these threads end.
+        // These threads end when the process ends and its pipes close.
         let mut process = process;
         let threads = || -> io::Result<_> {
             name("compile-in").spawn_scoped(scope, move || stdin.write_all(bytes))?;
             let (done, frame) = bounded(1);
-            name("compile-out").spawn_scoped(scope, move || done.send(read(stdout, HEADER + most)))?;
-            let words = name("compile-words").spawn_scoped(scope, move || words(stderr))?;
+            name("compile-out").spawn_scoped(scope, move || done.send(read(stdout, HEADER + max)))?;
+            let words = name("compile-err").spawn_scoped(scope, move || read_stderr(stderr))?;
             Ok((frame, words))
         };
         let (frame, words) = threads().map_err(broken)?;
         let Ok(frame) = frame.recv_deadline(deadline) else {
-            return Err(Refusal::new("compile", took_too_long(config.time * PATIENCE, "")));
+            return Err(Refusal::new("compile", took_too_long(config.time * WALL_TIME_FACTOR, "")));
         };
         let frame = frame.map_err(broken)?;
-        if frame.len() > HEADER + most {
+        if frame.len() > HEADER + max {
             return Err(Refusal::new(
                 "compile",
                 format!(
-                    "its compiled code has more than {most} bytes, out of all proportion to the file's {}; it is made to do harm, or by a tool gone wrong",
+                    "its compiled code is larger than {max} bytes, far too large for a file of {} bytes; the file is malicious or comes from a broken tool",
                     bytes.len()
                 ),
             ));
         }
-        understand(frame).unwrap_or_else(|| {
+        parse_answer(frame).unwrap_or_else(|| {
             let status = process.end(deadline).map_err(broken)?;
             let words = words.join().unwrap_or_default();
-            Err(Refusal::new("compile", told(status, &words, config, program)))
+            Err(Refusal::new("compile", explain_exit(status, &words, config, program)))
         })
     })
 }
 
-/// The process, which is killed and reaped when this is dropped.
+/// The compiling process; killed and reaped on drop.
 struct Process(Child);
 
 impl Process {
     fn start(program: &Path, config: &CompileConfig, file_bytes: usize) -> Result<Self, Refusal> {
         let mut command = Command::new(program);
-        // It reads what nobody trusts yet, so it gets nothing that it could tell: no secrets of the environment.
+        // It reads untrusted input, so it must not see secrets in the environment.
         command.env_clear();
         if let Some(libraries) = std::env::var_os("LD_LIBRARY_PATH") {
             command.env("LD_LIBRARY_PATH", libraries);
@@ -149,12 +149,12 @@ impl Process {
         command.spawn().map(Self).map_err(|error| {
             Refusal::new(
                 "compile",
-                format!("the process that compiles, {}, cannot be started: {error}; is the program still there, and are there processes left?", program.display()),
+                format!("cannot start the compiling process {}: {error}; check that the program exists and that the process limit is not reached", program.display()),
             )
         })
     }
 
-    /// Waits for its end, and kills it if that does not come in time.
+    /// Waits for it to exit, and kills it at the deadline.
     fn end(&mut self, deadline: Instant) -> io::Result<ExitStatus> {
         while Instant::now() < deadline {
             if let Some(status) = self.0.try_wait()? {
@@ -169,57 +169,57 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // By its handle: it is not reaped before, so the number is still its own.
+        // Safe: it was not reaped yet, so its process ID was not reused.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn read(from: impl Read, most: usize) -> io::Result<Vec<u8>> {
+fn read(from: impl Read, max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // One more tells what is too long from what just fits.
-    from.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    // One more byte, to detect an answer that is too long.
+    from.take(max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-fn words(mut from: impl Read) -> String {
+fn read_stderr(mut from: impl Read) -> String {
     let mut bytes = Vec::new();
-    let _ = (&mut from).take(WORDS).read_to_end(&mut bytes);
-    // Read on: a full pipe would stop it in the middle of its words.
+    let _ = (&mut from).take(MAX_STDERR).read_to_end(&mut bytes);
+    // Keep reading: a full pipe would block the process.
     let _ = io::copy(&mut from, &mut io::sink());
     String::from_utf8_lossy(&bytes).trim().to_string()
 }
 
-fn took_too_long(time: Duration, of_processor: &str) -> String {
+fn took_too_long(time: Duration, of_cpu_time: &str) -> String {
     format!(
-        "compiling took more than {} s{of_processor}; a plugin in Rust takes less than one. If the file is to be trusted, raise plugins.compile_time",
+        "compiling took more than {} s{of_cpu_time}, and a usual plugin takes less than one; if you trust the file, raise plugins.compile_time",
         time.as_secs_f64()
     )
 }
 
-/// What the end of a process that did not answer means.
-fn told(status: ExitStatus, words: &str, config: &CompileConfig, program: &Path) -> String {
+/// Explains the exit of a process that did not answer.
+fn explain_exit(status: ExitStatus, words: &str, config: &CompileConfig, program: &Path) -> String {
     let signal = status.signal().and_then(Signal::from_named_raw);
-    // Words of the standard library's, when an allocation fails.
+    // The standard library's message when an allocation fails.
     if words.contains("memory allocation of") {
         return format!(
-            "compiling needs more memory than {} MiB; if the file is to be trusted, raise plugins.compile_memory",
+            "compiling needs more than {} MiB of memory; if you trust the file, raise plugins.compile_memory",
             config.memory >> 20
         );
     }
-    let said = if words.is_empty() { String::new() } else { format!(": {}", single_line(words)) };
+    let stderr = if words.is_empty() { String::new() } else { format!(": {}", single_line(words)) };
     match (signal, status.code()) {
-        (Some(Signal::XCPU), _) => took_too_long(config.time, " of a processor"),
+        (Some(Signal::XCPU), _) => took_too_long(config.time, " of CPU time"),
         (Some(Signal::KILL), _) => {
-            "the process that compiles was killed, maybe by the system for lack of memory; free some, or lower plugins.compile_memory so that it ends before".into()
+            "the compiling process was killed, possibly by the system for lack of memory; free memory, or lower plugins.compile_memory".into()
         }
         (Some(signal), _) => format!(
-            "the compiler crashed by signal {}{said}; if the file is to be trusted, more plugins.compile_memory may help",
+            "the compiler crashed with signal {}{stderr}; if you trust the file, try a higher plugins.compile_memory",
             signal.as_raw()
         ),
-        // What clap ends with.
-        (None, Some(2)) => format!("{} does not compile plugins; is it the same Rowmill?{said}", program.display()),
-        (None, _) => format!("the process that compiles gave up{said}; if memory is what it lacks, raise plugins.compile_memory"),
+        // The exit code of clap.
+        (None, Some(2)) => format!("{} does not compile plugins; it may be another version of Rowmill{stderr}", program.display()),
+        (None, _) => format!("the compiling process failed{stderr}; if it lacked memory, raise plugins.compile_memory"),
     }
 }
 
@@ -232,31 +232,32 @@ mod tests {
         let mut frame = Vec::new();
         answer(&result, &mut frame).unwrap();
         for end in 0..frame.len() {
-            assert_eq!(understand(frame[..end].to_vec()), None, "cut at {end}");
+            assert_eq!(parse_answer(frame[..end].to_vec()), None, "cut at {end}");
         }
-        assert_eq!(understand([&frame[..], b"x"].concat()), None);
-        assert_eq!(understand(frame), Some(result));
+        assert_eq!(parse_answer([&frame[..], b"x"].concat()), None);
+        assert_eq!(parse_answer(frame), Some(result));
     }
 
     #[test]
-    fn an_answer_is_whole_or_none() {
+    fn a_partial_answer_is_not_accepted() {
         check(Ok(b"code".to_vec()));
         check(Err(Refusal::new("imports", "it imports `env.x`")));
         check(Err(Refusal::new("compile", "no")));
-        assert_eq!(understand(vec![7, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(parse_answer(vec![7, 0, 0, 0, 0, 0, 0, 0, 0]), None);
     }
 
     #[test]
-    fn an_end_is_told_with_the_key_that_helps() {
+    fn an_exit_is_explained_with_the_key_to_change() {
         let config = CompileConfig::default();
-        let told =
-            |status: i32, words: &str| told(ExitStatus::from_raw(status), words, &config, Path::new("/bin/rowmill"));
+        let explain = |status: i32, words: &str| {
+            explain_exit(ExitStatus::from_raw(status), words, &config, Path::new("/bin/rowmill"))
+        };
         let words = "memory allocation of 4096 bytes failed";
-        assert!(told(Signal::ABORT.as_raw(), words).contains("plugins.compile_memory"));
-        assert!(told(Signal::XCPU.as_raw(), "").contains("plugins.compile_time"));
-        assert!(told(Signal::KILL.as_raw(), "").contains("killed"));
-        assert!(told(Signal::SEGV.as_raw(), "").contains("signal 11"));
-        assert!(told(2 << 8, "unrecognized subcommand").contains("/bin/rowmill does not compile plugins"));
-        assert!(told(1 << 8, "no thread").contains("no thread"));
+        assert!(explain(Signal::ABORT.as_raw(), words).contains("plugins.compile_memory"));
+        assert!(explain(Signal::XCPU.as_raw(), "").contains("plugins.compile_time"));
+        assert!(explain(Signal::KILL.as_raw(), "").contains("killed"));
+        assert!(explain(Signal::SEGV.as_raw(), "").contains("signal 11"));
+        assert!(explain(2 << 8, "unrecognized subcommand").contains("/bin/rowmill does not compile plugins"));
+        assert!(explain(1 << 8, "no thread").contains("no thread"));
     }
 }

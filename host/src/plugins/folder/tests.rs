@@ -1,4 +1,4 @@
-//! A real folder, with the watch that tells when to look. What decides by time is given the time.
+//! Scans of a real folder with a real watch. The time is injected.
 
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -7,7 +7,7 @@ use super::*;
 use crate::config::WatchConfig;
 use crate::plugins::watch::Watch;
 
-const SOON: Duration = Duration::from_secs(10);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX: usize = 1000;
 
 struct Bench {
@@ -18,7 +18,7 @@ struct Bench {
     now: Instant,
 }
 
-/// Runs a scenario with events alone, and on a file system without events.
+/// Runs a scenario with events only, and with polling only.
 fn everywhere(scenario: impl Fn(Bench)) {
     let events = WatchConfig { events: true, poll: Duration::from_secs(3600) };
     let poll = WatchConfig { events: false, poll: Duration::from_millis(20) };
@@ -35,7 +35,7 @@ impl Bench {
         make(place.path());
         let dir = place.path().join("plugins");
         let watch = Watch::start(&dir, config);
-        watch.due().recv_timeout(SOON).unwrap();
+        watch.due().recv_timeout(EVENT_TIMEOUT).unwrap();
         let folder = Folder::new(dir.clone(), MAX);
         Self { place, dir, watch, folder, now: Instant::now() }
     }
@@ -44,15 +44,15 @@ impl Bench {
         self.dir.join(name)
     }
 
-    fn look_after(&mut self, time: Duration) -> Look {
+    fn scan_after(&mut self, time: Duration) -> Scan {
         self.now += time;
-        self.folder.look(self.now)
+        self.folder.scan(self.now)
     }
 
-    /// Does something, waits until it is time to look, and looks once.
+    /// Runs an action, waits for the watch's message, and scans once.
     #[track_caller]
-    fn after(&mut self, action: impl FnOnce(&Path)) -> Look {
-        // What earlier actions gave is not what this one gives.
+    fn after(&mut self, action: impl FnOnce(&Path)) -> Scan {
+        // Drop the messages of earlier actions.
         let quiet = Duration::from_millis(60);
         for _ in 0..20 {
             if self.watch.due().recv_timeout(quiet).is_err() {
@@ -60,19 +60,19 @@ impl Bench {
             }
         }
         action(&self.dir);
-        assert!(self.watch.due().recv_timeout(SOON).is_ok(), "no message");
-        self.look_after(Duration::from_millis(1))
+        assert!(self.watch.due().recv_timeout(EVENT_TIMEOUT).is_ok(), "no message");
+        self.scan_after(Duration::from_millis(1))
     }
 
-    /// The same, and looks again for as long as it is asked to: all that came of it, shortened.
+    /// The same, and scans again until nothing is pending. Returns all changes in short form.
     #[track_caller]
     fn settled(&mut self, action: impl FnOnce(&Path)) -> Vec<String> {
-        let mut look = self.after(action);
+        let mut scan = self.after(action);
         let mut changes = Vec::new();
         for _ in 0..100 {
-            changes.extend(look.changes.iter().map(short));
-            let Some(again) = look.again else { return changes };
-            look = self.look_after(again);
+            changes.extend(scan.changes.iter().map(short));
+            let Some(again) = scan.again else { return changes };
+            scan = self.scan_after(again);
         }
         panic!("it never settles: {changes:?}");
     }
@@ -115,16 +115,16 @@ fn files_come_change_and_go() {
 }
 
 #[test]
-fn a_start_takes_what_lies_there() {
+fn a_start_reads_all_files() {
     let mut bench = Bench::new(WatchConfig::default(), |place| fs::create_dir(place.join("plugins")).unwrap());
     bench.write("a.wasm", "one");
     bench.write("b.wasm", &"x".repeat(MAX + 1));
-    let first: Vec<String> = bench.folder.first_look().unwrap().iter().map(short).collect();
+    let first: Vec<String> = bench.folder.initial_scan().unwrap().iter().map(short).collect();
     assert_eq!(first[0], "a.wasm = one");
-    assert!(first[1].contains("more than 1000 bytes") && first[1].contains("limits.plugin_file"), "{}", first[1]);
-    assert!(bench.look_after(SETTLE).changes.is_empty());
+    assert!(first[1].contains("larger than 1000 bytes") && first[1].contains("limits.plugin_file"), "{}", first[1]);
+    assert!(bench.scan_after(SETTLE).changes.is_empty());
     fs::remove_dir_all(&bench.dir).unwrap();
-    assert!(bench.folder.first_look().unwrap_err().to_string().contains("plugins.dir"));
+    assert!(bench.folder.initial_scan().unwrap_err().to_string().contains("plugins.dir"));
 }
 
 #[test]
@@ -133,16 +133,16 @@ fn pieces_written_in_place_are_never_loaded() {
         bench.settled(|dir| fs::write(dir.join("a.wasm"), "the whole of one").unwrap());
         let mut file = None;
         for piece in ["the ", "whole ", "of "] {
-            let look = bench.after(|dir| {
+            let scan = bench.after(|dir| {
                 let file = file.get_or_insert_with(|| File::create(dir.join("a.wasm")).unwrap());
                 file.write_all(piece.as_bytes()).unwrap();
             });
-            assert_eq!(look.changes, []);
-            // It is looked at often, and quiet for nearly long enough.
+            assert_eq!(scan.changes, []);
+            // Scanned often, and unchanged for nearly long enough.
             for _ in 0..3 {
-                let look = bench.look_after(SETTLE * 3 / 10);
-                assert_eq!(look.changes, []);
-                assert!(look.again.is_some());
+                let scan = bench.scan_after(SETTLE * 3 / 10);
+                assert_eq!(scan.changes, []);
+                assert!(scan.again.is_some());
             }
         }
         let end = bench.settled(|_| file.take().unwrap().write_all(b"two").unwrap());
@@ -161,13 +161,13 @@ fn a_rename_over_it_is_one_change() {
 }
 
 #[test]
-fn what_is_deleted_and_made_again_was_never_gone() {
+fn a_file_deleted_and_recreated_was_never_gone() {
     everywhere(|mut bench| {
         bench.settled(|dir| fs::write(dir.join("a.wasm"), "one").unwrap());
         for (text, expect) in [("one", &[][..]), ("two", &["a.wasm = two"])] {
-            let look = bench.after(|dir| fs::remove_file(dir.join("a.wasm")).unwrap());
-            assert_eq!(look.changes, []);
-            assert_eq!(bench.look_after(GRACE / 2).changes, []);
+            let scan = bench.after(|dir| fs::remove_file(dir.join("a.wasm")).unwrap());
+            assert_eq!(scan.changes, []);
+            assert_eq!(bench.scan_after(GRACE / 2).changes, []);
             assert_eq!(bench.settled(|dir| fs::write(dir.join("a.wasm"), text).unwrap()), expect);
         }
         assert_eq!(bench.settled(|dir| fs::remove_file(dir.join("a.wasm")).unwrap()), ["a.wasm gone"]);
@@ -175,7 +175,7 @@ fn what_is_deleted_and_made_again_was_never_gone() {
     });
 }
 
-/// As Kubernetes lays a config map out: the files are links through `..data`, which is renamed over.
+/// A Kubernetes config map: the files are links through `..data`, which is renamed over.
 #[test]
 fn a_config_map_is_swapped() {
     everywhere(|mut bench| {
@@ -204,18 +204,21 @@ fn a_config_map_is_swapped() {
 }
 
 #[test]
-fn the_folder_may_be_removed_and_made_again() {
+fn the_folder_may_be_removed_and_recreated() {
     everywhere(|mut bench| {
         bench.settled(|dir| fs::write(dir.join("a.wasm"), "one").unwrap());
         for text in ["one", "two"] {
-            let look = bench.after(|dir| fs::remove_dir_all(dir).unwrap());
-            assert_eq!(look.changes, []);
-            assert!(look.trouble.as_deref().is_some_and(|told| told.contains("the running plugins stay")), "{look:?}");
-            let look = bench.look_after(GRACE * 100);
-            assert_eq!((look.changes.len(), look.trouble), (0, None), "said once, and nothing is gone");
-            let look = bench.after(|dir| fs::create_dir(dir).unwrap());
-            assert_eq!(look.changes, []);
-            assert!(bench.look_after(GRACE / 2).changes.is_empty());
+            let scan = bench.after(|dir| fs::remove_dir_all(dir).unwrap());
+            assert_eq!(scan.changes, []);
+            assert!(
+                scan.warning.as_deref().is_some_and(|warning| warning.contains("the running plugins keep running")),
+                "{scan:?}"
+            );
+            let scan = bench.scan_after(GRACE * 100);
+            assert_eq!((scan.changes.len(), scan.warning), (0, None), "warned once, and nothing is gone");
+            let scan = bench.after(|dir| fs::create_dir(dir).unwrap());
+            assert_eq!(scan.changes, []);
+            assert!(bench.scan_after(GRACE / 2).changes.is_empty());
             let expect: &[&str] = if text == "one" { &[] } else { &["a.wasm = two"] };
             assert_eq!(bench.settled(|dir| fs::write(dir.join("a.wasm"), text).unwrap()), expect);
         }
@@ -227,7 +230,7 @@ fn the_folder_may_be_removed_and_made_again() {
 #[test]
 fn the_folder_may_be_a_link_that_is_swapped() {
     let poll = WatchConfig { events: false, poll: Duration::from_millis(20) };
-    for config in [WatchConfig { events: true, poll: SOON * 100 }, poll] {
+    for config in [WatchConfig { events: true, poll: EVENT_TIMEOUT * 100 }, poll] {
         let mut bench = Bench::new(config, |place| {
             for (name, text) in [("one", "1"), ("two", "2")] {
                 fs::create_dir(place.join(name)).unwrap();
@@ -235,7 +238,7 @@ fn the_folder_may_be_a_link_that_is_swapped() {
             }
             symlink("one", place.join("plugins")).unwrap();
         });
-        bench.folder.first_look().unwrap();
+        bench.folder.initial_scan().unwrap();
         let place = bench.place.path().to_path_buf();
         let swapped = bench.settled(|dir| {
             symlink("two", place.join("next")).unwrap();
@@ -260,18 +263,21 @@ fn unchanged_bytes_do_nothing() {
 }
 
 #[test]
-fn bytes_that_change_behind_the_times_are_found() {
+fn changes_without_new_timestamps_are_found() {
     let mut bench = Bench::new(WatchConfig::default(), |place| fs::create_dir(place.join("plugins")).unwrap());
     bench.write("a.wasm", "one");
-    bench.folder.first_look().unwrap();
+    bench.folder.initial_scan().unwrap();
     bench.write("a.wasm", "two");
-    // As a file system whose times stand still would have it.
+    // As on a file system that does not update its timestamps.
     let path = bench.file("a.wasm");
     bench.folder.entries.get_mut(&path).unwrap().known.as_mut().unwrap().stamp = stamp(&path);
-    let looks = (0..LOOKS + 1).map(|_| bench.look_after(SETTLE)).collect::<Vec<_>>();
-    let changes: Vec<String> = looks.iter().flat_map(|look| look.changes.iter().map(short)).collect();
+    let scans = (0..REREAD_AFTER_SCANS + 1).map(|_| bench.scan_after(SETTLE)).collect::<Vec<_>>();
+    let changes: Vec<String> = scans.iter().flat_map(|scan| scan.changes.iter().map(short)).collect();
     assert_eq!(changes, ["a.wasm = two"]);
-    assert!(looks[..LOOKS as usize - 1].iter().all(|look| look.again.is_none()), "not read before its time");
+    assert!(
+        scans[..REREAD_AFTER_SCANS as usize - 1].iter().all(|scan| scan.again.is_none()),
+        "not read before its time"
+    );
 }
 
 #[test]
@@ -290,7 +296,7 @@ fn a_signature_belongs_to_its_file() {
 }
 
 #[test]
-fn what_is_no_plain_file_of_its_size_is_refused_without_waiting() {
+fn anything_but_a_small_regular_file_is_refused_without_blocking() {
     everywhere(|mut bench| {
         bench.settled(|dir| fs::write(dir.join("a.wasm"), "one").unwrap());
         let refused = bench.settled(|dir| {
@@ -310,36 +316,36 @@ fn what_is_no_plain_file_of_its_size_is_refused_without_waiting() {
             symlink("g.wasm", dir.join("g.wasm")).unwrap();
         });
         let expect =
-            ["more than 1000 bytes", "b.wasm = x", "a folder", "a device", "a FIFO", "g.wasm", "leads nowhere"];
+            ["larger than 1000 bytes", "b.wasm = x", "a folder", "a device", "a FIFO", "g.wasm", "dangling link"];
         assert_eq!(refused.len(), expect.len(), "{refused:?}");
         for (change, expect) in refused.iter().zip(expect) {
             assert!(change.contains(expect), "{change}");
         }
-        // What became a file is taken, and what was refused is gone when it is removed.
-        let mended = bench.settled(|dir| {
+        // A path that became a regular file is accepted; a refused one is gone once it is removed.
+        let fixed = bench.settled(|dir| {
             fs::write(dir.join("a.wasm"), "one").unwrap();
             fs::write(dir.join("nowhere"), "two").unwrap();
             fs::remove_file(dir.join("e.wasm")).unwrap();
         });
-        assert_eq!(mended, ["a.wasm = one", "f.wasm = two", "e.wasm gone"]);
+        assert_eq!(fixed, ["a.wasm = one", "f.wasm = two", "e.wasm gone"]);
     });
 }
 
 #[test]
-fn a_file_that_never_ends_is_told_and_never_loaded() {
+fn a_file_that_keeps_changing_is_warned_about_and_never_loaded() {
     let mut bench = Bench::new(WatchConfig::default(), |place| fs::create_dir(place.join("plugins")).unwrap());
     let mut file = File::create(bench.file("a.wasm")).unwrap();
-    let mut told = Vec::new();
+    let mut warnings = Vec::new();
     let start = bench.now;
     for _ in 0..200 {
         file.write_all(b"and so on").unwrap();
-        let look = bench.look_after(SETTLE - Duration::from_millis(1));
-        assert_eq!(look.changes, []);
-        if let Some(trouble) = look.trouble {
-            told.push((bench.now - start, trouble));
+        let scan = bench.scan_after(SETTLE - Duration::from_millis(1));
+        assert_eq!(scan.changes, []);
+        if let Some(warning) = scan.warning {
+            warnings.push((bench.now - start, warning));
         }
     }
-    let [(at, trouble)] = &told[..] else { panic!("told {} times", told.len()) };
-    assert!(*at >= RESTLESS && *at < RESTLESS + SETTLE * 2, "{at:?}");
-    assert!(trouble.contains("a.wasm") && trouble.contains("rename"), "{trouble}");
+    let [(at, warning)] = &warnings[..] else { panic!("{} warnings", warnings.len()) };
+    assert!(*at >= WARN_AFTER && *at < WARN_AFTER + SETTLE * 2, "{at:?}");
+    assert!(warning.contains("a.wasm") && warning.contains("rename"), "{warning}");
 }

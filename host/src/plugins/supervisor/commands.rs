@@ -1,4 +1,4 @@
-//! What people ask.
+//! Requests to the supervisor: status, operator commands, new configurations.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::plugins::validation;
 use rowmill_engine::Route;
 
 impl Supervisor {
-    pub(super) fn asked(&mut self, request: Request) {
-        // Whoever asked may have gone away: the answer is then nobody's.
+    pub(super) fn answer_request(&mut self, request: Request) {
+        // The sender may have stopped waiting; then the reply is dropped.
         match request {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Command(plugin, command, reply) => drop(reply.send(self.command(&plugin, command))),
@@ -27,7 +27,7 @@ impl Supervisor {
         if !self.slots.contains_key(name) {
             let known: Vec<&str> = self.slots.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
-            return Err(CommandError::Unknown(format!("there is no plugin {name:?}; there are: {known}")));
+            return Err(CommandError::Unknown(format!("no plugin is named {name:?}; plugins: {known}")));
         }
         match command {
             OperatorCommand::Rollback => self.roll_back_on_command(name),
@@ -35,26 +35,28 @@ impl Supervisor {
             OperatorCommand::Enable => self.set_disabled(name, false),
             OperatorCommand::Promote => self.promote(name),
             OperatorCommand::Discard => self.discard(name),
-            OperatorCommand::Rollout(rollout) => {
-                self.manual_rollouts.insert(name.to_string(), rollout);
-                if let Some(good) = &mut self.good
-                    && let Err(error) = good.set_rollout(name, Some(rollout))
-                {
-                    tracing::warn!(plugin = name, "this is not known after a restart: {error:#}");
-                }
-                let Rollout { mode, rows, share, publish, max_changed } = rollout;
-                let then = if publish { "then published on its own" } else { "then held for a person" };
-                let how = match mode {
-                    RolloutMode::Direct => "comes in once it is proven".into(),
-                    RolloutMode::Shadow => {
-                        format!("runs in shadow first: rows {rows}, share {share}, max_changed {max_changed}, {then}")
-                    }
-                    RolloutMode::Canary => format!("is a canary first: rows {rows}, share {share}, {then}"),
-                };
-                self.note(name, "rollout", &format!("the next generation {how}"));
-                Ok(format!("the next generation of {name} {how}"))
-            }
+            OperatorCommand::Rollout(rollout) => Ok(self.set_rollout(name, rollout)),
         }
+    }
+
+    fn set_rollout(&mut self, name: &str, rollout: Rollout) -> String {
+        self.manual_rollouts.insert(name.to_string(), rollout);
+        if let Some(good) = &mut self.good
+            && let Err(error) = good.set_rollout(name, Some(rollout))
+        {
+            tracing::warn!(plugin = name, "cannot save this setting, so a restart forgets it: {error:#}");
+        }
+        let Rollout { mode, rows, share, publish, max_changed } = rollout;
+        let then = if publish { "then is published automatically" } else { "then is held for an operator" };
+        let how = match mode {
+            RolloutMode::Direct => "is published once it is validated".into(),
+            RolloutMode::Shadow => {
+                format!("runs in shadow first: rows {rows}, share {share}, max_changed {max_changed}; {then}")
+            }
+            RolloutMode::Canary => format!("runs as a canary first: rows {rows}, share {share}; {then}"),
+        };
+        self.note(name, "rollout", &format!("the next generation {how}"));
+        format!("the next generation of {name} {how}")
     }
 
     fn note(&mut self, name: &str, what: &str, detail: &str) {
@@ -70,12 +72,12 @@ impl Supervisor {
             self.roll_back_by_operator(name);
             let back = self.slots.get(name).map(|slot| slot.running.hash()[..12].to_string()).unwrap_or_default();
             return Ok(format!(
-                "{name} is back at {back}; the file that ran is not published again unless it is promoted"
+                "{name} is back at {back}; the file it ran before is not published again unless you promote it"
             ));
         }
         let nothing = || {
             CommandError::Conflict(format!(
-                "there is no earlier good generation of {name}: put an earlier file into the folder, or disable the plugin"
+                "no earlier good generation of {name} is kept; put an earlier file into the folder, or disable the plugin"
             ))
         };
         let good = self.good.as_ref().ok_or_else(nothing)?;
@@ -86,21 +88,24 @@ impl Supervisor {
             .map_err(|error| CommandError::Conflict(format!("{error:#}")))?
             .ok_or_else(nothing)?;
         let (path, hash) = (slot.file.clone(), earlier.hash.clone());
-        let seen = PluginFile { path, bytes: bytes.into(), hash, signature: earlier.signature };
-        self.send(ValidationJob::Earlier(self.validator.clone(), slot.file.clone(), seen));
-        Ok(format!("{name} goes back to {}, once that is proven; see `rowmill plugins`", &earlier.hash[..12]))
+        let file = PluginFile { path, bytes: bytes.into(), hash, signature: earlier.signature };
+        self.send(ValidationJob::Earlier(self.validator.clone(), slot.file.clone(), file));
+        Ok(format!(
+            "{name} will be rolled back to {} once that file is validated; see `rowmill plugins`",
+            &earlier.hash[..12]
+        ))
     }
 
     fn set_disabled(&mut self, name: &str, is_disabled: bool) -> Result<String, CommandError> {
         if self.config.disabled.iter().any(|disabled| disabled == name) {
             return Err(CommandError::Conflict(format!(
-                "the configuration disables {name}: take it out of plugins.disabled"
+                "the configuration disables {name}; remove it from plugins.disabled"
             )));
         }
         if let Some(good) = &mut self.good
             && let Err(error) = good.set_disabled(name, is_disabled)
         {
-            tracing::warn!(plugin = name, "this is not known after a restart: {error:#}");
+            tracing::warn!(plugin = name, "cannot save this setting, so a restart forgets it: {error:#}");
         }
         if let Some(slot) = self.slots.get_mut(name) {
             slot.is_disabled = is_disabled;
@@ -113,25 +118,28 @@ impl Supervisor {
     }
 
     fn promote(&mut self, name: &str) -> Result<String, CommandError> {
-        let nothing = |why: &str| CommandError::Conflict(format!("nothing of {name} can be published: {why}"));
+        let nothing = |why: &str| CommandError::Conflict(format!("{name} has no generation to publish: {why}"));
         if self.trial.as_ref().is_some_and(|trial| trial.plugin == name) {
             self.end_trial(None);
         }
         let Some(slot) = self.slots.get_mut(name) else { return Ok(String::new()) };
         let Some(candidate) = &mut slot.candidate else {
-            return Err(nothing("the running generation is the newest; put a new file into the folder"));
+            return Err(nothing("the newest one is running; put a new file into the folder"));
         };
         let Some(generation) = candidate.generation.take() else {
-            let reason = candidate.reason.as_deref().unwrap_or("it is being proven; ask again in a moment");
+            let reason = candidate.reason.as_deref().unwrap_or("the file is being validated; try again in a moment");
             return Err(nothing(reason));
         };
         let hash = generation.hash().to_string();
         if let Some(good) = &mut self.good
             && let Err(error) = good.accept(name, &hash)
         {
-            tracing::warn!(plugin = name, "a restart may keep this file away: {error:#}");
+            tracing::warn!(
+                plugin = name,
+                "cannot save this command, so a restart may reject this file again: {error:#}"
+            );
         }
-        self.publish_generation(name, generation, "promoted by a person");
+        self.publish_generation(name, generation, "promoted by an operator");
         self.next_trial();
         Ok(format!("{name} is now at {}", &hash[..12]))
     }
@@ -142,24 +150,24 @@ impl Supervisor {
             self.end_trial(None);
         }
         let candidate = self.slots.get_mut(name).and_then(|slot| slot.candidate.as_mut());
-        let waits = |candidate: &&mut PluginCandidate| {
+        let can_be_discarded = |candidate: &&mut PluginCandidate| {
             candidate.generation.is_some() && candidate.state != CandidateState::Discarded
         };
-        let Some(candidate) = candidate.filter(waits) else {
-            return Err(CommandError::Conflict(format!("no generation of {name} waits; see `rowmill plugins`")));
+        let Some(candidate) = candidate.filter(can_be_discarded) else {
+            return Err(CommandError::Conflict(format!("{name} has no candidate to discard; see `rowmill plugins`")));
         };
         let (hash, generation) = (candidate.hash.clone(), candidate.generation.take());
-        let reason = "a person sent it away".to_string();
-        self.reject(name, &hash, &reason);
+        let reason = "discarded by an operator".to_string();
+        self.record_rejection(name, &hash, &reason);
         self.set_candidate(name, hash.clone(), CandidateState::Discarded, Some(reason), generation);
         if is_on_trial {
             self.publish();
             self.next_trial();
         }
-        Ok(format!("{} of {name} is sent away; what runs stays", &hash[..12]))
+        Ok(format!("discarded {} of {name}; the running generation stays", &hash[..12]))
     }
 
-    /// Has another configuration proven; the answer comes when it is published, or refused.
+    /// Has a new configuration validated. The reply follows when it is applied or refused.
     fn configure(
         &mut self,
         config: PluginConfig,

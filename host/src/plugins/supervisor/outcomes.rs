@@ -1,21 +1,21 @@
-//! What is done with what was proven: published, tried, or refused.
+//! Handling validation results: a generation is published, put on trial, or refused.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{CandidateState, Generation, PluginCandidate, PluginFile, Slot, Supervisor, Validated, ValidationJob};
-use crate::config::RolloutMode;
+use crate::config::{PluginConfig, RolloutMode};
 use crate::plugins::validation::Reconfiguration;
 
 impl Supervisor {
-    pub(super) fn proven(&mut self, proven: Validated) {
-        match proven {
+    pub(super) fn apply_validation(&mut self, result: Validated) {
+        match result {
             Validated::File(path, hash, result) => {
-                // The file changed meanwhile, or is gone: what was proven is not what is there.
+                // Otherwise the file changed or disappeared meanwhile, and the result is obsolete.
                 let Some(file) = self.files.get_mut(&path).filter(|file| file.hash == hash) else { return };
                 file.is_validating = false;
                 match result {
-                    // The configuration changed while it was proven: with these settings it would run from now on.
+                    // The configuration changed during validation.
                     Ok(generation) if self.has_old_settings(&generation) => self.validate_again(&path, &generation),
                     Ok(generation) => self.accept(&path, generation),
                     Err((reason, generation)) => self.set_refused(&path, &hash, reason, generation),
@@ -32,11 +32,11 @@ impl Supervisor {
                 }
                 Err(reason) => {
                     if let Some(slot) = self.slots.values_mut().find(|slot| slot.file == path) {
-                        slot.note("refused", "", None, &format!("the earlier file cannot be brought back: {reason}"));
+                        slot.note("refused", "", None, &format!("cannot roll back to the earlier file: {reason}"));
                     }
                 }
             },
-            Validated::Configuration(change, result) => self.configured(*change, result),
+            Validated::Configuration(change, result) => self.finish_reconfiguration(*change, result),
         }
     }
 
@@ -44,37 +44,37 @@ impl Supervisor {
         generation.settings != self.validator.settings_of(&generation.plugin.name)
     }
 
-    /// Proves a file's bytes with the settings that hold now.
+    /// Validates a file's bytes again, with the current settings.
     fn validate_again(&mut self, path: &Path, generation: &Generation) {
         if let Some(file) = self.files.get_mut(path) {
             file.is_validating = true;
         }
         let (bytes, signature) = (generation.bytes.clone(), generation.signature.clone());
-        let seen = PluginFile { path: path.into(), bytes, hash: generation.hash().to_string(), signature };
-        self.send(ValidationJob::File(self.validator.clone(), seen));
+        let file = PluginFile { path: path.into(), bytes, hash: generation.hash().to_string(), signature };
+        self.send(ValidationJob::File(self.validator.clone(), file));
     }
 
     pub(super) fn accept(&mut self, path: &Path, generation: Generation) {
         let name = generation.plugin.name.to_string();
         if let Some(reason) = self.name_conflict(path, &generation) {
             self.set_refused(path, generation.hash(), reason, None);
-            // Of a file that is another plugin so far nothing is kept: it goes on as that.
+            // A file that already runs as another plugin keeps running as that one.
             if let Some(file) = self.files.get_mut(path).filter(|file| file.plugin.is_none()) {
                 file.standby = Some(generation);
             }
             return;
         }
-        // Kept away from a plugin that does not run, too: its file may have been away for a while.
+        // A rejection also holds for a plugin that does not run: its file may have been removed for a while.
         if !self.slots.contains_key(&name)
-            && let Some(reason) = self.rejected(&generation)
+            && let Some(reason) = self.rejection(&generation)
         {
             let hash = generation.hash().to_string();
-            return self.set_refused(path, &hash, format!("{reason}; put a mended file in its place"), None);
+            return self.set_refused(path, &hash, format!("{reason}; replace it with a fixed file"), None);
         }
-        // A file that turned into another plugin takes the one that it was along.
-        let was = self.files.get(path).and_then(|file| file.plugin.clone()).filter(|was| *was != name);
-        if let Some(was) = was {
-            self.slots.remove(&was);
+        // The file contained another plugin before; remove that one.
+        let previous = self.files.get(path).and_then(|file| file.plugin.clone()).filter(|previous| *previous != name);
+        if let Some(previous) = previous {
+            self.slots.remove(&previous);
         }
         if let Some(file) = self.files.get_mut(path) {
             (file.plugin, file.refused) = (Some(name.clone()), None);
@@ -84,13 +84,13 @@ impl Supervisor {
             self.keep_good(&name);
             return self.publish();
         }
-        if let Some(reason) = self.rejected(&generation) {
+        if let Some(reason) = self.rejection(&generation) {
             return self.reject_generation(generation, reason);
         }
         self.start_rollout(&name, generation);
     }
 
-    /// Publishes a proven generation of a plugin that runs, or tries it first.
+    /// Publishes a validated generation of a running plugin, or starts its trial.
     pub(super) fn start_rollout(&mut self, name: &str, generation: Generation) {
         match self.rollout(name).mode {
             RolloutMode::Direct => self.publish_generation(name, generation, ""),
@@ -98,17 +98,17 @@ impl Supervisor {
         }
     }
 
-    /// Rows go through this generation from now on; the one before is the last good one, if it was good.
+    /// Publishes a generation. The previous one becomes the last good one, unless it was on probation.
     pub(super) fn publish_generation(&mut self, name: &str, generation: Generation, detail: &str) {
         let window = self.config.probation.window;
         let Some(slot) = self.slots.get_mut(name) else { return };
         slot.candidate = None;
-        slot.succeed(generation, window, detail);
+        slot.replace_running(generation, window, detail);
         self.keep_good(name);
         self.publish();
     }
 
-    /// A file is refused: the running generation stays.
+    /// Records that a file was refused. The running generation stays.
     pub(super) fn set_refused(&mut self, path: &Path, hash: &str, reason: String, generation: Option<Generation>) {
         self.metrics.plugins_refused.inc();
         let file = self.files.entry(path.into()).or_default();
@@ -139,7 +139,7 @@ impl Supervisor {
             CandidateState::Shadow => "in shadow",
             CandidateState::Canary => "in canary",
             CandidateState::Held => "held",
-            CandidateState::RolledBack => "kept away",
+            CandidateState::RolledBack => "rejected",
             CandidateState::Discarded => "discarded",
         };
         let number = generation.as_ref().map(Generation::number);
@@ -154,40 +154,29 @@ impl Supervisor {
         }
     }
 
-    /// Takes a proven configuration over, at one batch boundary; or nothing of it.
-    fn configured(&mut self, change: Reconfiguration, result: Result<Vec<Generation>, String>) {
+    /// Applies a validated configuration at one batch boundary, or none of it.
+    fn finish_reconfiguration(&mut self, change: Reconfiguration, result: Result<Vec<Generation>, String>) {
         let Reconfiguration { validator, config, routes, reply, .. } = change;
         let answer = result.map(|generations| {
-            let (mut told, mut replaced) = (Vec::new(), Vec::new());
+            let (mut changed, mut replaced) = (Vec::new(), Vec::new());
             for generation in generations {
                 let name = generation.plugin.name.to_string();
-                // A file that came in meanwhile was proven with the old settings: see below.
+                // A file that was published meanwhile was validated with the old settings: see below.
                 let Some(slot) = self.slots.get_mut(&name).filter(|slot| slot.running.hash() == generation.hash())
                 else {
                     replaced.push(name);
                     continue;
                 };
-                told.push(format!("plugins.settings.{name}"));
-                slot.succeed(generation, config.probation.window, "its settings changed");
+                changed.push(format!("plugins.settings.{name}"));
+                slot.replace_running(generation, config.probation.window, "its settings changed");
             }
-            for (is_changed, key) in [
-                (self.config.order != config.order, "plugins.order"),
-                (self.config.disabled != config.disabled, "plugins.disabled"),
-                (self.config.wasi != config.wasi, "plugins.wasi"),
-                (self.config.stamp != config.stamp, "plugins.stamp"),
-                (self.config.trust != config.trust, "plugins.hashes, plugins.trusted_keys"),
-                (self.config.rollout != config.rollout || self.config.rollouts != config.rollouts, "plugins.rollout"),
-                (self.config.probation != config.probation, "plugins.probation"),
-                (self.config.compile != config.compile, "plugins.compile_memory, plugins.compile_time"),
-                (self.routes != routes, "routes"),
-            ] {
-                if is_changed {
-                    told.push(key.to_string());
-                }
+            changed.extend(changed_keys(&self.config, &config));
+            if self.routes != routes {
+                changed.push("routes".to_string());
             }
             (self.validator, self.config, self.routes) = (validator, config, routes);
             for name in replaced {
-                told.push(format!("plugins.settings.{name}"));
+                changed.push(format!("plugins.settings.{name}"));
                 if let Some((file, running)) =
                     self.slots.get(&name).map(|slot| (slot.file.clone(), slot.running.clone()))
                 {
@@ -196,22 +185,37 @@ impl Supervisor {
             }
             self.requeue_disabled_trial();
             self.publish();
-            told
+            changed
         });
-        // Whoever asked may have gone away.
+        // The sender may have stopped waiting.
         let _ = reply.send(answer);
     }
 
-    /// The running generation is sent away by a person, and the last good one is back.
     pub(super) fn roll_back_by_operator(&mut self, name: &str) {
-        self.roll_back(name, "a person rolled it back");
+        self.roll_back(name, "rolled back by an operator");
     }
 }
 
+/// The keys that differ between two configurations, besides the plugins' settings.
+fn changed_keys(old: &PluginConfig, new: &PluginConfig) -> impl Iterator<Item = String> {
+    [
+        (old.order != new.order, "plugins.order"),
+        (old.disabled != new.disabled, "plugins.disabled"),
+        (old.wasi != new.wasi, "plugins.wasi"),
+        (old.stamp != new.stamp, "plugins.stamp"),
+        (old.trust != new.trust, "plugins.hashes, plugins.trusted_keys"),
+        (old.rollout != new.rollout || old.rollouts != new.rollouts, "plugins.rollout"),
+        (old.probation != new.probation, "plugins.probation"),
+        (old.compile != new.compile, "plugins.compile_memory, plugins.compile_time"),
+    ]
+    .into_iter()
+    .filter_map(|(is_changed, key)| is_changed.then(|| key.to_string()))
+}
+
 impl Slot {
-    /// Puts a generation in the place of the running one, which is the last good one now if it was good, and begins to
-    /// watch it.
-    fn succeed(&mut self, generation: Generation, window: Duration, detail: &str) {
+    /// Replaces the running generation, which becomes the last good one unless it was on probation, and starts the
+    /// probation of the new one.
+    fn replace_running(&mut self, generation: Generation, window: Duration, detail: &str) {
         self.base = generation.plugin.health.figures();
         let (hash, number) = (generation.hash().to_string(), generation.number());
         let before = std::mem::replace(&mut self.running, generation);
@@ -222,7 +226,7 @@ impl Slot {
         self.note("published", &hash, Some(number), detail);
     }
 
-    /// Whether a rollback has something to bring back at once.
+    /// Returns true if a rollback is possible without validating a file first.
     pub(super) fn has_last_good(&self) -> bool {
         self.last_good.is_some()
     }

@@ -1,4 +1,4 @@
-//! The chain as it is published.
+//! Publishing the chain.
 
 use std::sync::Arc;
 
@@ -7,12 +7,11 @@ use rowmill_engine::{Chain, ChainPlugin};
 use super::{Slot, Supervisor};
 use crate::transform::{Candidate, Published};
 
-/// Generations whose figures are told after they are gone.
+/// The number of retired generations whose metrics are still exposed.
 const MAX_RETIRED: usize = 8;
 
 impl Supervisor {
-    /// The plugins in the order in which rows go through them: those that the configuration names first, then the others
-    /// by their files.
+    /// The enabled plugins in the order of the chain: first those in `plugins.order`, then the others by file name.
     pub(super) fn ordered(&self) -> Vec<&Slot> {
         let mut slots: Vec<&Slot> = self.slots.values().filter(|slot| !self.is_disabled(slot)).collect();
         slots.sort_by(|one, other| one.file.cmp(&other.file));
@@ -48,7 +47,7 @@ impl Supervisor {
         Chain { plugins, routes: self.routes.clone(), stamp: self.config.stamp }
     }
 
-    /// The chain with the last good generation in the place of each that is on probation; `None` if none is.
+    /// The chain with the last good generation in place of each generation on probation; `None` if none is on probation.
     fn last_good_chain(&self) -> Option<Chain> {
         let is_on_probation = self.ordered().iter().any(|slot| slot.probation.is_some());
         is_on_probation.then(|| {
@@ -68,7 +67,7 @@ impl Supervisor {
         if chain.plugins.is_empty() {
             tracing::warn!(
                 chain = self.number,
-                "no plugin is left: every row now becomes a document of its own columns; to change that, put a plugin into the folder or enable one"
+                "no plugin is enabled: every row becomes a document of its columns; put a plugin into the folder, or enable one"
             );
         } else {
             let names: Vec<String> =
@@ -78,7 +77,7 @@ impl Supervisor {
         }
     }
 
-    /// Forgets the figures of generations that were long gone: each swap would leave some behind.
+    /// Removes the metrics of generations that were retired long ago; otherwise they would grow with each swap.
     fn retire(&mut self, before: &Chain) {
         for plugin in &before.plugins {
             let is_used = self.slots.values().any(|slot| {

@@ -1,4 +1,4 @@
-//! What lies in the folder before rows flow.
+//! Loading the plugin folder at start, before rows flow.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,18 +6,22 @@ use std::time::Instant;
 
 use super::{ChainPlugin, FileState, Generation, PluginCandidate, PluginFile, RolloutMode, Slot, Supervisor};
 
-/// What is told of a generation that a start brought back.
-const LAST_GOOD: &str = "the last good file, not the one in the folder";
+/// The event detail of a last good generation that a start loaded.
+const LAST_GOOD: &str = "the last good file, instead of the one in the folder";
 
 impl Supervisor {
-    /// Takes a file in before rows flow. What it does wrong, and the last good file in its place, if there is one.
+    /// Loads a file. If it is refused, loads the last good file in its place.
+    ///
+    /// # Errors
+    /// The file is refused, and there is no last good file for it; the message says why.
     pub fn start_with(&mut self, seen: PluginFile) -> Result<Arc<ChainPlugin>, String> {
         let path = seen.path.clone();
         self.files.insert(path.clone(), FileState { hash: seen.hash.clone(), ..FileState::default() });
-        let proven = self.validator.validate(seen.bytes, &seen.hash, seen.signature).map_err(|reason| (reason, None));
-        let accepted = proven.and_then(|generation| match self.name_conflict(&path, &generation) {
+        let validated =
+            self.validator.validate(seen.bytes, &seen.hash, seen.signature).map_err(|reason| (reason, None));
+        let accepted = validated.and_then(|generation| match self.name_conflict(&path, &generation) {
             Some(reason) => Err((reason, None)),
-            None => match self.rejected(&generation) {
+            None => match self.rejection(&generation) {
                 Some(reason) => Err((reason, Some(generation))),
                 None => Ok(generation),
             },
@@ -27,18 +31,18 @@ impl Supervisor {
                 let name = generation.plugin.name.clone();
                 let earlier = self
                     .earlier_good(&path)
-                    .filter(|earlier| !earlier.is_like(&generation) && earlier.plugin.name == name);
-                let is_tried = self.rollout(&name).mode != RolloutMode::Direct;
-                // The file was changed while nothing ran, or was not good yet: it comes in as one that changes now.
+                    .filter(|earlier| !earlier.is_same_as(&generation) && earlier.plugin.name == name);
+                let has_trial = self.rollout(&name).mode != RolloutMode::Direct;
+                // The file changed while the gateway was stopped, or had not passed probation: it is rolled out like a change.
                 let (running, last_good, waiting) = match earlier {
-                    Some(earlier) if is_tried => (earlier, None, Some(generation)),
+                    Some(earlier) if has_trial => (earlier, None, Some(generation)),
                     earlier => (generation, earlier, None),
                 };
                 let plugin = running.plugin.clone();
                 self.add(&path, running, if waiting.is_some() { LAST_GOOD } else { "" });
                 if let Some(slot) = self.slots.get_mut(&*name) {
-                    let is_watched = last_good.is_some() && !self.config.probation.window.is_zero();
-                    slot.probation = is_watched.then(Instant::now);
+                    let is_on_probation = last_good.is_some() && !self.config.probation.window.is_zero();
+                    slot.probation = is_on_probation.then(Instant::now);
                     slot.last_good = last_good;
                     slot.candidate = waiting.map(PluginCandidate::waiting);
                 }
@@ -48,7 +52,7 @@ impl Supervisor {
             Err((reason, generation)) => {
                 let Some(earlier) = self.earlier_good(&path) else {
                     return Err(match generation {
-                        Some(_) => format!("{reason}; put a mended file in its place, or an earlier one"),
+                        Some(_) => format!("{reason}; replace it with a fixed or an earlier file"),
                         None => reason,
                     });
                 };
@@ -63,7 +67,10 @@ impl Supervisor {
         }
     }
 
-    /// A file that cannot even be read, before rows flow.
+    /// Loads the last good file in place of one that cannot be read.
+    ///
+    /// # Errors
+    /// There is no last good file for it; returns `reason`.
     pub fn start_refused(&mut self, path: &Path, reason: String) -> Result<Arc<ChainPlugin>, String> {
         self.files.insert(path.into(), FileState::default());
         let Some(earlier) = self.earlier_good(path) else { return Err(reason) };
@@ -73,14 +80,14 @@ impl Supervisor {
         Ok(plugin)
     }
 
-    /// The last good file of a path, out of the private folder.
+    /// Validates the last good file of a path from the private folder.
     fn earlier_good(&self, path: &Path) -> Option<Generation> {
         let good = self.good.as_ref()?;
         let kept = good.all().into_iter().find(|kept| Some(kept.file.as_os_str()) == path.file_name())?;
         let bytes = good.bytes(&kept.hash).ok()??;
         self.validator
             .validate(bytes.into(), &kept.hash, kept.signature)
-            .inspect_err(|reason| tracing::warn!(plugin = kept.name, reason, "the last good file is not used"))
+            .inspect_err(|reason| tracing::warn!(plugin = kept.name, reason, "cannot use the last good file"))
             .ok()
     }
 

@@ -1,4 +1,4 @@
-//! Shadow and canary: a generation on trial, and what is decided when it is over.
+//! Trials (shadow and canary): starting them, and the decision when they end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,20 +12,20 @@ use crate::transform::trial::{Trial, TrialReport};
 use rowmill_engine::ChainPlugin;
 use rowmill_engine::Figures;
 
-/// Fields that are told, the most frequent first.
+/// The number of differing fields in a status, the most frequent first.
 const MAX_FIELDS: usize = 100;
 
-/// A trial that is under way, or over and not decided.
+/// The current trial: running, or over but not decided.
 pub(super) struct ActiveTrial {
     pub plugin: String,
     pub generation: Generation,
     pub trial: Arc<Trial>,
     rollout: Rollout,
-    /// The generation that it is measured against, with its figures when the trial began.
+    /// The generation that it is compared with, and the figures of that one at the start of the trial.
     old: (Arc<ChainPlugin>, Figures),
-    /// The new one's figures when the trial began.
+    /// The figures of the new generation at the start of the trial.
     base: Figures,
-    /// Whether a person was told that it is over.
+    /// Whether the trial is over and waits for an operator.
     is_held: bool,
 }
 
@@ -61,17 +61,17 @@ impl ActiveTrial {
 }
 
 impl Supervisor {
-    /// Begins a trial, or lets it wait for the one that is under way.
+    /// Starts a trial, or queues the generation while another trial runs.
     pub(super) fn start_trial(&mut self, name: &str, generation: Generation) {
         let hash = generation.hash().to_string();
         if let Some(trial) = &self.trial {
-            let reason = format!("it waits for the trial of {}, one at a time", trial.plugin);
+            let reason = format!("it waits for the trial of {} to end; trials run one at a time", trial.plugin);
             return self.set_candidate(name, hash, CandidateState::Validating, Some(reason), Some(generation));
         }
         let rollout = self.rollout(name);
         let Some(slot) = self.slots.get(name) else { return };
         if self.is_disabled(slot) {
-            let reason = "it is tried once the plugin is enabled: no row goes through it now".to_string();
+            let reason = "its trial starts once the plugin is enabled".to_string();
             return self.set_candidate(name, hash, CandidateState::Validating, Some(reason), Some(generation));
         }
         let old = slot.running.plugin.clone();
@@ -93,7 +93,7 @@ impl Supervisor {
         self.publish();
     }
 
-    /// Decides over a trial that is over, and over a canary that fails.
+    /// Decides about a trial that is over, and rolls back a failing canary.
     pub(super) fn judge_trial(&mut self) {
         let Some(active) = &self.trial else { return };
         let (name, hash) = (active.plugin.clone(), active.generation.hash().to_string());
@@ -101,8 +101,8 @@ impl Supervisor {
         if active.trial.is_canary()
             && let Some(reason) = verdict(&active.generation.plugin.health, active.base, &self.config.probation)
         {
-            let reason = format!("in its canary {reason}");
-            self.reject(&name, &hash, &reason);
+            let reason = format!("as a canary, {reason}");
+            self.record_rejection(&name, &hash, &reason);
             self.metrics.plugin_rollbacks.inc();
             self.end_trial(None);
             self.set_candidate(&name, hash, CandidateState::RolledBack, Some(reason), Some(generation));
@@ -113,9 +113,9 @@ impl Supervisor {
             return;
         }
         let found = active.status();
-        let what = match active.rollout.mode {
-            RolloutMode::Canary => format!("after {} rows of its share", found.rows),
-            _ => said(&active.trial.report(), found.rows),
+        let result = match active.rollout.mode {
+            RolloutMode::Canary => format!("canary of {} rows", found.rows),
+            _ => summary(&active.trial.report(), found.rows),
         };
         let objection = match active.trial.is_canary() {
             true => None,
@@ -123,16 +123,16 @@ impl Supervisor {
         };
         if active.rollout.publish && objection.is_none() {
             self.end_trial(None);
-            self.publish_generation(&name, generation, &what);
+            self.publish_generation(&name, generation, &result);
             return self.next_trial();
         }
         let why = objection.unwrap_or_else(|| match active.trial.is_canary() {
-            true => "it is published by hand (publish = false), and keeps its share until then".into(),
-            false => "it is published by hand (publish = false)".into(),
+            true => "publish = false, so an operator must publish it; it keeps its share until then".into(),
+            false => "publish = false, so an operator must publish it".into(),
         });
-        let reason = format!("{what}: {why}");
+        let reason = format!("{result}; {why}");
         if active.trial.is_canary() {
-            // Its share stays with it until a person decides: documents do not go to and fro.
+            // It keeps its share until an operator decides, so that documents do not switch between generations.
             if let Some(active) = &mut self.trial {
                 active.is_held = true;
             }
@@ -144,7 +144,7 @@ impl Supervisor {
         self.next_trial();
     }
 
-    /// Ends the trial, if it is of this file's plugin, since the file changed.
+    /// Ends the trial if it is of this file's plugin, because the file changed.
     pub(super) fn end_trial_of(&mut self, path: &Path) {
         let is_of_file = |name: &str| self.slots.get(name).is_some_and(|slot| slot.file == path);
         if self.trial.as_ref().is_some_and(|trial| is_of_file(&trial.plugin)) {
@@ -154,19 +154,19 @@ impl Supervisor {
         }
     }
 
-    /// A trial of a plugin that is disabled now would get no row and never end: it begins anew when the plugin is
-    /// enabled, and others go first. The chain is to be published after it.
+    /// Ends the trial of a plugin that was disabled, which would get no rows, and queues it until the plugin is enabled. The
+    /// caller must publish the chain afterwards.
     pub(super) fn requeue_disabled_trial(&mut self) {
         let is_disabled = |name: &String| self.slots.get(name).is_some_and(|slot| self.is_disabled(slot));
-        let tried = self.trial.as_ref().filter(|trial| is_disabled(&trial.plugin));
-        if let Some((name, generation)) = tried.map(|trial| (trial.plugin.clone(), trial.generation.clone())) {
+        let on_trial = self.trial.as_ref().filter(|trial| is_disabled(&trial.plugin));
+        if let Some((name, generation)) = on_trial.map(|trial| (trial.plugin.clone(), trial.generation.clone())) {
             self.end_trial(Some("the plugin was disabled"));
             self.start_trial(&name, generation);
         }
         self.next_trial();
     }
 
-    /// Ends the trial; what it found stays with the candidate. The chain is to be published after it.
+    /// Ends the trial; its results stay with the candidate. The caller must publish the chain afterwards.
     pub(super) fn end_trial(&mut self, why: Option<&str>) {
         let Some(active) = self.trial.take() else { return };
         let found = active.status();
@@ -180,7 +180,7 @@ impl Supervisor {
         }
     }
 
-    /// Brings in what waited for a trial to end, up to the next one that is a trial itself.
+    /// Rolls out the generations that wait for a trial to end, until one of them starts a trial itself.
     pub(in crate::plugins) fn next_trial(&mut self) {
         let waiting: Vec<String> =
             self.slots.iter().filter(|(_, slot)| !self.is_disabled(slot)).map(|(name, _)| name.clone()).collect();
@@ -199,7 +199,8 @@ impl Supervisor {
     }
 }
 
-/// Why a shadow is not published on its own: it fails more rows, or more than this share of its documents differ.
+/// Why a shadow is not published automatically: it fails more rows than the running generation, or more than `max_changed`
+/// of its documents differ.
 fn objection(report: &TrialReport, max_changed: f64) -> Option<String> {
     if report.failed_new > report.failed_old {
         return Some("it fails more rows than the running generation".into());
@@ -208,10 +209,10 @@ fn objection(report: &TrialReport, max_changed: f64) -> Option<String> {
     (share > max_changed).then(|| format!("more than max_changed = {max_changed} allows"))
 }
 
-/// What a shadow found, in a line.
-fn said(report: &TrialReport, rows: u64) -> String {
+/// The results of a shadow in one line.
+fn summary(report: &TrialReport, rows: u64) -> String {
     let mut text = format!(
-        "in shadow of {rows} rows {} of {} documents differ ({} changed, {} added, {} missing)",
+        "shadow of {rows} rows: {} of {} documents differ ({} changed, {} added, {} missing)",
         report.different(),
         report.documents(),
         report.changed,
@@ -225,7 +226,7 @@ fn said(report: &TrialReport, rows: u64) -> String {
         text += &format!(", in {}", named.join(", "));
     }
     if report.failed_new > 0 {
-        text += &format!("; {} rows fail (in the running generation {})", report.failed_new, report.failed_old);
+        text += &format!("; {} rows fail ({} in the running generation)", report.failed_new, report.failed_old);
     }
     text
 }

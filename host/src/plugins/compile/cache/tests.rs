@@ -24,7 +24,7 @@ fn file(cache: &Cache) -> PathBuf {
 }
 
 #[test]
-fn what_is_kept_is_found_for_its_engine_and_plugin() {
+fn cached_code_is_found_for_its_engine_and_plugin() {
     let (_folder, cache) = cache();
     assert_eq!(cache.get(ENGINE, HASH).unwrap(), b"compiled");
     assert_eq!(cache.get("e1", HASH), None);
@@ -32,19 +32,19 @@ fn what_is_kept_is_found_for_its_engine_and_plugin() {
     assert_eq!(fs::metadata(file(&cache)).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
-/// Does something to the kept file; it is then not used, and gone.
+/// Changes the cached file. It is then not used, and removed.
 #[track_caller]
 fn refused(change: impl FnOnce(&Path)) {
     let (_folder, cache) = cache();
     change(&file(&cache));
     assert_eq!(cache.get(ENGINE, HASH), None);
-    assert!(fs::symlink_metadata(file(&cache)).is_err(), "what is not trusted is removed");
+    assert!(fs::symlink_metadata(file(&cache)).is_err(), "an untrusted file is removed");
     cache.put(ENGINE, HASH, b"anew");
     assert_eq!(cache.get(ENGINE, HASH).unwrap(), b"anew");
 }
 
 #[test]
-fn a_flipped_byte_is_seen_wherever_it_is() {
+fn a_flipped_byte_is_detected_anywhere() {
     let (_folder, cache) = cache();
     for place in 0..fs::read(file(&cache)).unwrap().len() {
         refused(|path| {
@@ -56,7 +56,7 @@ fn a_flipped_byte_is_seen_wherever_it_is() {
 }
 
 #[test]
-fn what_is_cut_off_or_foreign_is_not_used() {
+fn truncated_and_foreign_files_are_not_used() {
     refused(|path| fs::write(path, "").unwrap());
     refused(|path| fs::write(path, &fs::read(path).unwrap()[..40]).unwrap());
     refused(|path| fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap());
@@ -76,7 +76,7 @@ fn what_is_cut_off_or_foreign_is_not_used() {
 }
 
 #[test]
-fn what_was_used_longest_ago_goes_first() {
+fn the_least_recently_used_file_goes_first() {
     let (_folder, cache) = cache();
     cache.put(ENGINE, "a2", b"compiled");
     cache.put(ENGINE, "a3", b"compiled");
@@ -92,9 +92,9 @@ fn what_was_used_longest_ago_goes_first() {
     assert_eq!(cache.folder.names().len(), 1);
 }
 
-/// A program that cannot be started shows whether it was.
+/// A program that does not exist shows whether it would have been started.
 #[test]
-fn a_plugin_that_is_kept_starts_no_process() {
+fn a_cached_plugin_starts_no_process() {
     let folder = tempfile::tempdir().unwrap();
     let kept = PrivateFolder::open(&folder.path().join("code")).unwrap();
     let sandbox = Arc::new(Sandbox::new(Limits::default()).unwrap());
@@ -105,11 +105,11 @@ fn a_plugin_that_is_kept_starts_no_process() {
     let load = |compiler: &Compiler| compiler.load(&bytes, "a1", |_| false);
 
     let refusal = load(&compiler(Some(&none))).unwrap_err();
-    assert!(refusal.step == "compile" && refusal.reason.contains("cannot be started"), "{refusal}");
+    assert!(refusal.step == "compile" && refusal.reason.contains("cannot start the compiling process"), "{refusal}");
     load(&compiler(None)).unwrap();
     load(&compiler(Some(&none))).unwrap();
 
-    // Well kept, and yet no code of this engine.
+    // A valid cache file without code for this engine.
     Cache::new(kept.clone()).put(&sandbox.engine_id(), "a1", b"no code");
     assert!(load(&compiler(Some(&none))).is_err());
     load(&compiler(None)).unwrap();
