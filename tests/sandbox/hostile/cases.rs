@@ -274,5 +274,5 @@ pub const NOT_WASM: &[Case] = &[
     case("page", Refused("format", "not a WebAssembly file")),
     case("header", Refused("exports", "it exports nothing")),
     case("truncated", Refused("format", "broken WebAssembly")),
-    case("version-99", Refused("format", "of a version that this host does not know")),
+    case("version-99", Refused("format", "of an unsupported version")),
 ];
