@@ -158,7 +158,9 @@ fn from_an_empty_folder_to_documents_that_change() {
     let outside = tempfile::tempdir().expect("a temporary folder");
     rowmill(outside.path(), &["plugin", "new", "hello"]).ended(0).says(&["cargo test", "rowmill plugin build"]);
     rowmill(outside.path(), &["plugin", "new", "hello"]).ended(2).says(&["hello already exists"]);
-    rowmill(outside.path(), &["plugin", "new", "2fast"]).ended(2).says(&["is not a valid plugin name", "starting with a letter"]);
+    rowmill(outside.path(), &["plugin", "new", "2fast"])
+        .ended(2)
+        .says(&["is not a valid plugin name", "starting with a letter"]);
     let hello = outside.path().join("hello");
 
     let tested = cargo_test(&hello, false).ended(0);
@@ -298,7 +300,12 @@ fn a_file_is_shown_with_what_it_asks_for() {
     let file = guests::built().trade_document.display().to_string();
     let folder = scratch("inspect");
     let said = rowmill(folder.path(), &["plugin", "inspect", &file]).ended(0);
-    said.says(&["trade-document 0.1.0", "contract   1.0.0", "rowmill:plugin/log@1.0.0.log", "depends on table and settings"]);
+    said.says(&[
+        "trade-document 0.1.0",
+        "contract   1.0.0",
+        "rowmill:plugin/log@1.0.0.log",
+        "depends on table and settings",
+    ]);
     let capture = fixture("canal/flat.ndjson").display().to_string();
     let said = rowmill(folder.path(), &["plugin", "inspect", &file, "--input", &capture, "--json"]).ended(0);
     let told: Value = serde_json::from_str(&said.out).expect("one JSON object");
