@@ -1,4 +1,4 @@
-//! `rowmill plugin …` and `rowmill dev`, as a person who writes a plugin uses them: from an empty folder to documents that
+//! `rowmill plugin …` and `rowmill dev`, as a plugin author uses them: from an empty folder to documents that
 //! change in a running gateway.
 
 use std::fs;
@@ -287,7 +287,7 @@ fn every_save_is_built_and_compared(hello: &Path) {
     let said = dev.wait_for("watching .");
     assert!(said.contains("body.amount.currency") && said.contains("(- before, + now)"), "{said}");
     assert!(said.contains("-     \"currency\": \"CNY\"") && said.contains("+     \"currency\": \"EUR\""), "{said}");
-    // The compiler's own words, and the next save mends it.
+    // The compiler's messages; the next save fixes the error.
     edit(&source, "\"EUR\"", "EUR");
     dev.wait_for_all(&["cannot find value `EUR`", "does not compile", "watching ."]);
     edit(&source, " EUR)", " \"CNY\")");
@@ -308,14 +308,16 @@ fn a_file_is_shown_with_what_it_asks_for() {
     ]);
     let capture = fixture("canal/flat.ndjson").display().to_string();
     let said = rowmill(folder.path(), &["plugin", "inspect", &file, "--input", &capture, "--json"]).ended(0);
-    let told: Value = serde_json::from_str(&said.out).expect("one JSON object");
-    assert_eq!(told["columns"][0]["table"], "shop.trade");
-    assert_eq!(told["columns"][0]["of"], 41);
-    assert!(told["columns"][0]["reads"].as_array().expect("names").contains(&"amount".into()), "{told}");
-    assert_eq!((&told["mode"], &told["tables"][0]), (&"image".into(), &"trade".into()));
-    assert_eq!(told["size"], fs::metadata(&file).expect("the file").len());
-    assert_eq!(told["sha256"].as_str().map(str::len), Some(64));
-    assert!(told["settings_schema"]["properties"]["currency"].is_object() && told["indices"][0]["mapping"].is_object());
+    let report: Value = serde_json::from_str(&said.out).expect("one JSON object");
+    assert_eq!(report["columns"][0]["table"], "shop.trade");
+    assert_eq!(report["columns"][0]["of"], 41);
+    assert!(report["columns"][0]["reads"].as_array().expect("names").contains(&"amount".into()), "{report}");
+    assert_eq!((&report["mode"], &report["tables"][0]), (&"image".into(), &"trade".into()));
+    assert_eq!(report["size"], fs::metadata(&file).expect("the file").len());
+    assert_eq!(report["sha256"].as_str().map(str::len), Some(64));
+    assert!(
+        report["settings_schema"]["properties"]["currency"].is_object() && report["indices"][0]["mapping"].is_object()
+    );
 }
 
 #[test]

@@ -228,9 +228,9 @@ fn a_gateway_is_found_by_its_configuration() {
     assert!(rowmill(folder, &[]).out.contains("row-filter"));
 }
 
-/// Without a word of configuration on HTTP: the gateway writes its address down, and takes it away when it ends.
+/// Without an HTTP configuration, the gateway writes its address to a file and removes it at the end.
 #[test]
-fn a_gateway_with_plugins_writes_down_where_it_is() {
+fn a_gateway_with_plugins_writes_its_address() {
     let plugins = scratch("plugins-address");
     let records = plugins.path().join("records.ndjson");
     std::fs::write(&records, "").expect("a file without records");

@@ -149,7 +149,7 @@ fn busy() -> Value {
     })
 }
 
-/// Two plugins, and a file that is none.
+/// Two plugins, and a refused file.
 pub fn status() -> Value {
     json!({
         "chain": 7, "folder": "plugins", "plugins": [quiet(), busy()],

@@ -99,10 +99,10 @@ fn show(args: &ConfigArgs) -> anyhow::Result<()> {
     for (key, value, place) in &lines {
         print_line(&format!("{place:width$}  {key} = {value}"));
     }
-    if let Some(said) = topic.as_ref().and_then(Topic::said) {
-        let at = said.timestamp.and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
+    if let Some(record) = topic.as_ref().and_then(Topic::said) {
+        let at = record.timestamp.and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
         let at = at.map_or(String::new(), |at| format!(", written {at:.0}"));
-        print_line(&format!("# topic record: offset {}{at}", said.offset));
+        print_line(&format!("# topic record: offset {}{at}", record.offset));
     }
     for set in &args.set {
         print_line(&format!("# overrides all: --set {set}"));
