@@ -168,7 +168,7 @@ impl Stream {
         put(&self.plugins, bytes);
     }
 
-    /// Waits until what was written is settled: each row has become a document, was overtaken by one, or is counted otherwise.
+    /// Waits until every written row is settled: it became a document, was superseded by a newer one, or is counted as failed.
     #[track_caller]
     pub fn settle(&self) {
         wait::until("all rows are settled", PATIENCE, || {
