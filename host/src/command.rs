@@ -1,4 +1,4 @@
-//! The commands, as a person types them.
+//! The command line: parses it, sets up the log, and runs the command.
 
 mod check;
 mod compile_plugin;
@@ -23,21 +23,21 @@ use crate::config::{Config, ConfigError, Layer, Overrides};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What is logged: `info`, `debug`, or a filter like `rowmill=debug,rdkafka=warn` [env: ROWMILL_LOG]
+    /// Log filter: `info`, `debug`, or a filter like `rowmill=debug,rdkafka=warn` [env: ROWMILL_LOG]
     #[arg(long, global = true, value_name = "FILTER")]
     log: Option<String>,
-    /// Logs as JSON, one object a line
+    /// Logs as JSON, one object per line
     #[arg(long, global = true)]
     log_json: bool,
 }
 
 const EXIT_CODES: &str = "Exit codes:
-  0  ended in order: caught up, or asked to end and everything was settled
-  1  stopped by an error; what was not settled is not committed and is read again.
-     Of `plugins`: no gateway answers, or it does not do what is asked
-  2  the command line or the configuration is wrong, or a plugin or its settings are refused at the start
-  3  `check` found something that would not work, or a case of `plugin test` is not as expected
-  130  ended at once by a second Ctrl-C";
+  0  finished: caught up, or stopped on request with everything settled
+  1  stopped by an error; unsettled records are not committed and are read again.
+     For `plugins`: no gateway answers, or it refuses the command
+  2  the command line or the configuration is wrong, or a plugin or its settings were refused at the start
+  3  `check` found a problem, or a case of `plugin test` failed
+  130  stopped immediately by a second Ctrl-C";
 
 #[derive(Subcommand)]
 enum Command {
@@ -47,41 +47,41 @@ enum Command {
   rowmill run -c rowmill.toml --until-caught-up
   rowmill run -c rowmill.toml --plugins ./my-plugins --set sink.kind=null")]
     Run(RunArgs),
-    /// Shows the whole way with a captured stream, without anything installed
+    /// Runs the whole pipeline on a captured stream; needs no Kafka or Elasticsearch
     #[command(after_help = "Examples:
   rowmill demo
   rowmill demo --once --plugins plugins/dist")]
     Demo(DemoArgs),
-    /// Checks configuration, plugins, Kafka and Elasticsearch, and says what to do
+    /// Checks the configuration, plugins, Kafka and Elasticsearch, and says how to fix problems
     #[command(after_help = "Example:
   rowmill check -c rowmill.toml")]
     Check(ConfigArgs),
-    /// Shows and pushes what may change while gateways run
+    /// Shows and pushes the keys that can change while gateways run
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Makes a plugin: its crate, its file, its tests; needs no gateway
+    /// Creates, builds and tests a plugin; needs no gateway
     ///
-    /// From an empty folder to a tested .wasm file. What the plugins of a running gateway do is shown by `rowmill plugins`.
+    /// From an empty folder to a tested .wasm file. For the plugins of a running gateway, use `rowmill plugins`.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
-    /// Shows the plugins of a running gateway; publishes them, takes them back
+    /// Shows the plugins of a running gateway, publishes them and rolls them back
     ///
-    /// Without an action: all plugins, a line each. The gateway is found by its configuration, or by --url. Making and
-    /// testing a plugin is `rowmill plugin`.
+    /// Without an action, lists all plugins. Finds the gateway by its configuration, or by --url. To create and test a plugin,
+    /// use `rowmill plugin`.
     #[command(after_help = "Examples:
-  rowmill plugins                            all plugins of the gateway here
-  rowmill plugins show trade-document        all of one, with its history
-  rowmill plugins rollback trade-document    the last good generation again
-  rowmill plugins shadow trade-document --rows 50000 --by-hand
+  rowmill plugins                            lists all plugins
+  rowmill plugins show trade-document        shows one, with its history
+  rowmill plugins rollback trade-document    restores the last good generation
+  rowmill plugins shadow trade-document --rows 50000 --manual
   rowmill plugins promote trade-document
   rowmill plugins --url http://10.0.0.5:8088 --token-file token.txt --json")]
     Plugins(plugins::PluginsArgs),
-    /// Builds a plugin whenever its source is saved, and shows which documents changed
+    /// Rebuilds a plugin whenever its source is saved, and shows which documents changed
     #[command(after_help = "Examples:
   rowmill dev hello
   rowmill dev hello --input captured.ndjson --settings settings.toml")]
     Dev(plugin::DevArgs),
-    /// Compiles a plugin from standard input within limits; the gateway starts it for itself
+    /// Compiles a plugin from standard input within limits; started by the gateway
     #[command(name = crate::plugins::compile::child::COMMAND, hide = true)]
     CompilePlugin(compile_plugin::CompilePluginArgs),
 }
@@ -91,10 +91,10 @@ struct ConfigArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = "rowmill.toml")]
     config: PathBuf,
-    /// The folder of plugins, in place of the configuration's
+    /// The plugin folder, instead of the one from the configuration
     #[arg(long, value_name = "DIR")]
     plugins: Option<PathBuf>,
-    /// Sets a key of the configuration, for example sink.in_flight=4; may be repeated
+    /// Sets a key of the configuration, for example sink.in_flight=4; can be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -103,25 +103,25 @@ struct ConfigArgs {
 struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Ends once everything that was there at the start is settled, and prints one line of JSON
+    /// Stops once all records that existed at the start are settled, and prints one line of JSON
     #[arg(long)]
     until_caught_up: bool,
 }
 
 #[derive(Args)]
 struct DemoArgs {
-    /// Ends when the captured stream is settled
+    /// Stops when the captured stream is settled
     #[arg(long)]
     once: bool,
-    /// The folder of plugins
+    /// The plugin folder
     #[arg(long, value_name = "DIR", default_value = "plugins/dist")]
     plugins: PathBuf,
-    /// The port of the embedded store; 0 for any
+    /// The port of the embedded store; 0 for any free port
     #[arg(long, default_value_t = 0)]
     port: u16,
 }
 
-/// Something is wrong with the command line.
+/// An error in the command line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
@@ -135,7 +135,7 @@ impl ConfigArgs {
         self.read_over(None)
     }
 
-    /// The configuration with a layer over its file.
+    /// Reads the configuration, with a layer that overrides the file.
     fn read_over(&self, layer: Option<&Layer>) -> anyhow::Result<Config> {
         let mut config = match layer {
             None => crate::config::read(&self.config, &self.overrides())?,
@@ -151,9 +151,9 @@ impl ConfigArgs {
     }
 }
 
-/// This program, which compiles plugins in a process of its own.
+/// The path of this program, which also compiles plugins in a separate process.
 fn this_program() -> Option<PathBuf> {
-    // On Linux the very file that runs, also after another was installed in its place.
+    // On Linux: the running file itself, even after an update replaced it on disk.
     let running = PathBuf::from("/proc/self/exe");
     if cfg!(target_os = "linux") && running.exists() { Some(running) } else { std::env::current_exe().ok() }
 }
@@ -182,11 +182,11 @@ pub fn main() -> ExitCode {
 
 fn start_log(cli: &Cli) -> anyhow::Result<()> {
     let quiet = !matches!(cli.command, Command::Run(_));
-    // What the client libraries say of a broker that is away comes a hundred times; the commands say it once.
+    // The client libraries repeat connection errors many times; the commands report them once.
     let default = if quiet { "warn,librdkafka=off,rdkafka=off" } else { "info,librdkafka=off,rdkafka=warn" };
     let filter = match (&cli.log, std::env::var("ROWMILL_LOG")) {
         (Some(filter), _) => log_filter("--log", filter)?,
-        // Set and empty is as good as not set.
+        // An empty variable counts as not set.
         (None, Ok(filter)) if !filter.trim().is_empty() => log_filter("ROWMILL_LOG", &filter)?,
         _ => tracing_subscriber::EnvFilter::new(default),
     };
@@ -200,25 +200,25 @@ fn start_log(cli: &Cli) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A filter of logs as a person wrote it. A mistyped one would hide what they asked for, so it is refused.
+/// Parses a log filter. Refuses a mistyped level, which would silently hide all messages.
 fn log_filter(given_as: &str, filter: &str) -> Result<tracing_subscriber::EnvFilter, Usage> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let refuse = |why: String| {
+    let refuse = |reason: String| {
         Err(Usage(format!(
-            "{given_as} {filter:?}: {why}; write off, error, warn, info, debug or trace, or a filter like rowmill=debug,rdkafka=warn"
+            "{given_as} {filter:?}: {reason}; write off, error, warn, info, debug or trace, or a filter like rowmill=debug,rdkafka=warn"
         )))
     };
-    // A word alone that is no level would be taken as the name of a module, and nothing else would be logged.
+    // The filter takes an unknown word for a module name, and would then log nothing else.
     for word in filter.split(',').map(|word| word.trim().to_lowercase()) {
         if word.is_empty() {
-            return refuse("a part of it is empty".into());
+            return refuse("it has an empty part".into());
         }
         let is_level = LEVELS.contains(&word.as_str()) || word.parse::<u8>().is_ok();
         if !is_level
             && !word.contains(['=', ':', '['])
             && let Some(level) = crate::config::nearest(&word, LEVELS.into_iter())
         {
-            return refuse(format!("{word:?} is no level; did you mean {level:?}?"));
+            return refuse(format!("{word:?} is not a level; did you mean {level:?}?"));
         }
     }
     tracing_subscriber::EnvFilter::try_new(filter).or_else(|error| refuse(error.to_string()))

@@ -1,4 +1,4 @@
-//! `rowmill plugin …` and `rowmill dev`, as a person who writes a plugin uses them: from an empty folder to documents that
+//! `rowmill plugin …` and `rowmill dev`, as a plugin author uses them: from an empty folder to documents that
 //! change in a running gateway.
 
 use std::fs;
@@ -157,8 +157,10 @@ fn from_an_empty_folder_to_documents_that_change() {
     // Outside of this repository: the crate has to build anywhere.
     let outside = tempfile::tempdir().expect("a temporary folder");
     rowmill(outside.path(), &["plugin", "new", "hello"]).ended(0).says(&["cargo test", "rowmill plugin build"]);
-    rowmill(outside.path(), &["plugin", "new", "hello"]).ended(2).says(&["hello exists already"]);
-    rowmill(outside.path(), &["plugin", "new", "2fast"]).ended(2).says(&["cannot name a plugin", "a letter first"]);
+    rowmill(outside.path(), &["plugin", "new", "hello"]).ended(2).says(&["hello already exists"]);
+    rowmill(outside.path(), &["plugin", "new", "2fast"])
+        .ended(2)
+        .says(&["is not a valid plugin name", "starting with a letter"]);
     let hello = outside.path().join("hello");
 
     let tested = cargo_test(&hello, false).ended(0);
@@ -166,7 +168,7 @@ fn from_an_empty_folder_to_documents_that_change() {
     assert!(tested.err.contains("µs a row") && tested.err.contains("bytes in") && tested.err.contains("MiB"));
 
     let built =
-        rowmill(&hello, &["plugin", "build"]).ended(0).says(&["hello 0.1.0", "contract 1.0.0", "1 case inside"]);
+        rowmill(&hello, &["plugin", "build"]).ended(0).says(&["hello 0.1.0", "contract 1.0.0", "1 case embedded"]);
     let wasm = target().join("hello.wasm");
     assert!(built.out.contains(&wasm.display().to_string()), "{}", built.out);
     let size = fs::metadata(&wasm).expect("the built file").len();
@@ -187,7 +189,7 @@ fn a_difference_is_shown_and_blessed(hello: &Path) {
     assert_ne!(failed.code, Some(0));
     rowmill(hello, &["plugin", "test"]).ended(3).says(&["FAIL  first"]).says(&differs[1..]);
     cargo_test(hello, true).ended(0).says(&["case first: blessed"]);
-    rowmill(hello, &["plugin", "test"]).ended(0).says(&["ok    first", "all as expected"]);
+    rowmill(hello, &["plugin", "test"]).ended(0).says(&["ok    first", "all passed"]);
 
     edit(&expected, "\"cents\":990", "\"cents\":991");
     rowmill(hello, &["plugin", "test", "--bless"]).ended(0).says(&["bless first"]);
@@ -202,7 +204,7 @@ fn cases_run_without_the_source(outside: &Path, wasm: &Path) {
     for file in ["input.ndjson", "expected.ndjson"] {
         fs::copy(case.join(file), alone.join("cases/one").join(file)).expect("it can be copied");
     }
-    rowmill(&alone, &["plugin", "test", "some.wasm"]).ended(0).says(&["ok    one", "1 case in cases, all as expected"]);
+    rowmill(&alone, &["plugin", "test", "some.wasm"]).ended(0).says(&["ok    one", "1 case in cases, all passed"]);
     fs::remove_dir_all(alone.join("cases")).expect("it can be removed");
 }
 
@@ -213,16 +215,16 @@ fn cases_travel_with_the_file(outside: &Path, wasm: &Path) {
         fs::copy(wasm, alone.join("some.wasm")).expect("it can be copied");
         rowmill(&alone, &["plugin", "test", "some.wasm"]).ended(code).says(words);
     };
-    test(0, &["ok    first", "1 case in some.wasm, all as expected"]);
-    rowmill(&alone, &["plugin", "inspect", "some.wasm"]).ended(0).says(&["1 case inside"]);
+    test(0, &["ok    first", "1 case in some.wasm, all passed"]);
+    rowmill(&alone, &["plugin", "inspect", "some.wasm"]).ended(0).says(&["1 case embedded"]);
     let said = rowmill(&alone, &["plugin", "inspect", "some.wasm", "--json"]).ended(0);
     assert_eq!(serde_json::from_str::<Value>(&said.out).expect("one JSON object")["cases"], 1);
     rowmill(&alone, &["plugin", "test", "some.wasm", "--bless"]).ended(1).says(&["cannot be blessed", "--cases"]);
 
     // The gateway's own half: what is built and does not hold is not published.
     edit(&hello.join("src/lib.rs"), "\"CNY\"", "\"USD\"");
-    rowmill(&hello, &["plugin", "build"]).ended(0).says(&["1 case inside"]);
-    test(3, &["FAIL  first", "body.amount.currency", "1 case in some.wasm, 1 not as expected"]);
+    rowmill(&hello, &["plugin", "build"]).ended(0).says(&["1 case embedded"]);
+    test(3, &["FAIL  first", "body.amount.currency", "1 case in some.wasm, 1 failed"]);
     let bytes = fs::read(wasm).expect("the built file");
     let sandbox = Arc::new(Sandbox::new(Limits::default()).expect("this machine can run the engine"));
     let plugin = Plugin::load(&sandbox, &bytes).expect("the changed plugin loads");
@@ -230,10 +232,10 @@ fn cases_travel_with_the_file(outside: &Path, wasm: &Path) {
     assert_eq!(refusal.step, "cases");
     assert!(refusal.reason.contains("case first") && refusal.reason.contains("body.amount.currency"), "{refusal}");
 
-    rowmill(&hello, &["plugin", "build", "--no-cases"]).ended(0).says(&["no cases inside"]);
-    test(1, &["no cases inside", "--cases"]);
+    rowmill(&hello, &["plugin", "build", "--no-cases"]).ended(0).says(&["no cases embedded"]);
+    test(1, &["no embedded cases", "--cases"]);
     edit(&hello.join("src/lib.rs"), "\"USD\"", "\"CNY\"");
-    rowmill(&hello, &["plugin", "build"]).ended(0).says(&["1 case inside"]);
+    rowmill(&hello, &["plugin", "build"]).ended(0).says(&["1 case embedded"]);
 }
 
 /// The file, dropped into the folder of a running demo, changes documents.
@@ -276,7 +278,7 @@ fn documents_follow_the_file(hello: &Path) {
 
 fn every_save_is_built_and_compared(hello: &Path) {
     let source = hello.join("src/lib.rs");
-    rowmill(hello, &["dev", "--once"]).ended(0).says(&["nothing differs from what was expected"]);
+    rowmill(hello, &["dev", "--once"]).ended(0).says(&["no differences from the expected output"]);
     let mut dev = command(binary(), hello);
     dev.args(["dev", "."]);
     let dev = Running::start(dev);
@@ -285,7 +287,7 @@ fn every_save_is_built_and_compared(hello: &Path) {
     let said = dev.wait_for("watching .");
     assert!(said.contains("body.amount.currency") && said.contains("(- before, + now)"), "{said}");
     assert!(said.contains("-     \"currency\": \"CNY\"") && said.contains("+     \"currency\": \"EUR\""), "{said}");
-    // The compiler's own words, and the next save mends it.
+    // The compiler's messages; the next save fixes the error.
     edit(&source, "\"EUR\"", "EUR");
     dev.wait_for_all(&["cannot find value `EUR`", "does not compile", "watching ."]);
     edit(&source, " EUR)", " \"CNY\")");
@@ -298,17 +300,24 @@ fn a_file_is_shown_with_what_it_asks_for() {
     let file = guests::built().trade_document.display().to_string();
     let folder = scratch("inspect");
     let said = rowmill(folder.path(), &["plugin", "inspect", &file]).ended(0);
-    said.says(&["trade-document 0.1.0", "contract   1.0.0", "rowmill:plugin/log@1.0.0.log", "depends on the table"]);
+    said.says(&[
+        "trade-document 0.1.0",
+        "contract   1.0.0",
+        "rowmill:plugin/log@1.0.0.log",
+        "depends on table and settings",
+    ]);
     let capture = fixture("canal/flat.ndjson").display().to_string();
     let said = rowmill(folder.path(), &["plugin", "inspect", &file, "--input", &capture, "--json"]).ended(0);
-    let told: Value = serde_json::from_str(&said.out).expect("one JSON object");
-    assert_eq!(told["columns"][0]["table"], "shop.trade");
-    assert_eq!(told["columns"][0]["of"], 41);
-    assert!(told["columns"][0]["reads"].as_array().expect("names").contains(&"amount".into()), "{told}");
-    assert_eq!((&told["mode"], &told["tables"][0]), (&"image".into(), &"trade".into()));
-    assert_eq!(told["size"], fs::metadata(&file).expect("the file").len());
-    assert_eq!(told["sha256"].as_str().map(str::len), Some(64));
-    assert!(told["settings_schema"]["properties"]["currency"].is_object() && told["indices"][0]["mapping"].is_object());
+    let report: Value = serde_json::from_str(&said.out).expect("one JSON object");
+    assert_eq!(report["columns"][0]["table"], "shop.trade");
+    assert_eq!(report["columns"][0]["of"], 41);
+    assert!(report["columns"][0]["reads"].as_array().expect("names").contains(&"amount".into()), "{report}");
+    assert_eq!((&report["mode"], &report["tables"][0]), (&"image".into(), &"trade".into()));
+    assert_eq!(report["size"], fs::metadata(&file).expect("the file").len());
+    assert_eq!(report["sha256"].as_str().map(str::len), Some(64));
+    assert!(
+        report["settings_schema"]["properties"]["currency"].is_object() && report["indices"][0]["mapping"].is_object()
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a person sees and does of a running gateway's plugins: over HTTP, and by `rowmill plugins`.
+//! The status and the operator commands of a running gateway's plugins: over HTTP, and with `rowmill plugins`.
 
 mod by_command;
 mod fake;

@@ -1,4 +1,4 @@
-//! A generation is proven before it is published, watched after it, and taken back on its own; and no row is lost
+//! A generation is validated before publication, watched afterwards, and rolled back automatically; and no row is lost
 //! meanwhile.
 
 mod bad_files;
@@ -37,7 +37,7 @@ fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_l
     let plugin = stream.until_candidate(CandidateState::RolledBack);
     assert_eq!(plugin.state, PluginState::Running);
     assert_eq!(plugin.running.hash, hash(&guests::variant("by=first")));
-    let candidate = plugin.candidate.expect("it is told of");
+    let candidate = plugin.candidate.expect("it has a candidate");
     assert_eq!(candidate.hash, hash(&second));
     let reason = candidate.reason.expect("why");
     assert!(reason.contains("rows that the last good generation accepts"), "{reason}");
@@ -62,7 +62,7 @@ fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_l
     stream.settle();
     let plugin = stream.plugin();
     assert_eq!(plugin.running.hash, hash(&guests::variant("by=first")));
-    let reason = plugin.candidate.expect("it is told of").reason.expect("why");
+    let reason = plugin.candidate.expect("it has a candidate").reason.expect("why");
     assert!(reason.contains("rolled back before"), "{reason}");
     stream.end();
 }
@@ -182,7 +182,7 @@ fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
     assert_eq!(stream.plugin().state, PluginState::Disabled);
     stream.end();
 
-    // What a person decided outlives a restart.
+    // The command survives a restart.
     let mut stream = place.start();
     assert_eq!(stream.plugin().state, PluginState::Disabled);
     stream.control.command("variant", OperatorCommand::Enable).expect("it is enabled");
@@ -386,7 +386,7 @@ fn a_probe_on_the_last_real_rows_refuses_what_they_would_fail() {
     stream.write(300..310);
     stream.settle();
     assert_eq!(stream.documents()[&304].by, "first");
-    // A person may know better.
+    // An operator may publish it anyway.
     stream.control.command("variant", OperatorCommand::Promote).expect("it is published all the same");
     stream.write(311..312);
     stream.settle();
@@ -405,7 +405,7 @@ fn a_restart_with_a_bad_file_comes_up_with_the_last_good_one() {
     let mut stream = place.start();
     let plugin = stream.plugin();
     assert_eq!(plugin.running.hash, hash(&guests::variant("by=first")));
-    assert_eq!(plugin.candidate.expect("it is told of").state, CandidateState::Refused);
+    assert_eq!(plugin.candidate.expect("it has a candidate").state, CandidateState::Refused);
     stream.write(5..10);
     stream.settle();
     assert_eq!(stream.documents()[&7].by, "first");

@@ -1,4 +1,4 @@
-//! `rowmill config`: what holds now, and what a fleet shares.
+//! `rowmill config`: shows the effective live keys, and pushes keys to all gateways through the configuration topic.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,14 +12,14 @@ use super::{ConfigArgs, Usage};
 use crate::config::{ConfigError, ConfigTopicConfig, Layer, is_live};
 use crate::reload::topic::{Topic, push};
 
-/// What is asked.
+/// The subcommands of `rowmill config`.
 #[derive(Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Shows the keys that may change while the gateway runs, and where each comes from
+    /// Shows the keys that can change while the gateway runs, and the source of each
     #[command(after_help = "Example:
   rowmill config show -c rowmill.toml")]
     Show(ConfigArgs),
-    /// Writes keys to the configuration's topic: every gateway that follows it takes them over
+    /// Writes keys to the configuration topic, from which every gateway applies them
     #[command(after_help = "Examples:
   rowmill config push faster.toml -c rowmill.toml
   rowmill config push --remove -c rowmill.toml")]
@@ -28,10 +28,10 @@ pub(super) enum ConfigCommand {
 
 #[derive(Args)]
 pub(super) struct PushArgs {
-    /// A TOML file with keys that may change while the gateway runs; it is laid over the configuration
+    /// A TOML file with keys that can change while the gateway runs; they override the configuration file
     #[arg(value_name = "FILE", required_unless_present = "remove", conflicts_with = "remove")]
     file: Option<PathBuf>,
-    /// Takes away what was pushed before, so that the configuration file alone holds
+    /// Removes what was pushed before, so that only the configuration file applies
     #[arg(long)]
     remove: bool,
     #[command(flatten)]
@@ -58,18 +58,17 @@ fn write(args: &PushArgs) -> anyhow::Result<()> {
             Some(layer.text)
         }
     };
-    // What is wrong with the topic is told as `run` would tell it.
+    // Report problems with the topic as `run` does.
     Topic::open(&topic)?;
-    let offset = push(&topic, text.as_deref()).with_context(|| format!("the configuration's topic {}", topic.topic))?;
-    let what = if text.is_some() { "written" } else { "what was pushed is taken away" };
-    print_line(&format!("{what}: topic {}, key {}, offset {offset}", topic.topic, topic.key));
+    let offset = push(&topic, text.as_deref())
+        .with_context(|| format!("cannot write to the configuration topic {}", topic.topic))?;
+    let done = if text.is_some() { "written" } else { "removed" };
+    print_line(&format!("{done}: topic {}, key {}, offset {offset}", topic.topic, topic.key));
     Ok(())
 }
 
 fn topic_of(args: &ConfigArgs) -> anyhow::Result<ConfigTopicConfig> {
-    let none = || {
-        ConfigError(format!("{}: there is no [config_topic], so there is nothing to push to", args.config.display()))
-    };
+    let none = || ConfigError(format!("{} has no [config_topic]; add one to push keys", args.config.display()));
     Ok(args.read()?.config_topic.ok_or_else(none)?)
 }
 
@@ -79,13 +78,13 @@ fn show(args: &ConfigArgs) -> anyhow::Result<()> {
         Some(topic) => topic.layer()?,
         None => None,
     };
-    // That it holds is known only if all of it can be read together.
+    // Fails if the layers are not valid together.
     args.read_over(layer.as_ref())?;
     let text = std::fs::read_to_string(&args.config).with_context(|| args.config.display().to_string())?;
-    // As it is written: what a variable stands for may be a secret.
+    // The text as written: the value of a variable may be a secret.
     let file: Table = toml::from_str(&text).with_context(|| args.config.display().to_string())?;
     let over = layer.as_ref().map(Layer::table).transpose()?.unwrap_or_default();
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines: Vec<ConfigLine> = Vec::new();
     collect(&over, &[], &format!("topic {}", topic.as_ref().map_or("", |topic| topic.name())), &mut lines);
     let mut own = Vec::new();
     collect(&file, &[], &args.config.display().to_string(), &mut own);
@@ -96,22 +95,22 @@ fn show(args: &ConfigArgs) -> anyhow::Result<()> {
     for (key, value, place) in &lines {
         print_line(&format!("{place:width$}  {key} = {value}"));
     }
-    if let Some(said) = topic.as_ref().and_then(Topic::said) {
-        let at = said.timestamp.and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
+    if let Some(record) = topic.as_ref().and_then(Topic::said) {
+        let at = record.timestamp.and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
         let at = at.map_or(String::new(), |at| format!(", written {at:.0}"));
-        print_line(&format!("# the topic's record has the offset {}{at}", said.offset));
+        print_line(&format!("# topic record: offset {}{at}", record.offset));
     }
     for set in &args.set {
-        print_line(&format!("# over all: --set {set}"));
+        print_line(&format!("# overrides all: --set {set}"));
     }
     Ok(())
 }
 
 /// A key, its value, and where it comes from.
-type Line = (String, String, String);
+type ConfigLine = (String, String, String);
 
-/// The keys of a table with their values on one line.
-fn collect(table: &Table, path: &[String], place: &str, lines: &mut Vec<Line>) {
+/// Collects the keys of a table and their values, one line each.
+fn collect(table: &Table, path: &[String], place: &str, lines: &mut Vec<ConfigLine>) {
     for (key, value) in table {
         let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         let mut path = path.to_vec();

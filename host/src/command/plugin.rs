@@ -19,47 +19,47 @@ pub(super) use dev::dev;
 
 #[derive(Subcommand)]
 pub(super) enum PluginCommand {
-    /// Makes a plugin's crate, with a test, a case and a README
+    /// Creates a plugin project with a test, a case and a README
     #[command(after_help = "Examples:
   rowmill plugin new hello
   cd hello && cargo test && rowmill plugin build
   rowmill plugin new hello-js --language js")]
     New(NewArgs),
-    /// Builds the .wasm file of a plugin's crate, and shows its size and contract version
+    /// Builds a plugin's .wasm file, and shows its size and contract version
     #[command(after_help = "Examples:
   rowmill plugin build
   rowmill plugin build hello --into plugins/dist")]
     Build(BuildArgs),
-    /// Runs golden cases on a .wasm file, also without its source
+    /// Runs golden cases on a .wasm file; the source is not needed
     #[command(after_help = "Examples:
-  rowmill plugin test                          builds the crate here and runs its cases
-  rowmill plugin test hello.wasm               those in ./cases, else those inside of the file
+  rowmill plugin test                          builds the plugin in this folder and runs its cases
+  rowmill plugin test hello.wasm               runs the cases in ./cases, or else those in the file
   rowmill plugin test hello.wasm --cases hello/cases
-  rowmill plugin test --bless                  takes what comes out now as expected")]
+  rowmill plugin test --bless                  accepts the current output as expected")]
     Test(TestArgs),
-    /// Shows what a .wasm file is: tables, columns, indices, settings, imports, contract version
+    /// Describes a .wasm file: tables, columns, indices, settings, imports, contract version
     #[command(after_help = "Examples:
   rowmill plugin inspect hello.wasm
   rowmill plugin inspect hello.wasm --input captured.ndjson
   rowmill plugin inspect hello.wasm --json")]
     Inspect(InspectArgs),
-    /// Runs rows through a .wasm file: rows in, documents out
+    /// Runs rows through a .wasm file and prints the documents
     #[command(after_help = "Examples:
   rowmill plugin run hello.wasm --input captured.ndjson
   rowmill plugin run hello.wasm --input rows.ndjson --table shop.orders --settings settings.toml")]
-    Run(RunArgs),
+    Run(PluginRunArgs),
 }
 
 #[derive(Args)]
 pub(super) struct NewArgs {
-    /// The plugin's name, and the folder that is made; may have a path before it
+    /// The plugin's name, which is also the name of the new folder; may contain a path
     name: PathBuf,
-    /// What it is written in
+    /// The programming language
     #[arg(long, value_enum, default_value_t = Language::Rust)]
     language: Language,
 }
 
-/// What a plugin is written in.
+/// The language of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Language {
     Rust,
@@ -70,14 +70,13 @@ enum Language {
 
 #[derive(Args)]
 pub(super) struct BuildArgs {
-    /// The folder of the plugin's crate
+    /// The plugin's project folder
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Puts the file into this folder in one step; a running gateway takes it up
+    /// Moves the file into this folder atomically; a gateway that watches the folder loads it
     #[arg(long, value_name = "DIR")]
     into: Option<PathBuf>,
-    /// Leaves the crate's cases out of the file, which otherwise brings them along: the gateway runs them before it lets
-    /// rows through
+    /// Does not embed the cases in the file; otherwise the gateway runs them before it publishes the plugin
     #[arg(long)]
     no_cases: bool,
 }
@@ -92,16 +91,16 @@ fn count_of_cases(n: usize) -> String {
 
 #[derive(Args)]
 pub(super) struct TestArgs {
-    /// A .wasm file, or the folder of a plugin's crate, which is built
+    /// A .wasm file, or a plugin's project folder, which is built first
     #[arg(default_value = ".", value_name = "FILE|DIR")]
     plugin: PathBuf,
-    /// The folder of cases [default: `cases` in the crate's folder, or here; else those inside of the file]
+    /// The folder of cases [default: `cases` in the project folder or the current one, or else the cases in the file]
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
-    /// Makes what comes out now the expected
+    /// Accepts the current output as the expected one
     #[arg(long)]
     bless: bool,
-    /// Prints what came out of each case as a line of JSON, for programs
+    /// Prints the output of each case as one line of JSON
     #[arg(long, conflicts_with = "bless")]
     json: bool,
 }
@@ -110,56 +109,56 @@ pub(super) struct TestArgs {
 pub(super) struct InspectArgs {
     /// The .wasm file
     file: PathBuf,
-    /// Rows or captured records, whose tables the plugin is asked about
+    /// Rows or captured records; shows which columns of their tables the plugin reads
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// A folder of cases, whose tables the plugin is asked about
+    /// A folder of cases; shows which columns of their tables the plugin reads
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
     /// The plugin's settings, .toml or .json
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Column types of captured records, as `[tables]` of the gateway's configuration declares them
+    /// Column types of captured records: a file with `[tables]` as in the gateway's configuration
     #[arg(long, value_name = "FILE", requires = "input")]
     types: Option<PathBuf>,
-    /// As one JSON object
+    /// Prints one JSON object
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args)]
-pub(super) struct RunArgs {
+pub(super) struct PluginRunArgs {
     /// The .wasm file
     file: PathBuf,
-    /// Rows as lines of JSON, or records that Canal, Debezium or Maxwell wrote
+    /// Rows as lines of JSON, or records captured from Canal, Debezium or Maxwell
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
-    /// The table of rows whose file does not describe it
+    /// The table of the rows, if the file does not name it
     #[arg(long, value_name = "DATABASE.TABLE")]
     table: Option<String>,
     /// The plugin's settings, .toml or .json
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// Column types of captured records, as `[tables]` of the gateway's configuration declares them
+    /// Column types of captured records: a file with `[tables]` as in the gateway's configuration
     #[arg(long, value_name = "FILE")]
     types: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub(super) struct DevArgs {
-    /// The folder of the plugin's crate
+    /// The plugin's project folder
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// Rows or captured records that are replayed, in place of the crate's cases
+    /// Rows or captured records to replay, instead of the project's cases
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// The plugin's settings for --input, .toml or .json
     #[arg(long, value_name = "FILE", requires = "input")]
     settings: Option<PathBuf>,
-    /// Column types of captured records, as `[tables]` of the gateway's configuration declares them
+    /// Column types of captured records: a file with `[tables]` as in the gateway's configuration
     #[arg(long, value_name = "FILE", requires = "input")]
     types: Option<PathBuf>,
-    /// Ends after the first build
+    /// Stops after the first build
     #[arg(long)]
     once: bool,
 }

@@ -1,4 +1,4 @@
-//! What a person sees while rows flow: one line that moves on a terminal, a line every ten seconds without one.
+//! Shows progress while rows flow: a live line on a terminal, otherwise a log line every ten seconds.
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,12 +9,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::metrics::Metrics;
 
-/// Without a terminal a line is written this often.
-const PLAIN: Duration = Duration::from_secs(10);
-/// On a terminal the line is drawn this often.
-const DRAWN: Duration = Duration::from_millis(200);
+/// The interval of log lines without a terminal.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval of updates on a terminal.
+const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The line that is drawn now; log lines go above it.
+/// The live line, if there is one. Log lines are printed above it.
 fn bar() -> &'static Mutex<Option<ProgressBar>> {
     static BAR: OnceLock<Mutex<Option<ProgressBar>>> = OnceLock::new();
     BAR.get_or_init(Mutex::default)
@@ -53,22 +53,22 @@ fn show(metrics: &Metrics, terminal: bool, stopped: &crossbeam_channel::Receiver
         *bar().lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
     }
     let (mut before, mut then) = (metrics.events.get(), Instant::now());
-    let interval = if terminal { DRAWN } else { PLAIN };
+    let interval = if terminal { DRAW_INTERVAL } else { LOG_INTERVAL };
     while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = stopped.recv_timeout(interval) {
         let events = metrics.events.get();
         let rate = (events - before) as f64 / then.elapsed().as_secs_f64();
         (before, then) = (events, Instant::now());
         let text = format!(
-            "{events} events · {rate:.0}/s · {} rows · {} written · {} stale · {} filtered · {} dead letters · {:.1} MiB on the way{}",
+            "{events} events · {rate:.0}/s · {} rows · {} written · {} stale · {} filtered · {} dead letters · {:.1} MiB in flight{}",
             metrics.rows.get(),
             metrics.written_total(),
             metrics.stale.get(),
             metrics.filtered.get(),
             metrics.dead_letters_total(),
             metrics.bytes_in_flight.get() as f64 / f64::from(1 << 20),
-            if metrics.paused.get() == 1 { " · paused: the sink is slower" } else { "" },
+            if metrics.paused.get() == 1 { " · paused: waiting for the sink" } else { "" },
         );
-        // Taken out of the lock: a log line asks for it too.
+        // Clone it and release the lock: logging a line takes the lock too.
         let line = bar().lock().unwrap_or_else(PoisonError::into_inner).clone();
         match line {
             Some(line) => {
@@ -84,7 +84,7 @@ fn show(metrics: &Metrics, terminal: bool, stopped: &crossbeam_channel::Receiver
     }
 }
 
-/// Writes log lines to standard error, above the line that moves.
+/// Writes log lines to standard error, above the live line.
 pub(super) struct LogWriter(Vec<u8>);
 
 impl LogWriter {

@@ -94,15 +94,22 @@ impl IntoResponse for ErrorResponse {
 }
 
 /// Runs a blocking request to the supervisor outside the async threads.
-async fn ask<T: Send + 'static>(work: impl FnOnce() -> Result<T, ErrorResponse> + Send + 'static) -> Result<T, ErrorResponse> {
+async fn ask<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ErrorResponse> + Send + 'static,
+) -> Result<T, ErrorResponse> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request to /plugins failed because of a bug in Rowmill");
-        Err(ErrorResponse(StatusCode::INTERNAL_SERVER_ERROR, "the request failed because of a bug in Rowmill; see the gateway's log".into()))
+        Err(ErrorResponse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the request failed because of a bug in Rowmill; see the gateway's log".into(),
+        ))
     })
 }
 
 fn status(control: &Control) -> Result<Status, ErrorResponse> {
-    control.status().ok_or_else(|| ErrorResponse(StatusCode::SERVICE_UNAVAILABLE, "the gateway is shutting down".into()))
+    control
+        .status()
+        .ok_or_else(|| ErrorResponse(StatusCode::SERVICE_UNAVAILABLE, "the gateway is shutting down".into()))
 }
 
 fn plugin(control: &Control, name: &str) -> Result<PluginStatus, ErrorResponse> {
@@ -134,7 +141,9 @@ fn execute(control: &Control, name: &str, command: &str, body: &[u8]) -> Result<
                 )
             })?;
             let present = plugin(control, name)?.rollout;
-            OperatorCommand::Rollout(change.on(present).map_err(|problem| ErrorResponse(StatusCode::BAD_REQUEST, problem))?)
+            OperatorCommand::Rollout(
+                change.on(present).map_err(|problem| ErrorResponse(StatusCode::BAD_REQUEST, problem))?,
+            )
         }
         unknown => {
             let hint = nearest(unknown, COMMANDS.into_iter())

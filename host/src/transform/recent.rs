@@ -1,4 +1,4 @@
-//! The last real rows of each table, kept so that a new generation can be tried on them before it is published.
+//! Keeps the last real rows of each table. A new generation is probed with them before it is published.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,37 +6,37 @@ use std::time::{Duration, Instant};
 
 use rowmill_rows::{RecordBatch, RowBatch, TableVersion};
 
-/// Records that are kept of a table.
-const RECORDS: usize = 64;
-/// Bytes of a table's records; the last ones that fit.
-const BYTES: usize = 512 << 10;
-/// Tables that are kept; those that were met first.
-const TABLES: usize = 128;
-/// How often a worker hands rows over. They are copied, and the last second's are as good as the last.
-const EVERY: Duration = Duration::from_secs(1);
+/// The number of records kept per table.
+const MAX_RECORDS: usize = 64;
+/// The size of the records kept per table, in bytes.
+const MAX_BYTES: usize = 512 << 10;
+/// The number of tables kept: the first ones seen.
+const MAX_TABLES: usize = 128;
+/// The interval at which a worker copies rows. Rows up to a second old are recent enough.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The last records of each table that gave rows.
+/// The last records of each table that contained rows.
 #[derive(Debug, Default)]
 pub struct Recent(Mutex<HashMap<String, Arc<RecordBatch>>>);
 
 impl Recent {
-    /// The records, a batch a table.
+    /// The records, one batch per table.
     pub fn records(&self) -> Vec<Arc<RecordBatch>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Takes over the last records of each table of a batch.
-    fn take(&self, records: &RecordBatch, rows: &RowBatch, tables: &[Arc<TableVersion>]) {
+    /// Copies the last records of each table in a batch.
+    fn store(&self, records: &RecordBatch, rows: &RowBatch, tables: &[Arc<TableVersion>]) {
         let mut chosen: HashMap<u32, Vec<u32>> = HashMap::new();
         for row in rows.rows.iter().rev() {
             let of_table = chosen.entry(row.table).or_default();
-            if of_table.len() < RECORDS && of_table.last() != Some(&row.record) {
+            if of_table.len() < MAX_RECORDS && of_table.last() != Some(&row.record) {
                 of_table.push(row.record);
             }
         }
         for (table, of_table) in chosen {
             let mut copy = RecordBatch::new(records.partition.clone(), records.format);
-            let mut room = BYTES;
+            let mut room = MAX_BYTES;
             let size = |record: u32| {
                 let record = &records.records[record as usize];
                 [record.key, record.value]
@@ -62,23 +62,23 @@ impl Recent {
             }
             let name = tables[table as usize].full_name();
             let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if !copy.records.is_empty() && (kept.len() < TABLES || kept.contains_key(&name)) {
+            if !copy.records.is_empty() && (kept.len() < MAX_TABLES || kept.contains_key(&name)) {
                 kept.insert(name, Arc::new(copy));
             }
         }
     }
 }
 
-/// A worker's way to [`Recent`]: now and then.
+/// Limits how often a worker copies rows into a [`Recent`].
 #[derive(Debug, Default)]
 pub(super) struct Sampling(Option<Instant>);
 
 impl Sampling {
     pub fn offer(&mut self, to: &Recent, records: &RecordBatch, rows: &RowBatch, tables: &[Arc<TableVersion>]) {
         let now = Instant::now();
-        if !rows.rows.is_empty() && self.0.is_none_or(|last| now.duration_since(last) >= EVERY) {
+        if !rows.rows.is_empty() && self.0.is_none_or(|last| now.duration_since(last) >= SAMPLE_INTERVAL) {
             self.0 = Some(now);
-            to.take(records, rows, tables);
+            to.store(records, rows, tables);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A generation on trial: which rows it gets, and how its documents differ from those of the running one.
+//! A trial: which rows the new generation gets, and how its documents differ from those of the running generation.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
@@ -13,105 +13,105 @@ use serde_json::Value;
 use super::published::Alarm;
 use crate::config::RolloutMode;
 
-/// Documents that are kept as examples of what differs.
-const MOST_EXAMPLES: usize = 20;
-/// Fields that are counted apart; a document may have a field for each of its ids.
-const MOST_FIELDS: usize = 1_000;
-/// Characters of a value in an example.
-const MOST_SHOWN: usize = 300;
+/// The number of differing documents kept as examples.
+const MAX_EXAMPLES: usize = 20;
+/// The number of fields counted. It is limited because documents may use IDs as field names.
+const MAX_FIELDS: usize = 1_000;
+/// The number of characters shown of a value in an example.
+const MAX_SHOWN_CHARS: usize = 300;
 
 /// A generation on trial beside the published chain.
 #[derive(Debug)]
 pub struct Trial {
-    /// The generation.
+    /// The generation on trial.
     pub generation: u64,
     /// Shadow or canary.
     pub mode: RolloutMode,
-    /// Of the batches in a shadow, of the document ids in a canary; 0 to 1.
+    /// The share that takes part, 0 to 1: of the batches in a shadow, of the document IDs in a canary.
     pub share: f64,
-    /// How many rows it takes.
+    /// The number of rows after which it is over.
     pub of_rows: u64,
     rows: AtomicU64,
     report: Mutex<TrialReport>,
     alarm: Alarm,
 }
 
-/// What a trial found.
+/// The results of a trial.
 #[derive(Clone, Debug, Default)]
 pub struct TrialReport {
-    /// Documents that both make alike.
+    /// Documents that are the same in both generations.
     pub equal: u64,
     /// Documents that differ.
     pub changed: u64,
-    /// Documents that the new generation alone makes.
+    /// Documents that only the new generation produces.
     pub added: u64,
-    /// Documents that the old generation alone makes.
+    /// Documents that only the old generation produces.
     pub missing: u64,
     /// Rows that the old generation fails.
     pub failed_old: u64,
     /// Rows that the new generation fails.
     pub failed_new: u64,
-    /// In how many documents each field differs.
+    /// The number of documents in which each field differs.
     pub fields: BTreeMap<String, u64>,
-    /// The first documents that differ.
+    /// The first differing documents.
     pub examples: Vec<DocumentDifference>,
 }
 
-/// A document that differs.
+/// A document that differs between the generations.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DocumentDifference {
     /// The table of its row.
     pub table: String,
     /// Its index.
     pub index: String,
-    /// Its id.
+    /// Its ID.
     pub id: String,
     /// `changed`, `added` or `missing`.
     pub kind: String,
-    /// What differs, of one that changed.
+    /// The differing fields, if it changed.
     pub fields: Vec<FieldDifference>,
 }
 
 /// A field that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldDifference {
-    /// The field's path: `total.cents`; of the operation itself `(operation)` or `(routing)`.
+    /// The field's path, such as `total.cents`, or `(operation)` or `(routing)` for the operation itself.
     pub field: String,
-    /// What the old generation says, as JSON, shortened if it is long; `None` where it has no such field.
+    /// The old generation's value as JSON, cut if it is long; `None` if it has no such field.
     pub old: Option<String>,
-    /// What the new one says.
+    /// The new generation's value.
     pub new: Option<String>,
 }
 
 impl Trial {
-    /// A trial that nothing has taken part in yet.
+    /// A trial without rows so far.
     pub fn new(generation: u64, mode: RolloutMode, share: f64, of_rows: u64, alarm: Alarm) -> Self {
         let (rows, report) = (AtomicU64::new(0), Mutex::default());
         Self { generation, mode, share, of_rows, rows, report, alarm }
     }
 
-    /// Whether a share of the documents takes the generation.
+    /// Returns true if the generation produces a share of the documents.
     pub fn is_canary(&self) -> bool {
         self.mode == RolloutMode::Canary
     }
 
-    /// Rows that took part.
+    /// The number of rows that took part.
     pub fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// Whether it has had its rows.
+    /// Returns true if enough rows took part.
     pub fn is_over(&self) -> bool {
         self.rows() >= self.of_rows
     }
 
-    /// What it found so far.
+    /// The results so far.
     pub fn report(&self) -> TrialReport {
         self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether the document with this id is of the canary's share. The same id always gets the same answer, also in
-    /// another process.
+    /// Returns true if the document with this ID belongs to the canary's share. The result for an ID is always the same, even
+    /// in another process.
     pub fn has_id(&self, table: &str, id: &[u8]) -> bool {
         let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
         hasher.write(table.as_bytes());
@@ -120,7 +120,7 @@ impl Trial {
         ((hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64) < self.share
     }
 
-    /// Adds what a batch of so many rows showed.
+    /// Adds the results of a batch with this number of rows.
     pub(super) fn add(&self, rows: u64, found: TrialReport) {
         {
             let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,11 +131,11 @@ impl Trial {
             report.failed_old += found.failed_old;
             report.failed_new += found.failed_new;
             for (field, documents) in found.fields {
-                if report.fields.len() < MOST_FIELDS || report.fields.contains_key(&field) {
+                if report.fields.len() < MAX_FIELDS || report.fields.contains_key(&field) {
                     *report.fields.entry(field).or_default() += documents;
                 }
             }
-            let room = MOST_EXAMPLES.saturating_sub(report.examples.len());
+            let room = MAX_EXAMPLES.saturating_sub(report.examples.len());
             report.examples.extend(found.examples.into_iter().take(room));
         }
         self.rows.fetch_add(rows, Ordering::Relaxed);
@@ -145,7 +145,7 @@ impl Trial {
     }
 }
 
-/// The operations of one row in one lane.
+/// The operations that one chain produced for one row.
 #[derive(Clone, Copy)]
 pub(super) struct RowOperations<'a> {
     pub operations: &'a [Operation],
@@ -158,31 +158,31 @@ impl RowOperations<'_> {
         span.of(&self.batch.bytes)
     }
 
-    /// The name of a number. The lanes number indices each for themselves, so that what is only compared creates none.
+    /// The name of the operation's index. Each chain numbers its indices separately, so that a shadow creates none.
     fn index(&self, operation: &Operation) -> Arc<str> {
         self.indices.name(operation.index)
     }
 }
 
 impl TrialReport {
-    /// Whether anything differs.
+    /// Returns true if nothing differs and no row failed in the new generation.
     pub fn is_equal(&self) -> bool {
         self.different() == 0 && self.failed_new == 0
     }
 
-    /// Documents that are not the same in both.
+    /// The number of documents that are not the same in both.
     pub fn different(&self) -> u64 {
         self.changed + self.added + self.missing
     }
 
-    /// Documents that were compared.
+    /// The number of documents compared.
     pub fn documents(&self) -> u64 {
         self.equal + self.different()
     }
 
-    /// Adds how one row's operations differ.
+    /// Compares the operations of one row and adds the differences.
     pub(super) fn compare(&mut self, table: &str, old: RowOperations<'_>, new: RowOperations<'_>) {
-        // Nearly all rows: the same operations in the same order, byte for byte.
+        // The usual case: the same operations in the same order, byte for byte.
         if old.operations.len() == new.operations.len()
             && old.operations.iter().zip(new.operations).all(|(one, other)| is_same(&old, one, &new, other))
         {
@@ -226,7 +226,7 @@ impl TrialReport {
         kind: &str,
         fields: Vec<FieldDifference>,
     ) {
-        if self.examples.len() < MOST_EXAMPLES {
+        if self.examples.len() < MAX_EXAMPLES {
             self.examples.push(DocumentDifference {
                 table: table.to_string(),
                 index: of.index(operation).to_string(),
@@ -281,7 +281,7 @@ fn differing_operations(
     }
 }
 
-/// Where two documents differ, field by field; arrays as wholes, since one more item at the front is not a change of all.
+/// Adds the fields in which two documents differ. Compares arrays as a whole: an inserted item would shift all others.
 fn differing_values(path: &str, old: Option<&Value>, new: Option<&Value>, fields: &mut Vec<FieldDifference>) {
     if old == new {
         return;
@@ -289,7 +289,7 @@ fn differing_values(path: &str, old: Option<&Value>, new: Option<&Value>, fields
     if let (Some(Value::Object(left)), Some(Value::Object(right))) = (old, new) {
         let names = left.keys().chain(right.keys().filter(|name| !left.contains_key(*name)));
         for name in names {
-            // Which generation made it differs always.
+            // It contains the generation, which always differs.
             if path.is_empty() && name == "_rowmill" {
                 continue;
             }
@@ -303,7 +303,7 @@ fn differing_values(path: &str, old: Option<&Value>, new: Option<&Value>, fields
 }
 
 fn shorten(text: String) -> String {
-    match text.char_indices().nth(MOST_SHOWN) {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
         None => text,
         Some((end, _)) => format!("{}…", &text[..end]),
     }

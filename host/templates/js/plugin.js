@@ -1,4 +1,4 @@
-// Orders as documents: drafts stay out of the index, and the total is in cents.
+// Maps orders to documents: skips drafts, and converts the total to cents.
 
 import { plugin } from 'rowmill-plugin'
 
@@ -7,7 +7,7 @@ export const guest = plugin({
   version: '0.1.0',
   tables: ['shop.orders'],
 
-  // The mapping is that of the table's own index, which the gateway creates with it.
+  // The mapping of the table's default index, which the gateway creates with it.
   indices: [
     {
       name: '',
@@ -22,7 +22,7 @@ export const guest = plugin({
     },
   ],
 
-  // What can be set in the gateway's configuration, under [plugins.settings.{{name}}].
+  // Default settings. The gateway's configuration can override them under [plugins.settings.{{name}}].
   settings: { currency: 'CNY' },
 
   configure({ currency }) {
@@ -31,11 +31,11 @@ export const guest = plugin({
     }
   },
 
-  // Only columns that are read are copied into the plugin; the others are passed on by the host.
+  // Only `read` columns are copied into the plugin. The host copies `pass` columns into documents itself.
   columns: { read: ['state', 'total'], pass: ['id', 'customer_no'] },
 
-  // Says what a row is: a document, none, or several. It must depend on the row and the settings alone: when a row
-  // changes or goes, the host asks what it was, and deletes the documents that it no longer is.
+  // Maps a row to one document, none or several. The result may depend only on the row and the settings: when a row
+  // changes or is deleted, the host calls this with the before image and deletes the documents that no longer apply.
   row(row, out, settings) {
     if (row.text('state') === 'draft') return out.drop()
     const document = out.document().column('id').columnAs('customer_no', 'customer').column('state')

@@ -1,4 +1,4 @@
-// The plugin in Node, without the sandbox: quick, and with a debugger. `npm test` runs it.
+// Tests the plugin in Node, without the sandbox, so that a debugger works. Run them with `npm test`.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -9,7 +9,7 @@ import { guest } from './plugin.js'
 
 const orders = table('shop.orders', { id: 'integer', customer_no: 'text', state: 'text', total: 'decimal' })
 
-test('an open order is a document and a draft is none', () => {
+test('an open order becomes a document and a draft does not', () => {
   const plugin = new Harness(guest, { currency: 'EUR' })
   assert.deepEqual(plugin.row(orders, { id: 1, customer_no: 'C1', state: 'open', total: '9.90' }), {
     documents: [

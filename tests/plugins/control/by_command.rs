@@ -52,18 +52,18 @@ fn refused(said: &Said, code: i32, words: &[&str]) {
 }
 
 #[test]
-fn all_plugins_are_a_table_with_what_is_worth_a_word() {
+fn all_plugins_are_a_table_with_remarks() {
     let expected = "\
 plugin          state      gen.  hash          version       rows  failed  µs/row
 row-filter      running       1  e6ddc508da6a  0.1.0    1,204,551       0    0.31
 trade-document  probation     4  bbbbbbbbbbbb  0.2.0       20,113       2    1.02
-  on probation: generation 3 (0.1.9, aaaaaaaaaaaa) comes back if this one fails
+  on probation: if it fails, it is rolled back to generation 3 (0.1.9, aaaaaaaaaaaa)
   candidate cccccccccccc held: 4,210 of 10,000 rows, 10% of all rows
     documents: 4,180 equal, 12 changed, 1 added, 0 missing
     old → new: failed rows 0 → 3, µs/row 1.02 → 1.40
     12 of 4,193 documents changed, which is more than max_changed (0.1 %)
     rowmill plugins promote trade-document   publishes it
-    rowmill plugins discard trade-document   sends it away
+    rowmill plugins discard trade-document   discards it
 
 refused files
   plugins/x.wasm
@@ -75,9 +75,9 @@ refused files
 #[test]
 fn a_gateway_without_plugins_says_what_that_means() {
     let without = Fake::start(json!({"chain": 1, "folder": null, "plugins": [], "refused": []}));
-    assert!(asked(&without, &[]).starts_with("This gateway has no plugins: plugins.dir names"));
+    assert!(asked(&without, &[]).starts_with("This gateway runs without plugins: every row"));
     let empty = Fake::start(json!({"chain": 1, "folder": "plugins", "plugins": [], "refused": []}));
-    assert!(asked(&empty, &[]).starts_with("No plugin runs: none of plugins is accepted."));
+    assert!(asked(&empty, &[]).starts_with("No plugin runs: no file in plugins was accepted."));
 }
 
 #[test]
@@ -90,28 +90,28 @@ trade-document 0.2.0, probation
               20,113 row images, failed 2, faults 1, 1.02 µs each
   last good   3, version 0.1.9, SHA-256 {a}
               9,113,004 row images, failed 0, faults 0, 0.98 µs each
-  next file   shadow: 10% of the rows, until it saw 10,000; then published if at most 0.1% of the documents differ, else held
+  next file   shadow for 10,000 rows with 10% of all rows, then published if at most 0.1% of the documents differ, else held
 
 candidate, held
   SHA-256     {c}
   reason      12 of 4,193 documents changed, which is more than max_changed (0.1 %)
   to do       rowmill plugins promote trade-document   publishes it
-              rowmill plugins discard trade-document   sends it away
+              rowmill plugins discard trade-document   discards it
 
 trial, shadow
   rows        4,210 of 10,000 rows, 10% of all rows
   documents   4,180 equal, 12 changed, 1 added, 0 missing
   old → new   failed rows 0 → 3, µs/row 1.02 → 1.40
 
-documents in which a field differs
+differing documents by field
   12  pay.amountCents
    1  note
 
-the first documents that differ
-  changed trade/4, of shop.trade
+first differing documents
+  changed trade/4, table shop.trade
     pay.amountCents  39964 → 39965
     note             (none) → \" [31mred\"
-  added trade/5, of shop.trade
+  added trade/5, table shop.trade
 
 history
   2026-11-21T14:00:05Z  3  aaaaaaaaaaaa  published
@@ -128,7 +128,7 @@ history
     assert_eq!(asked(&fake, &["show", "trade-document"]), expected);
     let quiet = asked(&fake, &["show", "row-filter"]);
     assert!(quiet.contains("last good   none in this run"), "{quiet}");
-    assert!(quiet.contains("next file   direct: published once it is proven"), "{quiet}");
+    assert!(quiet.contains("next file   direct: published once it is validated"), "{quiet}");
     assert!(!quiet.contains("candidate") && !quiet.contains("history"), "{quiet}");
 }
 
@@ -148,31 +148,30 @@ fn commands_and_rollouts_are_sent() {
     assert_eq!(command_of(&["disable", "trade-document"]), OperatorCommand::Disable);
     assert_eq!(command_of(&["discard", "trade-document"]), OperatorCommand::Discard);
     let shadow = Rollout { mode: RolloutMode::Shadow, rows: 50, share: 0.2, publish: false, max_changed: 0.05 };
-    let arguments =
-        ["shadow", "trade-document", "--rows", "50", "--share", "20%", "--max-changed", "0.05", "--by-hand"];
+    let arguments = ["shadow", "trade-document", "--rows", "50", "--share", "20%", "--max-changed", "0.05", "--manual"];
     assert_eq!(command_of(&arguments), OperatorCommand::Rollout(shadow));
-    // What is left out stays.
+    // Omitted options keep their values.
     assert_eq!(
         command_of(&["direct", "trade-document"]),
         OperatorCommand::Rollout(Rollout { mode: RolloutMode::Direct, ..shadow })
     );
     let canary = Rollout { mode: RolloutMode::Canary, publish: true, ..shadow };
-    assert_eq!(command_of(&["canary", "trade-document", "--by-itself"]), OperatorCommand::Rollout(canary));
+    assert_eq!(command_of(&["canary", "trade-document", "--auto"]), OperatorCommand::Rollout(canary));
 }
 
 #[test]
-fn what_the_gateway_refuses_is_said() {
+fn errors_of_the_gateway_are_printed() {
     let fake = Fake::start(status());
     let url = format!("http://{}", fake.address);
     let said = |arguments: &[&str]| rowmill(Path::new("."), &[arguments, &["--url", &url]].concat());
-    refused(&said(&["show", "trade"]), 1, &["no plugin is called \"trade\"; there are: row-filter, trade-document"]);
+    refused(&said(&["show", "trade"]), 1, &["no plugin is named \"trade\"; plugins: row-filter, trade-document"]);
     refused(&said(&["disable", "trade"]), 1, &["plugins: row-filter, trade-document"]);
     refused(&said(&["rollback", "row-filter"]), 1, &["row-filter has no last good generation"]);
     refused(&said(&["canary", "row-filter", "--share", "0"]), 1, &["share = 0 must be more than 0"]);
     refused(&said(&["shadow", "row-filter", "--share", "2"]), 2, &["write a share like 0.1 or 10%"]);
-    refused(&said(&["shadow", "row-filter", "--by-hand", "--by-itself"]), 2, &["cannot be used with"]);
+    refused(&said(&["shadow", "row-filter", "--manual", "--auto"]), 2, &["cannot be used with"]);
     let nowhere = rowmill(Path::new("."), &["--url", "10.0.0.5:8088"]);
-    refused(&nowhere, 2, &["--url \"10.0.0.5:8088\" is no URL like \"http://127.0.0.1:8088\""]);
+    refused(&nowhere, 2, &["--url \"10.0.0.5:8088\" is not a URL like \"http://127.0.0.1:8088\""]);
 }
 
 #[test]
@@ -193,9 +192,9 @@ fn a_gateway_is_found_by_its_configuration() {
         let minimal = "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\n";
         std::fs::write(folder.join("rowmill.toml"), format!("{minimal}{text}")).expect("a configuration");
     };
-    refused(&rowmill(folder, &[]), 2, &["there is no rowmill.toml", "-c", "--url"]);
+    refused(&rowmill(folder, &[]), 2, &["rowmill.toml does not exist", "-c", "--url"]);
     configure("");
-    refused(&rowmill(folder, &[]), 1, &["names no plugins.dir", "--plugins DIR", "--url"]);
+    refused(&rowmill(folder, &[]), 1, &["sets no plugins.dir", "--plugins DIR", "--url"]);
     configure("[plugins]\ndir = \"plugins\"\n");
     refused(
         &rowmill(folder, &[]),
@@ -214,7 +213,7 @@ fn a_gateway_is_found_by_its_configuration() {
     let left = fake.address;
     drop(fake);
     let said = rowmill(folder, &["--plugins", "plugins"]);
-    refused(&said, 1, &[&format!("no gateway answers on http://{left}/"), "refused", "start one with"]);
+    refused(&said, 1, &[&format!("no gateway answers at http://{left}/"), "refused", "start one with"]);
     drop(address);
 
     // By the address in the configuration, with its token.
@@ -229,9 +228,9 @@ fn a_gateway_is_found_by_its_configuration() {
     assert!(rowmill(folder, &[]).out.contains("row-filter"));
 }
 
-/// Without a word of configuration on HTTP: the gateway writes its address down, and takes it away when it ends.
+/// Without an HTTP configuration, the gateway writes its address to a file and removes it at the end.
 #[test]
-fn a_gateway_with_plugins_writes_down_where_it_is() {
+fn a_gateway_with_plugins_writes_its_address() {
     let plugins = scratch("plugins-address");
     let records = plugins.path().join("records.ndjson");
     std::fs::write(&records, "").expect("a file without records");

@@ -90,9 +90,7 @@ impl Fake {
 
 fn carry_out(status: &mut Status, name: &str, command: OperatorCommand) -> Result<String, CommandError> {
     let Some(plugin) = status.plugins.iter_mut().find(|plugin| plugin.name == name) else {
-        return Err(CommandError::Unknown(format!(
-            "no plugin is named {name:?}; plugins: row-filter, trade-document"
-        )));
+        return Err(CommandError::Unknown(format!("no plugin is named {name:?}; plugins: row-filter, trade-document")));
     };
     match command {
         OperatorCommand::Rollback if plugin.last_good.is_none() => {
@@ -151,7 +149,7 @@ fn busy() -> Value {
     })
 }
 
-/// Two plugins, and a file that is none.
+/// Two plugins, and a refused file.
 pub fn status() -> Value {
     json!({
         "chain": 7, "folder": "plugins", "plugins": [quiet(), busy()],

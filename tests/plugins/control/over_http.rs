@@ -134,12 +134,12 @@ fn web_pages_in_a_browser_on_the_same_machine_are_kept_out() {
     let fake = Fake::start(status());
     let (get, post) = (["GET", "/plugins"], ["POST", "/plugins/row-filter/disable"]);
     let send = |[method, path]: [&str; 2], header, value| fake.send(method, path, &[(header, value)], "");
-    // A page posts a form across sites; the browser tells from where.
+    // A page posts a form across sites; the browser sends the page's origin.
     for origin in ["https://evil.example", "null", "http://localhost:3000"] {
         refused(send(post, "origin", origin), 403, &["Origin"]);
     }
     assert_eq!(send(get, "origin", "https://evil.example").0, 200, "a browser keeps the answer from the page");
-    // A page's own name was made to point to this machine; the browser tells the name.
+    // DNS rebinding: the page's domain points to this machine; the browser sends the domain.
     for host in ["evil.example", "evil.example:8088", "localhost.evil.example", "127.0.0.1.evil.example", "[evil]", ""]
     {
         refused(send(get, "host", host), 403, &["Host"]);

@@ -10,7 +10,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Begins to listen. The threads of a gateway are many, so what every thread says is kept, and tests that run side by
-/// side tell their lines by the names of their folders.
+/// side distinguish their lines by the names of their folders.
 pub fn listen() {
     static LISTENS: Once = Once::new();
     LISTENS.call_once(|| {

@@ -22,7 +22,7 @@ use super::stream::{PATIENCE, Place, put};
 const SWAPS: u64 = 1_000;
 /// Rows between two swaps: some batches.
 const APART: u64 = 200;
-/// Every so many swaps another file does it, the whole road.
+/// After this many swaps, one is done by a new file and runs the whole validation.
 const FILES: u64 = 50;
 /// What may be added to memory between the first swaps and the last: a leak of a generation (its code and two instances)
 /// would be some hundred MiB.

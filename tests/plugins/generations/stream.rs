@@ -168,7 +168,7 @@ impl Stream {
         put(&self.plugins, bytes);
     }
 
-    /// Waits until what was written is settled: each row has become a document, was overtaken by one, or is told of.
+    /// Waits until every written row is settled: it became a document, was superseded by a newer one, or is counted as failed.
     #[track_caller]
     pub fn settle(&self) {
         wait::until("all rows are settled", PATIENCE, || {
@@ -241,7 +241,7 @@ impl Stream {
     }
 }
 
-/// SHA-256 as the gateway tells it.
+/// SHA-256 as the gateway reports it.
 pub fn hash(bytes: &[u8]) -> String {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

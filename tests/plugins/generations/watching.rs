@@ -13,7 +13,7 @@ use super::flow::{EITHER, FIRST, Flow, NOBODY, SECOND, first, second};
 use super::log;
 use super::stream::{FILE, Place, hash};
 
-/// Nothing is found but by an event: the next poll is far away.
+/// Changes are found only by events: the next poll is an hour later.
 const EVENTS: &str = "poll = \"1h\"\n";
 /// Nothing is found but by looking.
 const POLL: &str = "events = false\npoll = \"50ms\"\n";
@@ -80,7 +80,7 @@ fn deleted_and_created(settings: &str) {
         let (place, mut flow) = start("deleted", settings);
         let begin = Instant::now();
         fs::remove_file(place.file()).expect("the plugin is removed");
-        // When this is refused the folder has been looked at while the plugin was away.
+        // Once this file is refused, the folder was scanned while the plugin's file was missing.
         let folder = place.plugins().join("folder.wasm");
         fs::create_dir(&folder).expect("a folder is made");
         flow.until_file_refused(FIRST, &folder);

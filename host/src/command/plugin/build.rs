@@ -1,4 +1,4 @@
-//! `rowmill plugin build`.
+//! `rowmill plugin build`: builds a plugin's `.wasm` file and embeds its cases.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let place = match &args.into {
         None => built.place.clone(),
         Some(folder) => {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
             folder.join(name)
         }
     };
@@ -29,7 +29,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
         true => embedded::embed(&read, &folder)?,
         false => read.clone(),
     };
-    // Loaded before it is put anywhere: what the gateway would refuse is told here.
+    // Load it before writing it anywhere, to report here what the gateway would refuse.
     let plugin = load_bytes(&built.file, &bytes)?;
     if place != built.file || bytes != read {
         publish(&bytes, &place)?;
@@ -37,7 +37,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     let contract = FileSummary::read(&bytes).ok().and_then(|summary| summary.contract).unwrap_or_default();
     let description = plugin.description();
     print_line(&format!(
-        "{}: {} {}, {:.1} KiB, contract {contract}, {} inside",
+        "{}: {} {}, {:.1} KiB, contract {contract}, {} embedded",
         place.display(),
         description.name,
         description.version,
@@ -47,8 +47,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts a file into a folder in one step: the copy has a hidden name until it is whole, and a gateway that watches the
-/// folder never sees half of it.
+/// Writes a file atomically: under a hidden name first, so that a gateway watching the folder never sees a partial file.
 fn publish(bytes: &[u8], place: &Path) -> anyhow::Result<()> {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let part = place.with_file_name(format!(".{name}.{}", std::process::id()));

@@ -13,21 +13,21 @@ use super::load::{load, reading, settings, subject};
 use super::{DevArgs, project};
 use crate::command::run::print_line;
 
-/// How long the source must be quiet: an editor writes in pieces.
+/// The time without changes before a build, since editors write in several steps.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// How often it is looked at without an event, since not every file system sends them.
+/// The polling interval, since not every file system sends events.
 const POLL: Duration = Duration::from_secs(1);
 
 pub(in crate::command) fn dev(args: &DevArgs) -> anyhow::Result<ExitCode> {
-    // What no save can mend is told at once.
+    // Fail now if there is no plugin source, which no save can fix.
     project::check(&args.dir)?;
-    let mut replay = Replay { args, known: BTreeMap::new() };
+    let mut replay = Replay { args, last: BTreeMap::new() };
     if args.once {
         replay.round()?;
         return Ok(ExitCode::SUCCESS);
     }
     let (events, changes) = crossbeam_channel::unbounded();
-    // One sender stays here: without file events, too, waiting has to wait.
+    // Keep a sender here, so that the receiver blocks even without file events.
     let sender = events.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
@@ -35,7 +35,7 @@ pub(in crate::command) fn dev(args: &DevArgs) -> anyhow::Result<ExitCode> {
         }
     })
     .ok();
-    // Files are looked at as well: events only make it quick.
+    // Events only speed things up: the files are also polled.
     for path in watched(args) {
         if let Some(watcher) = &mut watcher {
             let _ = watcher.watch(&path, notify::RecursiveMode::Recursive);
@@ -43,11 +43,11 @@ pub(in crate::command) fn dev(args: &DevArgs) -> anyhow::Result<ExitCode> {
     }
     loop {
         let seen = fingerprint(args);
-        // What is wrong now is mended by the next save.
+        // The next save may fix the error.
         if let Err(error) = replay.round() {
             print_line(&format!("{error:#}"));
         }
-        print_line(&format!("watching {}; Ctrl-C ends", args.dir.display()));
+        print_line(&format!("watching {}; press Ctrl-C to stop", args.dir.display()));
         while fingerprint(args) == seen {
             let _ = changes.recv_timeout(POLL);
             while changes.recv_timeout(DEBOUNCE).is_ok() {}
@@ -56,13 +56,13 @@ pub(in crate::command) fn dev(args: &DevArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What is replayed after each build, and what came out of it the last time.
+/// Replays samples after each build, and keeps their last output.
 struct Replay<'a> {
     args: &'a DevArgs,
-    known: BTreeMap<String, Vec<Outcome>>,
+    last: BTreeMap<String, Vec<Outcome>>,
 }
 
-/// Rows that are replayed.
+/// Rows to replay.
 struct Sample {
     name: String,
     input: Input,
@@ -80,23 +80,26 @@ impl Replay<'_> {
             let figures = subject.figures(&sample.settings.0, &sample.input);
             let figures = figures.map_or(String::new(), |figures| format!("; {}", figures.line()));
             print_line(&format!("{}: {}{figures}", sample.name, summary(&outcomes)));
-            // The first time the documents are compared with those that the case expects.
-            let (sides, before) = match (self.known.get(&sample.name), &sample.expected) {
-                (Some(known), _) => (Sides { before: "before", after: "now" }, Some(known)),
+            // The first run is compared with the case's expected output, later ones with the run before.
+            let (sides, before) = match (self.last.get(&sample.name), &sample.expected) {
+                (Some(last), _) => (Sides { before: "before", after: "now" }, Some(last)),
                 (None, Some(expected)) => (Sides { before: "expected", after: "now" }, Some(expected)),
                 (None, None) => (Sides { before: "before", after: "now" }, None),
             };
             match before.map(|before| compare(sides, before, &outcomes, &sample.input)) {
                 Some(Some(difference)) => print_line(difference.trim_end()),
-                Some(None) => print_line(&format!("  nothing differs from what was {}", sides.before)),
+                Some(None) if self.last.contains_key(&sample.name) => {
+                    print_line("  no differences from the previous run")
+                }
+                Some(None) => print_line("  no differences from the expected output"),
                 None => {}
             }
-            self.known.insert(sample.name, outcomes);
+            self.last.insert(sample.name, outcomes);
         }
         Ok(())
     }
 
-    /// Read anew each time: rows and settings are edited too.
+    /// Reads the samples again each time, since rows and settings are edited too.
     fn samples(&self) -> anyhow::Result<Vec<Sample>> {
         if let Some(input) = &self.args.input {
             return Ok(vec![Sample {
@@ -107,7 +110,7 @@ impl Replay<'_> {
             }]);
         }
         let cases = Case::all(&self.args.dir.join("cases"))
-            .context("no rows to replay; name a file with --input, or make a case")?;
+            .context("no rows to replay; pass a file with --input, or add a case")?;
         let sample = |case: Case| {
             Ok(Sample { input: case.input()?, settings: case.settings()?, expected: case.expected()?, name: case.name })
         };
@@ -125,7 +128,7 @@ fn watched(args: &DevArgs) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The files that matter, with their sizes and times.
+/// The sizes and modification times of the watched files.
 fn fingerprint(args: &DevArgs) -> BTreeMap<PathBuf, (u64, SystemTime)> {
     let mut files = BTreeMap::new();
     for path in watched(args) {

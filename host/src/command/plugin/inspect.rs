@@ -1,4 +1,4 @@
-//! `rowmill plugin inspect`: what a `.wasm` file is and asks for.
+//! `rowmill plugin inspect`: describes a `.wasm` file.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use super::load::{load_bytes, read, reading, settings, subject};
 use super::{InspectArgs, count_of_cases};
 use crate::command::run::print_line;
 
-/// All that is told of a file.
+/// The description of a file.
 #[derive(Serialize)]
-struct Report {
+struct FileReport {
     file: String,
     size: usize,
     sha256: String,
@@ -30,15 +30,15 @@ struct Report {
     tables: Vec<String>,
     indices: Vec<IndexReport>,
     settings_schema: Option<Value>,
-    /// How many golden cases the file brings along.
+    /// The number of embedded golden cases.
     cases: usize,
-    /// For each table that was asked about: the columns that the plugin reads, or why it refuses the table.
+    /// For each table of the input: the columns that the plugin reads, or why it refuses the table.
     columns: Vec<ColumnsReport>,
 }
 
 #[derive(Serialize)]
 struct IndexReport {
-    /// Empty for the index that the configuration names.
+    /// Empty for the default index of the table.
     name: String,
     mapping: Option<Value>,
 }
@@ -58,7 +58,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let summary = FileSummary::read(&bytes)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("{} is refused", args.file.display()))?;
-    let cases = embedded::cases(&bytes).with_context(|| format!("the cases inside of {}", args.file.display()))?;
+    let cases = embedded::cases(&bytes).with_context(|| format!("the cases embedded in {}", args.file.display()))?;
     let plugin = load_bytes(&args.file, &bytes).with_context(|| match &summary.imports[..] {
         [] => "it imports nothing".to_string(),
         imports => format!("it imports {}", imports.join(", ")),
@@ -72,7 +72,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(args: &InspectArgs, plugin: &Arc<Plugin>, summary: FileSummary, cases: usize) -> anyhow::Result<Report> {
+fn report(args: &InspectArgs, plugin: &Arc<Plugin>, summary: FileSummary, cases: usize) -> anyhow::Result<FileReport> {
     let Description { name, version, tables, mode, indices, settings_schema } = plugin.description().clone();
     let json = |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text)).transpose();
     let subject = subject(plugin);
@@ -95,7 +95,7 @@ fn report(args: &InspectArgs, plugin: &Arc<Plugin>, summary: FileSummary, cases:
             ask(&settings.0, &case.input().with_context(|| format!("case {}", case.name))?);
         }
     }
-    Ok(Report {
+    Ok(FileReport {
         file: args.file.display().to_string(),
         size: plugin.size(),
         sha256: plugin.hash().to_string(),
@@ -132,7 +132,7 @@ fn ask(subject: &Subject, settings: &str, table: &Table) -> ColumnsReport {
     ColumnsReport { table: table.full_name(), of: table.columns.len(), reads, refused }
 }
 
-fn show(report: &Report) {
+fn show(report: &FileReport) {
     let line = |what: &str, text: &str| print_line(&format!("{what:10} {text}"));
     let or_none = |names: &[String], none: &str| if names.is_empty() { none.to_string() } else { names.join(", ") };
     line("plugin", &format!("{} {}", report.name, report.version));
@@ -143,13 +143,13 @@ fn show(report: &Report) {
     line(
         "mode",
         match report.mode {
-            "change" => "change: it sees whole changes, and answers for deletes itself",
-            _ => "image: it says which documents a row is",
+            "change" => "change: it gets whole changes and handles deletes itself",
+            _ => "image: it maps a row image to documents",
         },
     );
     line("tables", &or_none(&report.tables, "all"));
     if report.columns.is_empty() {
-        line("reads", "depends on the table and the settings; name rows with --input or --cases to see");
+        line("reads", "depends on table and settings; pass rows with --input or --cases");
     }
     for asked in &report.columns {
         let text = match (&asked.reads, &asked.refused) {
@@ -162,15 +162,15 @@ fn show(report: &Report) {
         line("reads", &text);
     }
     for index in &report.indices {
-        let name = if index.name.is_empty() { "the table's own" } else { &index.name };
+        let name = if index.name.is_empty() { "the table's default index" } else { &index.name };
         line("index", &format!("{name}{}", if index.mapping.is_some() { ", with a mapping" } else { "" }));
     }
     if report.indices.is_empty() {
-        line("index", "the table's own");
+        line("index", "the table's default index");
     }
-    line("cases", &format!("{} inside", count_of_cases(report.cases)));
+    line("cases", &format!("{} embedded", count_of_cases(report.cases)));
     match &report.settings_schema {
-        Some(schema) => line("settings", &format!("by this JSON Schema\n{schema:#}")),
-        None => line("settings", "no schema is told"),
+        Some(schema) => line("settings", &format!("JSON Schema\n{schema:#}")),
+        None => line("settings", "no schema"),
     }
 }

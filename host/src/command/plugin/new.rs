@@ -1,4 +1,4 @@
-//! `rowmill plugin new`: a crate that builds anywhere without an edit.
+//! `rowmill plugin new`: creates a plugin project that builds without edits.
 
 use std::fs;
 use std::path::Path;
@@ -16,27 +16,27 @@ pub(super) fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     check_name(&name).map_err(Usage)?;
     if folder.exists() {
-        return Err(Usage(format!("{} exists already; choose another name", folder.display())).into());
+        return Err(Usage(format!("{} already exists; choose another name", folder.display())).into());
     }
     let test = match args.language {
         Language::Rust => {
             new_rust(folder, &name)?;
-            "cargo test              the cases, natively and in the sandbox"
+            "cargo test              runs the cases, natively and in the sandbox"
         }
         Language::Js => {
             new_javascript(folder, &name)?;
-            "rowmill plugin test     builds it by npm, and runs the cases in the sandbox"
+            "rowmill plugin test     builds the plugin with npm, and runs the cases in the sandbox"
         }
     };
     let folder = folder.display();
     print_line(&format!(
-        "{folder}/ is a plugin with a test and a case. Next:\n\n  cd {folder}\n  {test}\n  rowmill plugin build    the .wasm file\n  rowmill dev             builds on every save, and shows which documents changed"
+        "created {folder}/, a plugin with a test and a case. Next:\n\n  cd {folder}\n  {test}\n  rowmill plugin build    builds the .wasm file\n  rowmill dev             rebuilds on every save, and shows which documents changed"
     ));
     Ok(ExitCode::SUCCESS)
 }
 
 fn new_javascript(folder: &Path, name: &str) -> anyhow::Result<()> {
-    // npm wants names of packages in lower case.
+    // npm requires package names in lower case.
     let package = name.to_ascii_lowercase();
     let sdk = match checkout::find() {
         Some(root) => format!("file:{}", root.join("plugin-sdk/js").display()),
@@ -47,7 +47,7 @@ fn new_javascript(folder: &Path, name: &str) -> anyhow::Result<()> {
 
 fn new_rust(folder: &Path, name: &str) -> anyhow::Result<()> {
     let root = checkout::find();
-    // The SDK of the checkout that this program came from, else the published one.
+    // The SDK of the checkout that this program was built from, or else the published one.
     let source = match &root {
         Some(root) => {
             let path = toml::Value::from(root.join("plugin-sdk").display().to_string());
@@ -63,15 +63,15 @@ fn new_rust(folder: &Path, name: &str) -> anyhow::Result<()> {
         ("sdk_harness", &format!("{{ {source}, features = [\"harness\"] }}")),
     ];
     template::write(template::RUST, folder, &values)?;
-    // With the versions that the SDK was tested with; cargo takes out what the plugin does not need.
+    // The dependency versions that the SDK was tested with; cargo removes entries that the plugin does not need.
     if let Some(lock) = root.map(|root| root.join("Cargo.lock")).filter(|lock| lock.is_file()) {
         fs::copy(&lock, folder.join("Cargo.lock")).with_context(|| format!("cannot copy {}", lock.display()))?;
     }
     Ok(())
 }
 
-/// Words that cannot name a crate: Rust's own, and crates that the plugin is made of.
-const TAKEN: &[&str] = &[
+/// Names that a crate cannot have: Rust keywords, and the crates that a plugin uses.
+const RESERVED: &[&str] = &[
     "abstract",
     "alloc",
     "as",
@@ -132,23 +132,25 @@ const TAKEN: &[&str] = &[
     "yield",
 ];
 
-/// What can name a crate and a plugin alike.
+/// Checks that a name is valid for both a crate and a plugin.
 fn check_name(name: &str) -> Result<(), String> {
     let fits = name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     if !fits {
         return Err(format!(
-            "{name:?} cannot name a plugin: letters, digits, `-` and `_`, a letter first, 64 at most; for example order-document"
+            "{name:?} is not a valid plugin name; use up to 64 letters, digits, `-` and `_`, starting with a letter, for example order-document"
         ));
     }
-    if TAKEN.contains(&name.replace('-', "_").as_str()) {
-        return Err(format!("{name:?} cannot name a plugin: the word has a meaning in Rust; for example my-{name}"));
+    if RESERVED.contains(&name.replace('-', "_").as_str()) {
+        return Err(format!(
+            "{name:?} is not a valid plugin name because it is reserved in Rust; use for example my-{name}"
+        ));
     }
     Ok(())
 }
 
-/// `order-document` is `OrderDocument`.
+/// Converts `order-document` to `OrderDocument`.
 fn type_name(name: &str) -> String {
     let mut out = String::new();
     for part in name.split(['-', '_']) {
@@ -169,7 +171,7 @@ mod tests {
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
         for name in ["", "2fast", "-x", "a b", "ä", "a.b", "fn", "rowmill-sdk", "test", &"x".repeat(65)] {
-            assert!(check_name(name).is_err_and(|reason| reason.contains("cannot name a plugin")), "{name}");
+            assert!(check_name(name).is_err_and(|reason| reason.contains("is not a valid plugin name")), "{name}");
         }
         assert_eq!(type_name("order-document_2"), "OrderDocument2");
     }

@@ -1,15 +1,15 @@
-//! `rowmill plugin run`: rows in, documents out, on the terminal.
+//! `rowmill plugin run`: runs rows through a plugin and prints the documents.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use rowmill_harness::{Input, summary};
 
-use super::RunArgs;
+use super::PluginRunArgs;
 use super::load::{load, reading, settings, subject};
 use crate::command::run::print_line;
 
-pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &PluginRunArgs) -> anyhow::Result<ExitCode> {
     let input = Input::read(&args.input, &reading(args.table.as_deref(), args.types.as_deref())?)?;
     let settings = settings(args.settings.as_deref())?;
     let plugin = load(&args.file)?;

@@ -1,11 +1,11 @@
-//! The files of a new plugin: texts with `{{names}}` in them, which are part of this program.
+//! The embedded template files of a new plugin, with `{{name}}` placeholders.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 
-/// A template: paths and texts, both with `{{name}}` in the places of values.
+/// A template: paths and texts, both with `{{name}}` placeholders.
 pub(super) type Template = &'static [(&'static str, &'static str)];
 
 /// A plugin in Rust.
@@ -32,12 +32,12 @@ pub(super) const JAVASCRIPT: Template = &[
     (".gitignore", include_str!("../../../templates/js/gitignore")),
 ];
 
-/// Writes a template's files into a folder, which is made.
+/// Creates a folder and writes a template's files into it.
 pub(super) fn write(template: Template, folder: &Path, values: &[(&str, &str)]) -> anyhow::Result<()> {
     for (path, text) in template {
         let path = folder.join(fill(path, values));
         let parent = path.parent().unwrap_or(folder);
-        fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
+        fs::create_dir_all(parent).with_context(|| format!("cannot create the folder {}", parent.display()))?;
         fs::write(&path, fill(text, values)).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
@@ -52,11 +52,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_in_the_template_has_a_value() {
+    fn every_placeholder_has_a_value() {
         let values = [("name", "x"), ("crate", "x"), ("type", "X"), ("sdk", "{}"), ("sdk_harness", "{}")];
         for (path, text) in RUST.iter().chain(JAVASCRIPT) {
             let filled = fill(text, &values);
-            // `{{` stands in Rust's format strings too, but never before a lower-case letter.
+            // Rust's format strings also contain `{{`, but never before a lower-case letter.
             let left =
                 filled.match_indices("{{").find(|(at, _)| filled[at + 2..].starts_with(|c: char| c.is_lowercase()));
             assert_eq!(left.map(|(at, _)| filled[at..].lines().next().unwrap_or_default()), None, "{path}");

@@ -1,4 +1,4 @@
-//! `rowmill plugin test`: golden cases on a `.wasm` file.
+//! `rowmill plugin test`: runs golden cases on a `.wasm` file.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,79 +25,81 @@ pub(super) fn test(args: &TestArgs) -> anyhow::Result<ExitCode> {
     };
     if cases.is_empty() {
         bail!(
-            "{} has no cases inside, and there is no folder {}; name the folder of cases with --cases",
+            "{} has no embedded cases, and the folder {} does not exist; pass the folder of cases with --cases",
             file.display(),
             folder.display()
         );
     }
     if args.bless && place == &file {
-        bail!("cases inside of a .wasm file cannot be blessed; name the folder of cases with --cases, and build again");
+        bail!("cases embedded in a .wasm file cannot be blessed; pass the folder of cases with --cases, and rebuild");
     }
-    let mut wrong = 0;
+    let mut failed = 0;
     for case in &cases {
-        let verdict = run(case, &subject)
-            .and_then(|(report, verdict)| match args.json {
+        let result = run(case, &subject)
+            .and_then(|(report, result)| match args.json {
                 true => {
                     print_line(&serde_json::to_string(&report)?);
-                    Ok(verdict)
+                    Ok(result)
                 }
-                false => show(case, &report, verdict, args.bless),
+                false => show(case, &report, result, args.bless),
             })
             .with_context(|| format!("case {}", case.name))?;
-        wrong += usize::from(verdict != Verdict::AsExpected);
+        failed += usize::from(result != CaseResult::AsExpected);
     }
     if !args.json {
-        print_line(&closing(cases.len(), wrong, place));
+        print_line(&closing(cases.len(), failed, place));
     }
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
+enum CaseResult {
     AsExpected,
     NothingExpected,
     Differs(String),
 }
 
-fn run(case: &Case, subject: &Subject) -> anyhow::Result<(CaseReport, Verdict)> {
+fn run(case: &Case, subject: &Subject) -> anyhow::Result<(CaseReport, CaseResult)> {
     let input = case.input()?;
     let settings = case.settings()?;
     let outcomes = subject.run(&settings.0, &input);
-    let sides = Sides { before: "expected", after: "what comes out" };
-    let verdict = match case.expected()? {
-        None => Verdict::NothingExpected,
-        Some(expected) => compare(sides, &expected, &outcomes, &input).map_or(Verdict::AsExpected, Verdict::Differs),
+    let sides = Sides { before: "expected", after: "actual" };
+    let result = match case.expected()? {
+        None => CaseResult::NothingExpected,
+        Some(expected) => {
+            compare(sides, &expected, &outcomes, &input).map_or(CaseResult::AsExpected, CaseResult::Differs)
+        }
     };
     let figures = subject.figures(&settings.0, &input);
-    Ok((CaseReport { case: case.name.clone(), outcomes, figures }, verdict))
+    Ok((CaseReport { case: case.name.clone(), outcomes, figures }, result))
 }
 
-/// Shows the case's line, and blesses it where that is asked for; gives what is left wrong.
-fn show(case: &Case, report: &CaseReport, verdict: Verdict, bless: bool) -> anyhow::Result<Verdict> {
+/// Prints the result of a case, and blesses the case if `bless` is set. Returns the result after that.
+fn show(case: &Case, report: &CaseReport, result: CaseResult, bless: bool) -> anyhow::Result<CaseResult> {
     let blessed = bless && case.bless(&report.outcomes)?;
-    let word = match (&verdict, bless) {
+    let word = match (&result, bless) {
         (_, true) if blessed => "bless",
-        (Verdict::AsExpected, _) | (_, true) => "ok",
+        (CaseResult::AsExpected, _) | (_, true) => "ok",
         _ => "FAIL",
     };
     let figures = report.figures.as_ref().map_or(String::new(), |figures| format!("; {}", figures.line()));
     print_line(&format!("{word:5} {:20} {}{figures}", case.name, summary(&report.outcomes)));
-    match &verdict {
-        _ if bless => return Ok(Verdict::AsExpected),
-        Verdict::AsExpected => {}
-        Verdict::NothingExpected => {
-            print_line("there is no expected.ndjson yet; write it with --bless, and look at it")
+    match &result {
+        _ if bless => return Ok(CaseResult::AsExpected),
+        CaseResult::AsExpected => {}
+        CaseResult::NothingExpected => {
+            print_line("expected.ndjson does not exist; create it with --bless and review it")
         }
-        Verdict::Differs(difference) => print_line(difference),
+        CaseResult::Differs(difference) => print_line(difference),
     }
-    Ok(verdict)
+    Ok(result)
 }
 
-fn closing(n_cases: usize, wrong: usize, place: &Path) -> String {
+fn closing(n_cases: usize, failed: usize, place: &Path) -> String {
     let cases = format!("{} in {}", count_of_cases(n_cases), place.display());
-    match wrong {
-        0 => format!("{cases}, all as expected"),
-        _ if place.is_file() => format!("{cases}, {wrong} not as expected"),
-        _ => format!("{cases}, {wrong} not as expected; --bless makes what comes out now the expected"),
+    match failed {
+        0 => format!("{cases}, all passed"),
+        _ if place.is_file() => format!("{cases}, {failed} failed"),
+        _ => format!("{cases}, {failed} failed; --bless accepts the current output as expected"),
     }
 }

@@ -1,4 +1,4 @@
-//! All plugins, a line each, and below it what is worth a word.
+//! Formats the list of all plugins: one line per plugin, with remarks below it.
 
 use super::text::{compact, cut, micros, number, percent, plain, short, table, wrapped};
 use crate::config::RolloutMode;
@@ -7,14 +7,14 @@ use crate::plugins::status::{CandidateState, CandidateStatus, PluginState, Plugi
 const HEAD: [&str; 8] = ["plugin", "state", "gen.", "hash", "version", "rows", "failed", "µs/row"];
 const RIGHT: [bool; 8] = [false, false, true, false, false, true, true, true];
 
-/// A longer version is cut, so that the table keeps its width.
-const LONGEST_VERSION: usize = 12;
+/// Longer versions are cut, so that the table keeps its width.
+const MAX_VERSION: usize = 12;
 
-/// The plugins of a gateway, in lines of at most `width` where that can be.
+/// Formats the plugins of a gateway, in lines of at most `width` characters where possible.
 pub(super) fn render(status: &Status, width: usize) -> String {
     let Some(folder) = &status.folder else {
         return wrapped(
-            "This gateway has no plugins: plugins.dir names a folder of .wasm files. Every row becomes a document of its own columns.",
+            "This gateway runs without plugins: every row becomes a document of its columns. To use plugins, set plugins.dir to a folder of .wasm files.",
             "",
             width,
         );
@@ -22,7 +22,7 @@ pub(super) fn render(status: &Status, width: usize) -> String {
     let mut out = String::new();
     if status.plugins.is_empty() {
         let text = format!(
-            "No plugin runs: none of {} is accepted. Rows pass unshaped, each a document of its own columns.",
+            "No plugin runs: no file in {} was accepted. Every row becomes a document of its columns.",
             folder.display()
         );
         out += &wrapped(&text, "", width);
@@ -54,7 +54,7 @@ fn row(plugin: &PluginStatus) -> [String; 8] {
         state(plugin.state).into(),
         running.generation.to_string(),
         short(&running.hash),
-        cut(&plain(&running.version), LONGEST_VERSION),
+        cut(&plain(&running.version), MAX_VERSION),
         compact(running.rows),
         compact(running.failed),
         micros(running.us_per_row),
@@ -65,7 +65,7 @@ fn remarks(plugin: &PluginStatus, width: usize) -> String {
     let mut out = String::new();
     if let (PluginState::Probation, Some(good)) = (plugin.state, &plugin.last_good) {
         let text = format!(
-            "on probation: generation {} ({}, {}) comes back if this one fails",
+            "on probation: if it fails, it is rolled back to generation {} ({}, {})",
             good.generation,
             good.version,
             short(&good.hash)
@@ -75,8 +75,8 @@ fn remarks(plugin: &PluginStatus, width: usize) -> String {
     if let Some(candidate) = &plugin.candidate {
         out += &wrapped(&candidate_line(candidate), "  ", width);
         if let Some(trial) = &candidate.trial {
-            for (what, text) in found(trial) {
-                out += &wrapped(&format!("{what}: {text}"), "    ", width);
+            for (name, text) in results(trial) {
+                out += &wrapped(&format!("{name}: {text}"), "    ", width);
             }
         }
         if let Some(reason) = &candidate.reason {
@@ -109,10 +109,10 @@ pub(super) fn state(state: PluginState) -> &'static str {
 
 pub(super) fn candidate_state(state: CandidateState) -> &'static str {
     match state {
-        CandidateState::Validating => "being proven",
+        CandidateState::Validating => "validating",
         CandidateState::Refused => "refused",
         CandidateState::Shadow => "in shadow",
-        CandidateState::Canary => "as canary",
+        CandidateState::Canary => "in canary",
         CandidateState::Held => "held",
         CandidateState::RolledBack => "rolled back",
         CandidateState::Discarded => "discarded",
@@ -127,13 +127,13 @@ pub(super) fn mode(mode: RolloutMode) -> &'static str {
     }
 }
 
-/// How far a trial is.
+/// The progress of a trial.
 pub(super) fn rows(trial: &TrialStatus) -> String {
     let whole = match trial.mode {
-        RolloutMode::Canary => "of the document ids",
+        RolloutMode::Canary => "of the document IDs",
         RolloutMode::Shadow | RolloutMode::Direct => "of all rows",
     };
-    // It takes whole batches, so there are some more in the end.
+    // A trial ends with a whole batch, so it may have more rows than `of_rows`.
     let rows = match trial.rows < trial.of_rows {
         true => format!("{} of {}", number(trial.rows), number(trial.of_rows)),
         false => number(trial.rows),
@@ -141,9 +141,8 @@ pub(super) fn rows(trial: &TrialStatus) -> String {
     format!("{rows} rows, {} {whole}", percent(trial.share))
 }
 
-/// What a trial found, a name and a text each. A canary's documents are compared with no others: no other generation makes
-/// them.
-pub(super) fn found(trial: &TrialStatus) -> Vec<(&'static str, String)> {
+/// The results of a trial as names and texts. A canary's documents are not compared: no other generation produces them.
+pub(super) fn results(trial: &TrialStatus) -> Vec<(&'static str, String)> {
     let TrialStatus { equal, changed, added, missing, failed_old, failed_new, .. } = trial;
     let [equal, changed, added, missing, old, new] =
         [*equal, *changed, *added, *missing, *failed_old, *failed_new].map(number);
@@ -157,20 +156,20 @@ pub(super) fn found(trial: &TrialStatus) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What a person can do about a candidate, a line each; nothing where it is no plugin, or is yet to be proven. The lines
-/// are not broken, so that they can be copied.
+/// The commands for a candidate, one per line; none during validation or if the file is not a plugin. The lines are not
+/// wrapped, so that they can be copied.
 pub(super) fn advice(name: &str, candidate: &CandidateStatus) -> Vec<String> {
     if !candidate.promotable {
         return Vec::new();
     }
     let (promote, discard) = match candidate.state {
-        CandidateState::Held => ("publishes it", Some("sends it away")),
-        CandidateState::Validating => ("publishes it now", Some("sends it away")),
+        CandidateState::Held => ("publishes it", Some("discards it")),
+        CandidateState::Validating => ("publishes it now", Some("discards it")),
         CandidateState::Shadow | CandidateState::Canary => ("publishes it now", Some("ends the trial")),
         CandidateState::RolledBack => ("publishes it again", None),
-        CandidateState::Refused => ("publishes it all the same", None),
-        CandidateState::Discarded => ("publishes it after all", None),
+        CandidateState::Refused => ("publishes it anyway", None),
+        CandidateState::Discarded => ("publishes it anyway", None),
     };
-    let line = |order: &str, does: &str| format!("rowmill plugins {order} {}   {does}", plain(name));
-    std::iter::once(line("promote", promote)).chain(discard.map(|does| line("discard", does))).collect()
+    let line = |command: &str, effect: &str| format!("rowmill plugins {command} {}   {effect}", plain(name));
+    std::iter::once(line("promote", promote)).chain(discard.map(|effect| line("discard", effect))).collect()
 }

@@ -1,6 +1,6 @@
-//! Numbers, tables and long lines for a person.
+//! Formats numbers, tables and long lines for the terminal.
 
-/// How wide lines may be: as wide as the terminal, and without an end where there is none, since programs read lines.
+/// The largest line width: that of the terminal, or unlimited without a terminal, since programs read whole lines.
 pub(super) fn width() -> usize {
     match terminal_size::terminal_size_of(std::io::stdout()) {
         Some((width, _)) => usize::from(width.0).max(60),
@@ -8,7 +8,7 @@ pub(super) fn width() -> usize {
     }
 }
 
-/// A share as a person writes it: `0.1` or `10%`.
+/// Parses a share: `0.1` or `10%`.
 pub(super) fn share(text: &str) -> Result<f64, String> {
     let (number, unit) = match text.strip_suffix('%') {
         Some(number) => (number, 100.0),
@@ -20,7 +20,7 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// `1234567` as `1,234,567`.
+/// Formats `1234567` as `1,234,567`.
 pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
@@ -33,7 +33,7 @@ pub(super) fn number(number: u64) -> String {
     out
 }
 
-/// A number in few characters: up to ten million as it is, `12345678` as `12.3M`.
+/// Formats a number in few characters: below ten million in full, `12345678` as `12.3M`.
 pub(super) fn compact(count: u64) -> String {
     match count {
         0..10_000_000 => number(count),
@@ -42,35 +42,35 @@ pub(super) fn compact(count: u64) -> String {
     }
 }
 
-/// `0.125` as `12.5%`; the fourth decimal is the last.
+/// Formats `0.125` as `12.5%`, with at most four decimals.
 pub(super) fn percent(share: f64) -> String {
     format!("{}%", (share * 1e6).round() / 1e4)
 }
 
-/// Microseconds with two decimals, `–` where there are none.
+/// Formats microseconds with two decimals; `–` for `None`.
 pub(super) fn micros(micros: Option<f64>) -> String {
     micros.map_or("–".into(), |micros| format!("{micros:.2}"))
 }
 
-/// The beginning of a hash.
+/// The first 12 characters of a hash.
 pub(super) fn short(hash: &str) -> String {
     hash.chars().take(12).collect()
 }
 
-/// At most so many characters; what is left out is marked.
-pub(super) fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
+/// Cuts a text to `max` characters, of which the last is an ellipsis.
+pub(super) fn cut(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        Some(_) => text.chars().take(max - 1).chain(['…']).collect(),
         None => text.to_string(),
     }
 }
 
-/// A text of a plugin or a file on one line: control characters could command the terminal.
+/// Replaces control characters, which could control the terminal, in a text from a plugin or a file.
 pub(super) fn plain(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// A text in lines of at most `width`, each after `indent`. Its own line breaks are kept.
+/// Wraps a text into lines of at most `width` characters, each after `indent`. Keeps existing line breaks.
 pub(super) fn wrapped(text: &str, indent: &str, width: usize) -> String {
     let room = width.saturating_sub(indent.chars().count()).max(20);
     let mut out = String::new();
@@ -96,7 +96,7 @@ pub(super) fn wrapped(text: &str, indent: &str, width: usize) -> String {
     out
 }
 
-/// Lines of cells, each column as wide as its widest cell; those of `right` stand at its right.
+/// Formats rows of cells into lines. Each column is as wide as its widest cell; columns in `right` are right-aligned.
 pub(super) fn table<const N: usize>(rows: &[[String; N]], right: [bool; N]) -> Vec<String> {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; N] = std::array::from_fn(width);
@@ -112,7 +112,7 @@ pub(super) fn table<const N: usize>(rows: &[[String; N]], right: [bool; N]) -> V
     rows.iter().map(line).collect()
 }
 
-/// Two values, of long ones what is around the first place where they differ.
+/// Shortens two long values to the part around their first difference.
 pub(super) fn around(old: &str, new: &str) -> (String, String) {
     const BEFORE: usize = 20;
     const SHOWN: usize = 100;
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_as_a_person_writes_them() {
+    fn numbers_are_formatted_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0.0, 0.001, 0.125, 1.0].map(percent), ["0%", "0.1%", "12.5%", "100%"]);
         assert_eq!([9_999_999, 12_345_678, 1_204_551_123].map(compact), ["9,999,999", "12.3M", "1.2G"]);
@@ -146,11 +146,11 @@ mod tests {
     }
 
     #[test]
-    fn long_lines_are_broken_between_words() {
+    fn long_lines_are_wrapped_between_words() {
         let text = "one two three four five six\nseven \u{1b}[31m";
         assert_eq!(wrapped(text, "  ", 22), "  one two three four\n  five six\n  seven [31m\n");
         assert_eq!(wrapped(text, "", usize::MAX), "one two three four five six\nseven [31m\n");
-        // A word that is longer than a line stays whole, so that it can be copied.
+        // A word longer than a line is not broken, so that it can be copied.
         assert_eq!(wrapped(&"a".repeat(30), "", 20), format!("{}\n", "a".repeat(30)));
     }
 
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn of_long_values_the_difference_is_shown() {
+    fn long_values_are_cut_to_their_difference() {
         assert_eq!(around("1", "2"), ("1".into(), "2".into()));
         let (old, new) = (format!("{}old{}", "a".repeat(300), "b".repeat(300)), format!("{}new", "a".repeat(300)));
         let before = format!("…{}", "a".repeat(20));

@@ -85,12 +85,12 @@ impl Bench {
 fn short(change: &FileChange) -> String {
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     match change {
-        FileChange::Put(seen) => {
-            let hash: String = Sha256::digest(&seen.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            assert_eq!(seen.hash, hash);
-            let signature = seen.signature.as_ref().map(|signature| String::from_utf8_lossy(signature).into_owned());
+        FileChange::Put(file) => {
+            let hash: String = Sha256::digest(&file.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(file.hash, hash);
+            let signature = file.signature.as_ref().map(|signature| String::from_utf8_lossy(signature).into_owned());
             let signed = signature.map_or(String::new(), |signature| format!(" signed {signature}"));
-            format!("{} = {}{signed}", name(&seen.path), String::from_utf8_lossy(&seen.bytes))
+            format!("{} = {}{signed}", name(&file.path), String::from_utf8_lossy(&file.bytes))
         }
         FileChange::Gone(path) => format!("{} gone", name(path)),
         FileChange::Refused { path, reason } => format!("{} refused: {reason}", name(path)),

@@ -209,7 +209,8 @@ fn changed_keys(old: &PluginConfig, new: &PluginConfig) -> impl Iterator<Item = 
         (old.compile != new.compile, "plugins.compile_memory, plugins.compile_time"),
     ]
     .into_iter()
-    .filter_map(|(is_changed, key)| is_changed.then(|| key.to_string()))
+    .filter(|(is_changed, _)| *is_changed)
+    .map(|(_, key)| key.to_string())
 }
 
 impl Slot {

@@ -14,11 +14,11 @@ impl Supervisor {
     ///
     /// # Errors
     /// The file is refused, and there is no last good file for it; the message says why.
-    pub fn start_with(&mut self, seen: PluginFile) -> Result<Arc<ChainPlugin>, String> {
-        let path = seen.path.clone();
-        self.files.insert(path.clone(), FileState { hash: seen.hash.clone(), ..FileState::default() });
+    pub fn start_with(&mut self, file: PluginFile) -> Result<Arc<ChainPlugin>, String> {
+        let path = file.path.clone();
+        self.files.insert(path.clone(), FileState { hash: file.hash.clone(), ..FileState::default() });
         let validated =
-            self.validator.validate(seen.bytes, &seen.hash, seen.signature).map_err(|reason| (reason, None));
+            self.validator.validate(file.bytes, &file.hash, file.signature).map_err(|reason| (reason, None));
         let accepted = validated.and_then(|generation| match self.name_conflict(&path, &generation) {
             Some(reason) => Err((reason, None)),
             None => match self.rejection(&generation) {
@@ -60,7 +60,7 @@ impl Supervisor {
                 self.add(&path, earlier, LAST_GOOD);
                 match generation {
                     Some(generation) => self.reject_generation(generation, reason),
-                    None => self.set_refused(&path, &seen.hash, reason, None),
+                    None => self.set_refused(&path, &file.hash, reason, None),
                 }
                 Ok(plugin)
             }

@@ -1,4 +1,4 @@
-//! Orders as documents: drafts stay out of the index, and the total is in cents.
+//! Maps orders to documents: skips drafts, and converts the total to cents.
 
 use rowmill_sdk::{Columns, Description, Fail, NoSettings, Out, Row, Table, Transform};
 
@@ -10,7 +10,7 @@ impl Transform for {{type}} {
     type Settings = NoSettings;
 
     fn describe() -> Description {
-        // The mapping is that of the table's own index, which the gateway creates with it.
+        // The mapping of the table's default index, which the gateway creates with it.
         Description::default().tables(["shop.orders"]).index_with_mapping("", MAPPING)
     }
 
@@ -18,13 +18,13 @@ impl Transform for {{type}} {
         Ok(Self)
     }
 
-    /// Only columns that are read are copied into the plugin; the others are passed on by the host.
+    /// Only `read` columns are copied into the plugin. The host copies `pass` columns into documents itself.
     fn columns(&self, _: &Table) -> Result<Columns, String> {
         Ok(Columns::none().read("state").read("total").pass("id").pass("customer_no"))
     }
 
-    /// Says what a row is: a document, none, or several. It must depend on the row and the settings alone: when a row
-    /// changes or goes, the host asks what it was, and deletes the documents that it no longer is.
+    /// Maps a row to one document, none or several. The result may depend only on the row and the settings: when a row
+    /// changes or is deleted, the host calls this with the before image and deletes the documents that no longer apply.
     fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
         if row.text("state")?.as_deref() == Some("draft") {
             out.drop();
