@@ -76,14 +76,8 @@ impl TablePlan {
             .map(|(plugin, pattern)| indices.number(pattern.as_str(), plugin.mapping_of(pattern.as_str())))
             .filter(|other| *other != index)
             .collect();
-        let patterns: Vec<&str> = chain
-            .iter()
-            .filter(|(_, plugin)| !plugin.is_change_mode())
-            .flat_map(|(_, plugin)| plugin.indices.iter().map(|pattern| pattern.as_str()))
-            .filter(|pattern| *pattern != name)
-            .collect();
         Self {
-            other_patterns: serde_json::Value::from(patterns).to_string(),
+            other_patterns: other_patterns(&chain, &name),
             table_mark: format!("\"table\":{}", serde_json::Value::from(table.full_name())),
             full_name: table.full_name().into(),
             columns: ColumnNames::new(table.columns.iter().map(|column| &*column.name)),
@@ -126,6 +120,13 @@ impl TablePlan {
     pub(crate) fn write_id<'c>(&self, out: &mut Vec<u8>, cell: impl Fn(u32) -> &'c [u8]) -> Result<(), String> {
         self.id.as_ref().map_err(Clone::clone)?.write(out, cell)
     }
+}
+
+/// The patterns of all indices but the table's own that the chain may write images of rows into, as a JSON list.
+fn other_patterns(chain: &[(usize, &ChainPlugin)], own: &str) -> String {
+    let of_rows = chain.iter().filter(|(_, plugin)| !plugin.is_change_mode());
+    let patterns = of_rows.flat_map(|(_, plugin)| plugin.indices.iter().map(|pattern| pattern.as_str()));
+    serde_json::Value::from(patterns.filter(|pattern| *pattern != own).collect::<Vec<_>>()).to_string()
 }
 
 fn column(table: &TableVersion, name: &str) -> Option<u32> {

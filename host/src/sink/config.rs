@@ -139,6 +139,26 @@ fn as_texts<S: serde::Serializer>(urls: &[url::Url], serializer: S) -> std::resu
 }
 
 pub fn sink(raw: &RawSink) -> Result<SinkConfig> {
+    let bulk = bulk(raw)?;
+    let kinds = [("elasticsearch", 0), ("embedded", 1), ("null", 2), ("ndjson", 3)];
+    match one_of("sink.kind", raw.kind.as_deref(), &kinds)? {
+        1 => {
+            let listen = address("sink.listen", raw.listen.as_deref().unwrap_or("127.0.0.1:0"))?;
+            if listen.ip() != std::net::Ipv4Addr::LOCALHOST {
+                return error("sink.listen: the embedded store has no access control and listens on 127.0.0.1 only");
+            }
+            Ok(SinkConfig::Embedded { listen, bulk })
+        }
+        2 => Ok(SinkConfig::Null),
+        3 => match &raw.path {
+            Some(path) => Ok(SinkConfig::Ndjson { path: path.into() }),
+            None => error("sink.kind = \"ndjson\" needs sink.path: a file, or \"-\" for standard output"),
+        },
+        _ => elasticsearch(raw, bulk).map(SinkConfig::Elasticsearch),
+    }
+}
+
+fn bulk(raw: &RawSink) -> Result<BulkConfig> {
     let default = BulkConfig::default();
     let bulk = BulkConfig {
         bytes: raw.bulk_bytes.map_or(default.bytes, |size| size.0),
@@ -170,49 +190,36 @@ pub fn sink(raw: &RawSink) -> Result<SinkConfig> {
             humantime::format_duration(bulk.retry_wait)
         ));
     }
-    let kinds = [("elasticsearch", 0), ("embedded", 1), ("null", 2), ("ndjson", 3)];
-    match one_of("sink.kind", raw.kind.as_deref(), &kinds)? {
-        1 => {
-            let listen = address("sink.listen", raw.listen.as_deref().unwrap_or("127.0.0.1:0"))?;
-            if listen.ip() != std::net::Ipv4Addr::LOCALHOST {
-                return error("sink.listen: the embedded store has no access control and listens on 127.0.0.1 only");
-            }
-            Ok(SinkConfig::Embedded { listen, bulk })
-        }
-        2 => Ok(SinkConfig::Null),
-        3 => match &raw.path {
-            Some(path) => Ok(SinkConfig::Ndjson { path: path.into() }),
-            None => error("sink.kind = \"ndjson\" needs sink.path: a file, or \"-\" for standard output"),
-        },
-        _ => {
-            if raw.urls.is_empty() {
-                return error("sink.kind = \"elasticsearch\" needs sink.urls, for example [\"http://127.0.0.1:9200\"]");
-            }
-            let urls = raw
-                .urls
-                .iter()
-                .map(|text| match url::Url::parse(text) {
-                    Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
-                    _ => error(format!("sink.urls: {text:?} is not a URL like \"http://127.0.0.1:9200\"")),
-                })
-                .collect::<Result<_>>()?;
-            let password = secret("sink.password", raw.password.as_ref(), raw.password_file.as_deref())?;
-            let api_key = secret("sink.api_key", raw.api_key.as_ref(), raw.api_key_file.as_deref())?;
-            let credentials = match (&raw.username, password, api_key) {
-                (None, None, None) => None,
-                (Some(user), Some(password), None) => Some(Credentials::Basic(user.clone(), password)),
-                (None, None, Some(key)) => Some(Credentials::ApiKey(key)),
-                (Some(_), None, None) => return error("sink.username needs sink.password or sink.password_file"),
-                (None, Some(_), None) => return error("sink.password needs sink.username"),
-                _ => return error("sink: give either username and password, or an api_key"),
-            };
-            Ok(SinkConfig::Elasticsearch(ElasticsearchConfig {
-                urls,
-                credentials,
-                ca: raw.ca.as_ref().map(PathBuf::from),
-                gzip: raw.gzip.unwrap_or(false),
-                bulk,
-            }))
-        }
+    Ok(bulk)
+}
+
+fn elasticsearch(raw: &RawSink, bulk: BulkConfig) -> Result<ElasticsearchConfig> {
+    if raw.urls.is_empty() {
+        return error("sink.kind = \"elasticsearch\" needs sink.urls, for example [\"http://127.0.0.1:9200\"]");
     }
+    let urls = raw
+        .urls
+        .iter()
+        .map(|text| match url::Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+            _ => error(format!("sink.urls: {text:?} is not a URL like \"http://127.0.0.1:9200\"")),
+        })
+        .collect::<Result<_>>()?;
+    let password = secret("sink.password", raw.password.as_ref(), raw.password_file.as_deref())?;
+    let api_key = secret("sink.api_key", raw.api_key.as_ref(), raw.api_key_file.as_deref())?;
+    let credentials = match (&raw.username, password, api_key) {
+        (None, None, None) => None,
+        (Some(user), Some(password), None) => Some(Credentials::Basic(user.clone(), password)),
+        (None, None, Some(key)) => Some(Credentials::ApiKey(key)),
+        (Some(_), None, None) => return error("sink.username needs sink.password or sink.password_file"),
+        (None, Some(_), None) => return error("sink.password needs sink.username"),
+        _ => return error("sink: give either username and password, or an api_key"),
+    };
+    Ok(ElasticsearchConfig {
+        urls,
+        credentials,
+        ca: raw.ca.as_ref().map(PathBuf::from),
+        gzip: raw.gzip.unwrap_or(false),
+        bulk,
+    })
 }

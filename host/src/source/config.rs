@@ -87,45 +87,45 @@ pub fn source(raw: &RawSource) -> Result<SourceConfig> {
             Some(path) => Ok(SourceConfig::File { path: path.into() }),
             None => error("source.kind = \"file\" needs source.path: a file of records, or \"-\" for standard input"),
         },
-        _ => {
-            let Some(brokers) = raw.brokers.clone() else {
-                return error("source.kind = \"kafka\" needs source.brokers, for example \"127.0.0.1:9092\"");
-            };
-            if raw.topics.is_empty() {
-                return error(
-                    "source.kind = \"kafka\" needs source.topics, for example [\"shop.trade\", \"^shop\\\\..*\"]",
-                );
-            }
-            for reserved in
-                ["bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"]
-            {
-                if raw.properties.contains_key(reserved) {
-                    return error(format!(
-                        "source.properties: {reserved} is set by Rowmill; use source.brokers, source.group and source.start"
-                    ));
-                }
-            }
-            Ok(SourceConfig::Kafka(KafkaConfig {
-                brokers,
-                topics: raw.topics.clone(),
-                group: raw.group.clone().unwrap_or_else(|| "rowmill".into()),
-                start: match raw.start.as_deref() {
-                    None | Some("earliest") => Start::Earliest,
-                    Some("latest") => Start::Latest,
-                    Some(text) => match text.parse::<jiff::Timestamp>() {
-                        Ok(timestamp) => Start::At(timestamp.as_millisecond()),
-                        Err(_) => {
-                            return error(format!(
-                                "source.start = {text:?} is neither \"earliest\", \"latest\" nor a time like \"2026-11-01T00:00:00Z\""
-                            ));
-                        }
-                    },
-                },
-                properties: raw.properties.clone(),
-                partitions: None,
-            }))
+        _ => kafka(raw).map(SourceConfig::Kafka),
+    }
+}
+
+fn kafka(raw: &RawSource) -> Result<KafkaConfig> {
+    let Some(brokers) = raw.brokers.clone() else {
+        return error("source.kind = \"kafka\" needs source.brokers, for example \"127.0.0.1:9092\"");
+    };
+    if raw.topics.is_empty() {
+        return error("source.kind = \"kafka\" needs source.topics, for example [\"shop.trade\", \"^shop\\\\..*\"]");
+    }
+    for reserved in
+        ["bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"]
+    {
+        if raw.properties.contains_key(reserved) {
+            return error(format!(
+                "source.properties: {reserved} is set by Rowmill; use source.brokers, source.group and source.start"
+            ));
         }
     }
+    Ok(KafkaConfig {
+        brokers,
+        topics: raw.topics.clone(),
+        group: raw.group.clone().unwrap_or_else(|| "rowmill".into()),
+        start: match raw.start.as_deref() {
+            None | Some("earliest") => Start::Earliest,
+            Some("latest") => Start::Latest,
+            Some(text) => match text.parse::<jiff::Timestamp>() {
+                Ok(timestamp) => Start::At(timestamp.as_millisecond()),
+                Err(_) => {
+                    return error(format!(
+                        "source.start = {text:?} is neither \"earliest\", \"latest\" nor a time like \"2026-11-01T00:00:00Z\""
+                    ));
+                }
+            },
+        },
+        properties: raw.properties.clone(),
+        partitions: None,
+    })
 }
 
 /// The format of the source's records.

@@ -48,37 +48,11 @@ pub fn route(raw: &RawRoute) -> Result<Route> {
     if epoch > MAX_EPOCH {
         return error(format!("{}: {epoch} is more than {MAX_EPOCH}", place("epoch")));
     }
-    let version = match raw.version.as_deref() {
-        Some(text) if text.starts_with("column:") => VersionStrategy::Column(text["column:".len()..].to_string()),
-        other => one_of(
-            &place("version"),
-            other,
-            &[
-                ("auto", VersionStrategy::Auto),
-                ("binlog", VersionStrategy::Binlog),
-                ("time", VersionStrategy::Time),
-                ("offset", VersionStrategy::Offset),
-                ("column:NAME", VersionStrategy::Auto),
-            ],
-        )?,
-    };
-    let mapping = match &raw.mapping {
-        None => None,
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| ConfigError(format!("{}: cannot read {path}: {error}", place("mapping"))))?;
-            match serde_json::from_str::<serde_json::Value>(&text) {
-                Ok(serde_json::Value::Object(_)) => Some(text),
-                Ok(_) => return error(format!("{}: {path} is not a JSON object", place("mapping"))),
-                Err(problem) => return error(format!("{}: {path} is not JSON: {problem}", place("mapping"))),
-            }
-        }
-    };
     Ok(Route {
         table: Pattern::new(&raw.table),
         index: raw.index.clone(),
         id: raw.id.clone(),
-        version,
+        version: version(&place("version"), raw.version.as_deref())?,
         epoch,
         truncate: one_of(
             &place("truncate"),
@@ -90,6 +64,34 @@ pub fn route(raw: &RawRoute) -> Result<Route> {
             raw.delete.as_deref(),
             &[("hard", DeletePolicy::Hard), ("soft", DeletePolicy::Soft)],
         )?,
-        mapping,
+        mapping: raw.mapping.as_deref().map(|path| mapping(&place("mapping"), path)).transpose()?,
     })
+}
+
+fn version(place: &str, text: Option<&str>) -> Result<VersionStrategy> {
+    match text {
+        Some(text) if text.starts_with("column:") => Ok(VersionStrategy::Column(text["column:".len()..].to_string())),
+        other => one_of(
+            place,
+            other,
+            &[
+                ("auto", VersionStrategy::Auto),
+                ("binlog", VersionStrategy::Binlog),
+                ("time", VersionStrategy::Time),
+                ("offset", VersionStrategy::Offset),
+                ("column:NAME", VersionStrategy::Auto),
+            ],
+        ),
+    }
+}
+
+/// The mapping in a file, a JSON object.
+fn mapping(place: &str, path: &str) -> Result<String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{place}: cannot read {path}: {error}")))?;
+    match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(serde_json::Value::Object(_)) => Ok(text),
+        Ok(_) => error(format!("{place}: {path} is not a JSON object")),
+        Err(problem) => error(format!("{place}: {path} is not JSON: {problem}")),
+    }
 }
