@@ -71,6 +71,10 @@ bench-swap: plugins ## what replacing plugins costs the rows, and what hostile f
 	@cargo bench --workspace --bench pipeline --bench swap --no-run # the first for its program, which compiles plugins
 	@cargo bench --workspace --bench swap
 
+.PHONY: fuzz
+fuzz: ## a minute per fuzz target (ARGS=decode for one)
+	@scripts/fuzz.sh $(ARGS)
+
 .PHONY: check
 check: ## format, lints, documentation, licences and advisories
 	@cargo fmt --all --check

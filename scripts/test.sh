@@ -2,11 +2,12 @@
 # All tests, against real servers: test.sh [ARGUMENT of cargo test]…
 #
 # Starts Kafka and Elasticsearch of its own, plain and secured, on free ports and with fresh data, unless
-# ROWMILL_TEST_KAFKA and ROWMILL_TEST_ELASTICSEARCH name servers (the tests of secured ones are skipped then); ends what it started, whatever happens. Only a first run needs the network.
+# ROWMILL_TEST_KAFKA and ROWMILL_TEST_ELASTICSEARCH name servers (tests of secured servers do not run then). Ends what it
+# started, whatever happens. Only a first run needs the network.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# For one test of components that import WASI, which is skipped where this cannot be had.
+# For tests of components that import WASI, which report that they did not run if this cannot be had.
 if command -v rustup >/dev/null 2>&1; then
   timeout 300 rustup target add wasm32-wasip2 </dev/null 2>/dev/null || echo "test: no target wasm32-wasip2" >&2
 fi
@@ -36,4 +37,13 @@ if [ -z "${ROWMILL_TEST_KAFKA:-}" ] || [ -z "${ROWMILL_TEST_ELASTICSEARCH:-}" ];
   servers="$(tests/stack/up.sh)"
   eval "$servers"
 fi
-cargo test --workspace --no-fail-fast "$@"
+# Tests that need servers are marked `#[ignore = "needs …"]`, so that a run without servers lists them.
+skip=()
+if [ -z "${ROWMILL_TEST_KAFKA_SECURED:-}" ]; then
+  echo "test: NOT RUN: tests of secured servers and of overload; they need the servers of tests/stack" >&2
+  skip=(--skip secured:: --skip overload::)
+fi
+case " $* " in
+  *" -- "*) cargo test --workspace --no-fail-fast "$@" --include-ignored "${skip[@]}" ;;
+  *) cargo test --workspace --no-fail-fast "$@" -- --include-ignored "${skip[@]}" ;;
+esac

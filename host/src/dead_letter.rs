@@ -2,6 +2,7 @@
 //!
 //! A dead letter settles its share of the batch only once it is stored: flushed to disk, or acknowledged by Kafka.
 
+pub(crate) mod config;
 mod file;
 mod kafka;
 mod letter;

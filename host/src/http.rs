@@ -5,6 +5,7 @@
 
 mod access;
 pub mod address;
+pub(crate) mod config;
 mod plugins;
 
 use std::net::SocketAddr;

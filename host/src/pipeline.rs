@@ -11,6 +11,7 @@
 //! `pipeline.bytes_in_flight`; beyond it the source pauses. A run ends in the direction of the data: the source ends, which
 //! closes the workers' channels; the workers end, which closes the sink's channel; the sink writes what is pending and ends.
 
+pub(crate) mod config;
 pub(crate) mod stages;
 mod summary;
 
@@ -98,7 +99,7 @@ impl Pipeline {
         })?;
         let supports = sink.supports();
         check_routes(&config.routes, &supports)?;
-        let plugins = load_plugins(&config, supports.names.clone(), published.clone(), metrics.clone())?;
+        let plugins = load_plugins(&config, supports.names, published.clone(), metrics.clone())?;
         Ok(Self {
             source: config.source.build(),
             dead_letters: config.dead_letter.build(),

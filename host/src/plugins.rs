@@ -20,6 +20,7 @@
 
 pub mod cases;
 pub mod compile;
+pub(crate) mod config;
 pub mod control;
 pub mod folder;
 mod generation;

@@ -2,7 +2,7 @@
 //! the file, and from a topic's record laid over it, without a restart. A change is taken over as a whole or refused as a
 //! whole, and what runs then stays: what holds is the latest file with the latest record, as it would after a restart.
 
-mod difference;
+pub(crate) mod config;
 pub mod topic;
 
 use std::path::{Path, PathBuf};
@@ -14,9 +14,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use self::difference::Difference;
 use self::topic::{Said, Topic};
-use crate::config::{BulkConfig, Config, Overrides, WatchConfig, read_layers};
+use crate::config::{BulkConfig, Config, Overrides, WatchConfig, differing_keys, is_live, read_layers};
 use crate::metrics::{Kind, Metrics};
 use crate::plugins::control::Control;
 use crate::plugins::folder::{SETTLE, read_regular};
@@ -182,28 +181,29 @@ impl Follower {
     }
 }
 
-/// Takes over what differs, all of it or nothing. Returns the keys.
+/// Applies all differences or none. Returns the keys that changed.
 fn apply(running: &mut Config, mut new: Config, live: &Live) -> Result<Vec<String>, String> {
     new.plugins.compile.program.clone_from(&running.plugins.compile.program);
-    let difference = Difference::between(running, &new);
-    if !difference.restart.is_empty() {
+    let (changed, need_restart): (Vec<String>, Vec<String>) =
+        differing_keys(running, &new).into_iter().partition(|key| is_live(key));
+    if !need_restart.is_empty() {
         return Err(format!(
-            "a change of {} needs a restart, so nothing of this change is taken over{}; restart the gateway, or take that back",
-            difference.restart.join(", "),
-            match &difference.live[..] {
+            "a change of {} needs a restart, so nothing of this change is applied{}; restart the gateway, or undo that change",
+            need_restart.join(", "),
+            match &changed[..] {
                 [] => String::new(),
-                keys => format!(" ({} could be without it)", keys.join(", ")),
+                keys => format!(" ({} could be applied without it)", keys.join(", ")),
             }
         ));
     }
-    // What can be refused comes first.
+    // First the part that can be rejected.
     if running.plugins != new.plugins || running.routes != new.routes {
         let changes = live.control.configure(new.plugins.clone(), new.routes.clone())?;
         tracing::debug!(changes = changes.join(", "), "the plugins have the changed configuration");
     }
     live.bulk.send_if_modified(|bulk| std::mem::replace(bulk, new.sink.bulk()) != new.sink.bulk());
     *running = new;
-    Ok(difference.live)
+    Ok(changed)
 }
 
 fn read_file(path: &Path) -> anyhow::Result<String> {

@@ -3,8 +3,10 @@
 //! A sink reads batches of operations from a channel and gives every operation exactly one outcome through its
 //! [`Settlement`], which counts it, makes the dead letters, and settles the operation's share of its batch.
 
+pub(crate) mod config;
 pub mod elasticsearch;
 pub mod embedded;
+mod ndjson;
 mod null;
 mod operation_ref;
 pub mod rules;
@@ -104,6 +106,7 @@ impl SinkConfig {
         Ok(match self {
             Self::Elasticsearch(config) => Box::new(elasticsearch::ElasticsearchSink::new(config, context)?),
             Self::Embedded { listen, .. } => Box::new(embedded::EmbeddedSink::new(*listen, context)),
+            Self::Ndjson { path } => Box::new(ndjson::NdjsonSink::new(path, context)),
             Self::Null => Box::new(null::NullSink),
         })
     }

@@ -2,6 +2,7 @@
 //! the workers; it commits what is settled. A source never waits for work to be finished: while the workers are busy it
 //! pauses.
 
+pub(crate) mod config;
 mod file;
 mod intake;
 mod kafka;

@@ -13,6 +13,7 @@ pub mod trial;
 pub mod probe;
 pub mod recent;
 pub mod retire;
+pub(crate) mod routes;
 
 pub use published::{Alarm, Candidate, Published};
 pub use worker::{Shared, Worker};

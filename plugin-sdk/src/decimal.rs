@@ -1,9 +1,9 @@
-//! Decimals as text: compared and scaled exactly, whatever their number of digits.
+//! Decimals as text, compared and scaled exactly for any number of digits.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-/// A decimal number as its digits stand in the cell; no digit is lost and nothing is rounded.
+/// A decimal number with all digits of the cell; nothing is rounded.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal<'a> {
     text: &'a str,
@@ -42,7 +42,7 @@ impl<'a> Decimal<'a> {
         Some(Self { text, negative, whole: &text[whole..point], fraction: &text[fraction..last], exponent })
     }
 
-    /// The number as the source spelled it.
+    /// The number as the source sent it.
     pub fn as_str(self) -> &'a str {
         self.text
     }
@@ -105,7 +105,7 @@ impl<'a> Decimal<'a> {
 
     /// Compares the absolute values.
     fn compare_magnitude(&self, other: &Self) -> Ordering {
-        // Both are spelled as 0.d1d2d3… × 10^e with d1 other than 0, then compared by e, then digit by digit.
+        // Both are written as 0.d1d2d3… × 10^e with d1 ≠ 0, then compared by e, then digit by digit.
         let (mine, theirs) = (self.leading(), other.leading());
         mine.cmp(&theirs).then_with(|| {
             let mut a = self.digits().skip_while(|&d| d == 0);

@@ -11,11 +11,11 @@ use crate::out::{Out, Plain, word};
 use crate::table::ColumnRef;
 use crate::time::DateTime;
 
-/// Builds one document, field by field, in any order with its index, id and routing. It is complete when it goes out of
-/// scope.
+/// Builds one document. Fields, index, id and routing may be set in any order. The document is complete when the builder goes
+/// out of scope.
 ///
-/// A column is copied by the host from the source, so it costs the plugin three words, however long it is; where its
-/// cell is absent the field is left out.
+/// The host copies columns from the source, so a column costs the plugin three words, however long it is. The field is
+/// omitted if the cell is absent.
 #[derive(Debug)]
 pub struct Document<'o, 't> {
     out: &'o mut Out<'t>,
@@ -33,7 +33,7 @@ type Head = [Option<(u32, u32)>; 3];
 const INDEX: usize = 0;
 const ID: usize = 1;
 const ROUTING: usize = 2;
-/// Elasticsearch takes ids up to this many bytes.
+/// Longest document id and item key in bytes, as defined by the contract.
 const MAX_ID: usize = 512;
 
 impl<'o, 't> Document<'o, 't> {
@@ -55,14 +55,14 @@ impl<'o, 't> Document<'o, 't> {
         document
     }
 
-    /// The document goes into this index, which the plugin's description must allow. Without it the index that the
-    /// host's configuration names for the table is taken.
+    /// Sets the index, which the plugin's description must allow. The default is the table's index from the host's
+    /// configuration.
     pub fn index(&mut self, name: impl Display) -> &mut Self {
         self.head(INDEX, "index", usize::MAX, name)
     }
 
-    /// The document's id, 1 to 512 bytes. Without it the id that the configuration names is taken, usually the primary
-    /// key. It must depend on the row alone. `format_args!("{a}-{b}")` builds one without allocating.
+    /// Sets the document's id, 1 to 512 bytes. The default is the id from the configuration, usually the primary key. It must
+    /// depend on the row alone. `format_args!("{a}-{b}")` builds one without allocating.
     pub fn id(&mut self, id: impl Display) -> &mut Self {
         self.head(ID, "id", MAX_ID, id)
     }
@@ -198,7 +198,7 @@ impl<'o, 't> Document<'o, 't> {
         })
     }
 
-    /// One JSON value that is spelled already. The host checks that it is one.
+    /// One JSON value in encoded form. The host validates it.
     pub fn raw(&mut self, name: impl FieldName, json: &[u8]) -> &mut Self {
         self.value(name, |bytes| {
             let start = bytes.len();
@@ -207,7 +207,7 @@ impl<'o, 't> Document<'o, 't> {
         })
     }
 
-    /// An object under a name, with the fields that `build` gives it.
+    /// An object under a name, with the fields that `build` adds.
     #[inline]
     pub fn object<R>(&mut self, name: impl FieldName, build: impl FnOnce(&mut Self) -> R) -> R {
         let name = name.number(&mut self.out.names);

@@ -10,7 +10,7 @@ pub(crate) fn value(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Res
     Ok(())
 }
 
-/// Replaces line breaks by spaces. Inside of strings JSON allows none, so the value stays the same.
+/// Replaces line breaks by spaces. JSON strings cannot contain line breaks, so the value does not change.
 pub(crate) fn one_line(json: &mut [u8]) {
     for byte in json {
         if matches!(*byte, b'\n' | b'\r') {
@@ -21,8 +21,8 @@ pub(crate) fn one_line(json: &mut [u8]) {
 
 /// Appends bytes, usually few.
 ///
-/// In the sandbox a copy of a length that the compiler does not know is a call out of it, which costs more than a short
-/// text is worth; so short ones are copied word by word.
+/// In WebAssembly, copying a length that is unknown at compile time is a call of a library function, which is too expensive
+/// for short texts; so these are copied word by word.
 #[inline]
 pub(crate) fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     if cfg!(not(target_arch = "wasm32")) || bytes.len() > 64 {

@@ -1,11 +1,11 @@
-//! The reason for which a row cannot be handled.
+//! The reason why a row cannot be processed.
 
 use std::fmt;
 
-/// Why a row cannot be handled. The row becomes a dead letter with this reason, its neighbours go on.
+/// Why a row cannot be processed. The row becomes a dead letter with this reason; other rows are not affected.
 ///
-/// Any error converts into it, so `?` works; [`fail!`](crate::fail!) makes one of a message. A reason should name
-/// columns, not values: the dead letter holds the row anyway.
+/// Any error converts into it, so `?` works; [`fail!`](crate::fail!) makes one from a message. A reason should name
+/// columns, not values: the dead letter contains the row.
 pub struct Fail(Box<str>);
 
 impl Fail {

@@ -12,9 +12,9 @@ use crate::time::{Date, DateTime, Time};
 
 /// A struct of the columns that a plugin needs, made by `#[derive(Row)]`.
 ///
-/// Each field is a column of the same name. Its type says how the column is read, as the method of [`Row`] does that gives
-/// this type; smaller integers are checked for overflow. A column that may be NULL, or that the source may leave out, is
-/// an `Option`; without one such a row fails with the column's name.
+/// Each field is a column of the same name. Its type determines how the column is read, as by the method of [`Row`] that
+/// returns this type; smaller integers are checked for overflow. Use an `Option` for a column that may be NULL or absent;
+/// otherwise such a row fails with the column's name.
 ///
 /// | type | reads |
 /// | --- | --- |
@@ -28,9 +28,9 @@ use crate::time::{Date, DateTime, Time};
 /// | [`Labels`]`<'r>` | a SET |
 ///
 /// Attributes: `#[row(column = "buyer_name")]` names the column, `#[row(optional)]` lets tables lack it, `#[row(json)]`
-/// reads a JSON column as any type of serde's, `#[row(bit)]` a BIT column as `u64`, `#[row(scalar)]` a text or the
-/// spelling of a number as a text. `#[row(pass)]` on a field of the type [`Col`] makes it a handle of a column that is not
-/// read, to pass it on into documents without a look-up of its name.
+/// reads a JSON column as any type that serde supports, `#[row(bit)]` a BIT column as `u64`, `#[row(scalar)]` a string or
+/// number as text. `#[row(pass)]` on a field of type [`Col`] makes it a handle for passing the column on to documents
+/// without reading it or looking up its name.
 ///
 /// ```
 /// use rowmill_sdk::{Columns, Decimal, Fail, FromRow, NoSettings, Out, Row, Table, Transform};
@@ -86,7 +86,7 @@ use crate::time::{Date, DateTime, Time};
     label = "add `#[derive(rowmill_sdk::Row)]` to `{Self}`"
 )]
 pub trait FromRow<'r>: Sized {
-    /// What tells this struct from others of the plugin.
+    /// Identifies this struct among those of the plugin.
     #[doc(hidden)]
     const KEY: &'static str;
 
@@ -119,7 +119,7 @@ pub trait FromCell<'r>: Sized {
     /// Reads a column; `None` for NULL and absent.
     ///
     /// # Errors
-    /// The column does not exist, was not asked for, or does not hold such a value.
+    /// The column does not exist, was not declared, or has a value of another type.
     fn from_cell(row: &Row<'r>, column: impl ColumnRef) -> Result<Option<Self>, Fail>;
 }
 
@@ -196,22 +196,22 @@ impl<'r, T: FromCell<'r>> FromField<'r> for Option<T> {
     }
 }
 
-/// Values that only an attribute of the field tells how to read: whether there may be none is the field's type.
+/// Values whose reader is selected by an attribute of the field. The field's type determines whether they are optional.
 #[doc(hidden)]
 pub trait Told<V>: Sized {
-    fn told(value: Option<V>) -> Option<Self>;
+    fn from_option(value: Option<V>) -> Option<Self>;
 }
 
 impl<V> Told<V> for V {
     #[inline]
-    fn told(value: Option<V>) -> Option<Self> {
+    fn from_option(value: Option<V>) -> Option<Self> {
         value
     }
 }
 
 impl<V> Told<V> for Option<V> {
     #[inline]
-    fn told(value: Option<V>) -> Option<Self> {
+    fn from_option(value: Option<V>) -> Option<Self> {
         Some(value)
     }
 }
@@ -222,7 +222,7 @@ fn no_value(row: &Row<'_>, column: impl ColumnRef) -> Fail {
     row.wrong(column, &format!("{what}; read a column that may have no value as an `Option`"))
 }
 
-/// Where a struct's columns stand in a table version: worked out once, or found by name.
+/// The positions of a struct's columns in a table version, resolved once or found by name.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct Slots(Option<u32>);
@@ -258,12 +258,12 @@ impl Slots {
 
     pub fn bit<'r, T: Told<u64>>(self, row: &Row<'r>, number: u32, name: &str) -> Result<T, Fail> {
         let column = self.at(number, name);
-        T::told(row.bit(column)?).ok_or_else(|| no_value(row, column))
+        T::from_option(row.bit(column)?).ok_or_else(|| no_value(row, column))
     }
 
     pub fn scalar<'r, T: Told<Cow<'r, str>>>(self, row: &Row<'r>, number: u32, name: &str) -> Result<T, Fail> {
         let column = self.at(number, name);
-        T::told(row.scalar(column)?).ok_or_else(|| no_value(row, column))
+        T::from_option(row.scalar(column)?).ok_or_else(|| no_value(row, column))
     }
 
     pub fn json<T: DeserializeOwned>(self, row: &Row<'_>, number: u32, name: &str) -> Result<T, Fail> {

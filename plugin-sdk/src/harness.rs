@@ -2,7 +2,7 @@
 //!
 //! `tests/cases.rs` of a plugin's crate is one line, and every folder in `cases/` is a test:
 //!
-//! ```ignore
+//! ```text
 //! rowmill_sdk::cases!(hello::Hello); // cases!(change audit::Audit) for the mode `change`
 //! ```
 //!
@@ -16,10 +16,10 @@
 //! {"delete": {"id": 1, "total": "12.00"}}
 //! ```
 //!
-//! or a file of records that Canal, Debezium or Maxwell wrote. What is expected is what Rowmill does if the plugin is alone
-//! in the chain: documents, deletes, rows that are kept or dropped, failures with their reason.
+//! or a file of records that Canal, Debezium or Maxwell wrote. The expected outcomes are those of Rowmill with this plugin
+//! alone in the chain: documents, deletes, rows that are kept or dropped, failures with their reason.
 //!
-//! Rows in code go the same two ways:
+//! Rows in code run in the same two ways:
 //!
 //! ```no_run
 //! # use rowmill_sdk::{Fail, NoSettings, Out, Row, Transform};
@@ -40,8 +40,8 @@
 //! assert_eq!(outcomes[0].body()["id"], 1);
 //! ```
 //!
-//! The native half runs first, in this process: a debugger, a coverage tool and `println!` see it. The sandbox's half is
-//! run by the program `rowmill` ([`program::find`] says which), so that no engine is compiled for a plugin's tests.
+//! The native run comes first, in this process, where debuggers, coverage tools and `println!` work. The program `rowmill`,
+//! found by [`program::find`], does the run in the sandbox, so that a plugin's tests need not compile the engine.
 
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -62,7 +62,7 @@ pub use rowmill_harness::{
     Case, CaseReport, Figures, Image, Input, Operation, Outcome, Reading, Row, Rows, Subject, program,
 };
 
-/// Set to anything but `0`, it makes what the plugin says now the expected outcomes.
+/// If set to anything but `0`, the plugin's current outcomes are written as the expected ones.
 pub const BLESS: &str = "ROWMILL_BLESS";
 
 /// A [`Transform`](crate::Transform) that is run both ways.
@@ -89,7 +89,7 @@ macro_rules! cases {
     };
 }
 
-/// What is behind [`Both`] and [`BothChange`].
+/// The implementation of [`Both`] and [`BothChange`].
 #[derive(Debug)]
 pub struct BothWays<D> {
     folder: PathBuf,
@@ -103,15 +103,15 @@ impl<D: Drive + Send> BothWays<D> {
         Self { folder: folder.into(), wasm: OnceLock::new(), plugin: PhantomData }
     }
 
-    /// What the plugin says of itself, in the host's words.
+    /// The plugin's description, as the host's type.
     pub fn description() -> host::Description {
         description::<D>()
     }
 
-    /// An instance of native code that took these settings (a JSON object); an error is what it refused them with.
+    /// A native instance with these settings, a JSON object.
     ///
     /// # Errors
-    /// The plugin refuses its settings.
+    /// The plugin rejects its settings; the error is its message.
     pub fn native(settings: &str) -> Result<Box<dyn host::Guest>, String> {
         native_guest::<D>(settings)
     }
@@ -119,7 +119,7 @@ impl<D: Drive + Send> BothWays<D> {
     /// Runs the cases in the crate's folder `cases`.
     ///
     /// # Panics
-    /// A case is not as expected, or native code and the sandbox differ; the message says where.
+    /// An outcome differs from the expected one, or between native code and the sandbox; the message says where.
     #[track_caller]
     pub fn check_cases(&self) {
         if let Err(reason) = self.try_cases(&self.folder.join("cases")) {
@@ -232,29 +232,29 @@ fn subject<D: Drive + Send>() -> Subject {
 }
 
 fn description<D: Drive>() -> host::Description {
-    let told = Driver::<D>::describe();
+    let description = Driver::<D>::describe();
     let index = |index: contract::Index| host::Index { name: index.name, mapping: index.mapping };
     host::Description {
-        name: told.name,
-        version: told.version,
-        tables: told.tables,
-        mode: match told.mode {
+        name: description.name,
+        version: description.version,
+        tables: description.tables,
+        mode: match description.mode {
             contract::Mode::Image => host::Mode::Image,
             contract::Mode::Change => host::Mode::Change,
         },
-        indices: told.indices.into_iter().map(index).collect(),
-        settings_schema: told.settings_schema,
+        indices: description.indices.into_iter().map(index).collect(),
+        settings_schema: description.settings_schema,
     }
 }
 
 fn native_guest<D: Drive + Send>(settings: &str) -> Result<Box<dyn host::Guest>, String> {
     let mut driver = Driver::<D>::new();
     let configured = caught(|| driver.configure(settings)).map_err(|trap| trap.to_string())?;
-    configured.map_err(|refusal| host::readable(&refusal))?;
+    configured.map_err(|refusal| host::single_line(&refusal))?;
     Ok(Box::new(NativeGuest(driver)))
 }
 
-/// A plugin in this process, with the host's words at its edge.
+/// A native plugin behind the host's types.
 struct NativeGuest<D>(Driver<D>);
 
 impl<D: Drive + Send> host::Guest for NativeGuest<D> {
@@ -267,7 +267,7 @@ impl<D: Drive + Send> host::Guest for NativeGuest<D> {
             columns: table.columns.iter().map(column).collect(),
             key: table.key.clone(),
         };
-        caught(|| self.0.define_table(&table))?.map_err(|refusal| host::CallError::Refused(host::readable(&refusal)))
+        caught(|| self.0.define_table(&table))?.map_err(|refusal| host::CallError::Refused(host::single_line(&refusal)))
     }
 
     fn transform(&mut self, batch: &host::Batch) -> Result<host::RawOutput, host::CallError> {
@@ -283,13 +283,13 @@ impl<D: Drive + Send> host::Guest for NativeGuest<D> {
     }
 }
 
-/// What a panic is in the sandbox: a trap, after which the instance is not used again.
+/// Turns a panic into a trap, as in the sandbox: the instance is not used again.
 fn caught<T>(call: impl FnOnce() -> T) -> Result<T, host::CallError> {
     catch_unwind(AssertUnwindSafe(call))
         .map_err(|_| host::CallError::Trapped("it panicked or aborted (unreachable code)".to_owned()))
 }
 
-/// The same kind in the SDK's enum; the two are written from one contract.
+/// The host's kind as the SDK's kind; both enums follow the contract.
 fn kind(kind: host::ColumnKind) -> contract::ColumnKind {
     use contract::ColumnKind as To;
     use host::ColumnKind as From;

@@ -1,10 +1,10 @@
 //! The SDK for Rowmill plugins in Rust: filter rows and shape documents, compiled to one `.wasm` file.
 //!
-//! [`guide`] leads from the first plugin to the encoding that crosses the sandbox.
+//! The [`guide`] explains everything from a first plugin to the encoding at the sandbox's boundary.
 //!
 //! # A plugin
 //!
-//! A plugin is a function of one row: it keeps the row, drops it, changes it, or says which documents it is.
+//! A plugin is a function of one row image: it keeps the row, drops it, changes it, or returns documents.
 //!
 //! ```
 //! use rowmill_sdk::{Description, Fail, NoSettings, Out, Row, Transform};
@@ -44,27 +44,26 @@
 //! `Cargo.toml` needs `crate-type = ["cdylib", "rlib"]`; `cargo build --release --target wasm32-unknown-unknown` makes the
 //! file that goes into the gateway's plugin folder.
 //!
-//! The host asks with the row as it is and with the row as it was, and works out writes, moves and deletes from the two
-//! answers. So the answer must depend on the row and the settings alone, and a plugin never writes a delete. A plugin
-//! that needs the change itself implements [`ChangeTransform`].
+//! The host calls the plugin with the before image and with the after image, and derives writes, moves and deletes from the
+//! two answers. So the answer must depend on the row and the settings alone, and plugins never return deletes. A plugin that
+//! needs the change itself implements [`ChangeTransform`].
 //!
-//! # Which columns
+//! # Columns
 //!
-//! [`Transform::columns`] names what the plugin reads; only that is copied into it. What documents merely pass on is
-//! copied by the host and may be any column. [`columns!`] makes handles that need no look-up, for plugins that every
-//! row of a large table goes through.
+//! [`Transform::columns`] declares the columns that the plugin reads; only these are copied into it. Documents may pass on
+//! any column, which the host copies. [`columns!`] makes handles that need no look-up, for plugins on large tables.
 //!
 //! # Settings
 //!
-//! [`Transform::Settings`] is any type that serde reads. What serde refuses becomes the error that the gateway shows.
+//! [`Transform::Settings`] is any type that serde reads. The gateway shows serde's errors.
 //!
 //! # Tests
 //!
 //! With the feature `harness` one line in `tests/cases.rs`, `rowmill_sdk::cases!(orders::Orders);`, runs the golden cases
-//! in `cases/*/` twice: natively, and as the real `.wasm` in the real sandbox. `rowmill plugin new` makes a crate that has
-//! it all.
+//! in `cases/*/` twice: natively, and as the real `.wasm` in the real sandbox. `rowmill plugin new` creates
+//! such a crate.
 //!
-//! For single rows a plugin runs natively; [`testing`] builds rows and reads documents:
+//! In unit tests a plugin runs natively; [`testing`] builds rows and reads documents:
 //!
 //! ```
 //! # use rowmill_sdk::{Fail, NoSettings, Out, Row, Transform};
@@ -128,7 +127,7 @@ pub use rowmill_sdk_derive::Row;
 pub use table::{Col, ColumnRef, Columns};
 pub use time::{Date, DateTime, Time};
 
-/// What [`export!`] needs; not for use by hand.
+/// Used by [`export!`]; not for direct use.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::from_row::Slots;

@@ -1,15 +1,15 @@
-//! Messages for the host's log. They are rate-limited there, and should not carry row values.
+//! Messages for the host's log. They are rate-limited there, and should not contain row values.
 
-/// How much a message matters.
+/// The severity of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// For the plugin's author.
     Debug,
-    /// For whoever runs the gateway.
+    /// For the gateway's operator.
     Info,
-    /// Something is not as it should be, and the plugin goes on.
+    /// Something is wrong, but the plugin continues.
     Warn,
-    /// Something cannot be done.
+    /// Something failed.
     Error,
 }
 
@@ -26,7 +26,7 @@ pub fn debug(message: &str) {
     log(Level::Debug, message);
 }
 
-/// Writes a message for whoever runs the gateway.
+/// Writes a message for the gateway's operator.
 pub fn info(message: &str) {
     log(Level::Info, message);
 }

@@ -72,7 +72,7 @@ macro_rules! export {
 /// }
 /// ```
 ///
-/// `column` passes a column on, which costs next to nothing however long it is; any other value is written by serde. The
+/// `column` passes a column on, which is cheap however long the value is; any other value is written by serde. The
 /// first argument is a document; of a reference give `*document`.
 #[macro_export]
 macro_rules! doc {

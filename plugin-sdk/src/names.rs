@@ -1,4 +1,4 @@
-//! The field names of a batch: each is written once, and found again without comparing its bytes.
+//! The field names of a batch. Each is written once and then found without comparing its bytes.
 
 use crate::table::spread;
 
@@ -49,19 +49,19 @@ impl FieldName for &String {
 pub struct Names {
     bytes: Vec<u8>,
     ranges: Vec<(u32, u32)>,
-    /// Numbers of `ranges`, from 1, found by [`spread`] and then by walking on; a power of two long.
+    /// Numbers of `ranges`, from 1, found by [`spread`] and then by linear probing; a power of two long.
     index: Vec<u32>,
     /// Literals by their address; a power of two long.
     literals: Vec<Literal>,
     n_literals: usize,
 }
 
-/// A literal that was seen. Its address and length cannot come to stand for another text.
+/// A known literal. Its address and length always refer to the same text.
 #[derive(Clone, Copy, Debug, Default)]
 struct Literal {
     address: usize,
     length: usize,
-    /// The number of its name, from 1; 0 is an empty place.
+    /// The number of its name, from 1; 0 is an empty slot.
     number: u32,
 }
 
@@ -69,7 +69,7 @@ impl Names {
     #[inline]
     fn of_literal(&mut self, name: &'static str) -> u32 {
         let (address, length) = (name.as_ptr() as usize, name.len());
-        // The wanted place is never out of range; with no places yet the mask is 0 and `get` finds none.
+        // The slot is never out of range; without slots the mask is 0 and `get` finds none.
         let mask = self.literals.len().wrapping_sub(1);
         let mut at = Self::place(address, length) & mask;
         while let Some(literal) = self.literals.get(at) {
@@ -171,7 +171,7 @@ mod tests {
             }
         }
         assert_eq!("name 7".number(&mut names), 7);
-        // Literals that share their first bytes, and so their address.
+        // Literals with the same first bytes, and so the same address.
         let literal = "name 7 and more";
         assert_eq!(literal[..6].number(&mut names), 7);
         assert_eq!(literal.number(&mut names), 300);

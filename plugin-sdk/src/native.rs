@@ -1,4 +1,4 @@
-//! Driving a plugin: the four calls of the contract over plain structs, on any target.
+//! Runs a plugin: the contract's four functions with plain structs, on any target.
 
 use std::cell::RefCell;
 
@@ -9,13 +9,13 @@ use crate::plugin::{Changes, Drive, Images};
 use crate::row::{Change, Operation, Row};
 use crate::table::TableState;
 
-/// A [`Transform`](crate::Transform) that is called in this process instead of in the sandbox, by the same four calls.
+/// A [`Transform`](crate::Transform) that is called in this process instead of in the sandbox, through the same four functions.
 pub type Native<T> = Driver<Images<T>>;
 
 /// A [`ChangeTransform`](crate::ChangeTransform) that is called in this process.
 pub type NativeChange<T> = Driver<Changes<T>>;
 
-/// One instance of a plugin: what is behind the exports of the contract.
+/// One instance of a plugin, which implements the contract's exports.
 #[derive(Debug)]
 pub struct Driver<D> {
     plugin: Option<D>,
@@ -38,12 +38,12 @@ impl<D> Driver<D> {
 }
 
 impl<D: Drive> Driver<D> {
-    /// What the plugin says of itself.
+    /// The plugin's description of itself.
     pub fn describe() -> Description {
         Description { name: D::NAME.to_owned(), version: D::VERSION.to_owned(), mode: D::MODE, ..D::describe() }
     }
 
-    /// Takes the settings, a JSON object. An error says what is wrong with them.
+    /// Passes the settings, a JSON object. An error says what is wrong with them.
     pub fn configure(&mut self, settings: &str) -> Result<(), String> {
         let settings = serde_json::from_str(settings).map_err(|e| settings_error(&e))?;
         self.plugin = Some(D::new(settings)?);
@@ -51,7 +51,7 @@ impl<D: Drive> Driver<D> {
         Ok(())
     }
 
-    /// Learns a table version, and returns the columns that the plugin reads. An error says why it cannot be handled.
+    /// Defines a table version and returns the columns that the plugin reads. An error says why its rows cannot be processed.
     pub fn define_table(&mut self, table: &Table) -> Result<Vec<u32>, String> {
         let plugin = self.plugin.as_ref().ok_or("the plugin is not configured")?;
         let state = TableState::new(table, &plugin.columns(table)?)?;
@@ -63,7 +63,7 @@ impl<D: Drive> Driver<D> {
         Ok(asked)
     }
 
-    /// One verdict for each image (change) of the batch. A batch that breaks the contract fails row by row.
+    /// Returns one verdict for each image (change) of the batch. If the batch violates the contract, every row fails.
     pub fn transform(&mut self, batch: &Batch) -> Output {
         let found = self.tables.binary_search_by_key(&batch.table, |t| t.id);
         let (Some(plugin), Ok(at)) = (&self.plugin, found) else {
@@ -123,7 +123,7 @@ fn refuse(batch: &Batch, reason: &str) -> Output {
     out.finish(&mut Hint::default())
 }
 
-/// serde's message without the place in the text, which a person who wrote TOML never saw.
+/// serde's message without the position in the JSON text, which means nothing to users who wrote TOML.
 fn settings_error(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
@@ -144,7 +144,7 @@ impl<D: Drive> Instance<D> {
         Self(RefCell::new(Driver::new()))
     }
 
-    /// The description, with the version of the plugin's crate where it names none.
+    /// The description; its version defaults to that of the plugin's crate.
     pub fn describe(crate_version: &str) -> Description {
         let mut description = Driver::<D>::describe();
         if description.version.is_empty() {
@@ -170,7 +170,7 @@ impl<D: Drive> Instance<D> {
     }
 }
 
-/// Has a panic's place logged before the trap. Not its message, which may hold row values.
+/// Logs the location of a panic before the trap, but not its message, which may contain row values.
 fn tell_panics() {
     #[cfg(target_arch = "wasm32")]
     std::panic::set_hook(Box::new(|panic| {

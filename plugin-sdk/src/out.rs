@@ -1,4 +1,4 @@
-//! What a plugin says of a row: verdicts, written straight into the words of the contract.
+//! A plugin's verdicts on rows, encoded directly as the contract's words.
 
 use std::fmt;
 
@@ -31,9 +31,9 @@ pub(crate) mod word {
     pub(crate) const END: u32 = 5;
 }
 
-/// Takes what a plugin says of one row. Nothing said means keep; of contradicting words the last ones hold.
+/// Collects a plugin's verdict on one row. The default is to keep the row; if calls contradict, the last one counts.
 ///
-/// A mistake (a column that does not exist, an empty id) does not interrupt the plugin: it is kept, and the row fails
+/// An error (a column that does not exist, an empty id) does not interrupt the plugin: it is recorded, and the row fails
 /// with it when the plugin returns.
 #[derive(Debug)]
 pub struct Out<'t> {
@@ -112,30 +112,30 @@ impl<'t> Out<'t> {
         self.said = Said::Done;
     }
 
-    /// The row goes on to the next plugin; after the last one it becomes a document of its own columns.
+    /// Passes the row to the next plugin; after the last one it becomes a document of its columns.
     pub fn keep(&mut self) {
         self.only(word::KEEP);
     }
 
-    /// The row is filtered: it is no document.
+    /// Filters the row out: it gives no document.
     #[allow(clippy::should_implement_trait, reason = "the contract's word")]
     pub fn drop(&mut self) {
         self.only(word::DROP);
     }
 
-    /// The row fails with this reason and becomes a dead letter. The same as returning a [`Fail`].
+    /// Fails the row, which becomes a dead letter with this reason. The same as returning a [`Fail`].
     pub fn fail(&mut self, reason: impl Into<String>) {
         self.mistake = Some(Fail::new(reason));
     }
 
-    /// The row goes on to the next plugin with changed cells.
+    /// Passes the row to the next plugin with changed cells.
     pub fn edit(&mut self) -> Edit<'_, 't> {
         self.only(word::EDIT);
         self.words.push(0);
         Edit { out: self }
     }
 
-    /// One more document of the row. The row is then settled: further plugins do not see it.
+    /// Adds a document. Further plugins then do not see the row.
     ///
     /// The document is complete when the builder goes out of scope.
     #[inline]
@@ -144,25 +144,24 @@ impl<'t> Out<'t> {
         Document::begin(self, word::INDEX)
     }
 
-    /// One more document of the row, to be merged: the fields that this table's row gives to a document that rows of
-    /// several tables build. It needs an [`id`](Document::id) unless the configured one fits.
+    /// Adds this table's fields to a document that rows of several tables contribute to. Set its [`id`](Document::id) unless
+    /// the default id is right.
     pub fn merge(&mut self) -> Document<'_, 't> {
         self.add_document();
         Document::begin(self, word::MERGE)
     }
 
-    /// Deletes a document. Only for a [`ChangeTransform`](crate::ChangeTransform): of a plugin of row images the host
-    /// works out the deletes itself.
+    /// Deletes a document. Only for a [`ChangeTransform`](crate::ChangeTransform): for a [`Transform`](crate::Transform)
+    /// the host derives the deletes.
     pub fn delete(&mut self) -> Document<'_, 't> {
         self.add_document();
         Document::begin(self, word::DELETE)
     }
 
-    /// One more document of the row: an item of the array `array` in a document that several rows build, an order's line
-    /// inside of its order. `key` tells it from the other items that rows of this table put there, usually the row's
-    /// own key; the items stand in the order of their keys, shorter ones first. The builder's fields make the item, its
-    /// [`id`](Document::id) is the id of the document that holds the array. Like [`Out::merge`] it needs an index of
-    /// documents that are only merged.
+    /// Adds an item to the array `array` of a document that several rows contribute to, such as a line to its order. `key`
+    /// identifies the item among those that rows of this table put there; usually it is the row's key. The items are sorted by
+    /// key, shorter keys first. The builder's fields are the item's; [`id`](Document::id) is that of the document with the
+    /// array. As with [`Out::merge`], all documents of the index must be merged ones.
     ///
     /// ```
     /// # use rowmill_sdk::{Fail, Out, Row};
@@ -177,7 +176,7 @@ impl<'t> Out<'t> {
         Document::begin_item(self, word::PUT_ITEM, array, key)
     }
 
-    /// Takes such an item out. Only for a [`ChangeTransform`](crate::ChangeTransform), as [`Out::delete`].
+    /// Removes such an item. Only for a [`ChangeTransform`](crate::ChangeTransform), like [`Out::delete`].
     pub fn remove_item(&mut self, array: impl FieldName, key: impl fmt::Display) -> Document<'_, 't> {
         self.add_document();
         Document::begin_item(self, word::REMOVE_ITEM, array, key)
@@ -193,7 +192,7 @@ impl<'t> Out<'t> {
         self.words[self.first_word + 1] += 1;
     }
 
-    /// The number of a column in the table; `None` for an optional one that the table lacks. Notes a mistake.
+    /// The index of a column in the table; `None` for an optional one that the table lacks. Records an error.
     #[inline]
     pub(crate) fn column(&mut self, column: impl ColumnRef) -> Option<u32> {
         match column.place(self.table) {

@@ -11,45 +11,44 @@ use crate::out::Out;
 use crate::row::{Change, Row};
 use crate::table::Columns;
 
-/// A plugin that is a function of one row image: which documents such a row is.
+/// A plugin that is a function of one row image and returns the documents for it.
 ///
-/// The host asks with the row as it is and with the row as it was; it writes the documents of the one and deletes those
-/// that only the other gives. So [`row`](Transform::row) must depend on its arguments and the settings alone.
+/// The host calls it with the after image and with the before image, writes the documents of the former, and deletes those
+/// that only the latter gives. So [`row`](Transform::row) must depend on its arguments and the settings alone.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no plugin of row images",
     label = "implement `rowmill_sdk::Transform` for `{Self}`",
     note = "a type that implements `ChangeTransform` is exported by `rowmill_sdk::export!(change {Self});`"
 )]
 pub trait Transform: Sized + 'static {
-    /// Short and unique in a gateway: letters, digits, `-`, `_`, `.`. Settings are found by it.
+    /// A short name, unique within a gateway: letters, digits, `-`, `_`, `.`. It is the key of the plugin's settings.
     const NAME: &'static str;
-    /// The plugin's own version; the version of its crate where it is left empty.
+    /// The plugin's version. If empty, the version of its crate.
     const VERSION: &'static str = "";
-    /// The plugin's settings. [`NoSettings`] where it has none. Give it `#[serde(deny_unknown_fields)]`, so that a
-    /// misspelled key is refused.
+    /// The plugin's settings, or [`NoSettings`]. Use `#[serde(deny_unknown_fields)]`, so that a misspelled key is an error.
     type Settings: DeserializeOwned;
 
-    /// Tables, indices and settings schema. All tables and the configured index where it is left out.
+    /// Tables, indices and settings schema. The default is all tables and the index from the configuration.
     fn describe() -> Description {
         Description::default()
     }
 
-    /// Takes the settings. An error says what is wrong and what to do; the plugin is then not used.
+    /// Creates the plugin from its settings. An error should say what is wrong and how to fix it; the plugin is then not used.
     fn new(settings: Self::Settings) -> Result<Self, String>;
 
-    /// The columns of this table that the plugin works with; all where it is left out. An error says why rows of this
-    /// table cannot be handled; they become dead letters.
+    /// The columns of this table that the plugin uses; by default all. An error says why rows of this table cannot be
+    /// processed; they become dead letters.
     fn columns(&self, table: &Table) -> Result<Columns, String> {
         let _ = table;
         Ok(Columns::all())
     }
 
-    /// Says what one row image is. An error makes the row a dead letter.
+    /// Transforms one row image. An error makes the row a dead letter.
     fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail>;
 }
 
-/// A plugin that sees whole changes, with their operation and both images, and answers for deletes itself: an audit
-/// trail, soft deletes. Exported by `rowmill_sdk::export!(change MyPlugin)`.
+/// A plugin that gets change events, with operation and both images, and is responsible for deletes: an audit trail, soft
+/// deletes. Exported by `rowmill_sdk::export!(change MyPlugin)`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no plugin of changes",
     label = "implement `rowmill_sdk::ChangeTransform` for `{Self}`",
@@ -77,11 +76,11 @@ pub trait ChangeTransform: Sized + 'static {
         Ok(Columns::all())
     }
 
-    /// Says what is to be done for one change.
+    /// Transforms one change.
     fn change(&self, change: &Change<'_>, out: &mut Out<'_>) -> Result<(), Fail>;
 }
 
-/// The settings of a plugin that has none: any key is refused.
+/// The settings of a plugin without settings: any key is an error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSettings {}
 
@@ -144,7 +143,7 @@ impl<'de> Visitor<'de> for NoKeys {
     }
 }
 
-/// What the driver needs of a plugin, whichever trait it implements.
+/// The driver's view of a plugin, whichever trait it implements.
 #[doc(hidden)]
 pub trait Drive: Sized + 'static {
     const NAME: &'static str;
@@ -157,11 +156,11 @@ pub trait Drive: Sized + 'static {
     fn one(&self, images: &Change<'_>, out: &mut Out<'_>) -> Result<(), Fail>;
 }
 
-/// A [`Transform`] as the driver takes it.
+/// A [`Transform`] for the driver.
 #[doc(hidden)]
 pub struct Images<T>(T);
 
-/// A [`ChangeTransform`] as the driver takes it.
+/// A [`ChangeTransform`] for the driver.
 #[doc(hidden)]
 pub struct Changes<T>(T);
 

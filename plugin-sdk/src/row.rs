@@ -13,12 +13,12 @@ use crate::table::{ColumnRef, NONE, TableState};
 use crate::time::{Date, DateTime, Time};
 use crate::value::{self, Shape, Wrong};
 
-/// One image of a row: how a row is, or how it was.
+/// One image of a row.
 ///
-/// Every reader takes a column by name or by [`Col`](crate::Col), gives `None` for NULL and for a column that the source
-/// did not send ([`Row::is_null`] and [`Row::is_absent`] tell which), and fails where the column does not exist, was not
-/// asked for, or does not hold such a value. Since some sources do not type their values, numbers, booleans and times are
-/// also read from texts that spell them.
+/// Every reader takes a column by name or by [`Col`](crate::Col) and returns `None` for NULL and for a column that the source
+/// did not send ([`Row::is_null`] and [`Row::is_absent`] distinguish them). It fails if the column does not exist, was not
+/// declared, or has a value of another type. Because some sources do not send typed values, numbers, booleans and times are
+/// also read from strings.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'b> {
     pub(crate) table: &'b TableState,
@@ -35,31 +35,31 @@ impl<'b> Row<'b> {
         &self.table.full_name
     }
 
-    /// Whether a pattern names the row's table: `database.table` or `table`, `*` for any text. For plugins whose settings
-    /// name tables; a plugin of few tables tells them apart with [`Columns::tag`](crate::Columns::tag), which costs
-    /// nothing.
+    /// Whether a pattern matches the row's table: `database.table` or `table`, in which `*` matches any text. This is for
+    /// plugins whose settings name tables; a plugin for a few tables distinguishes them at no cost with
+    /// [`Columns::tag`](crate::Columns::tag).
     pub fn is_of(&self, pattern: &str) -> bool {
         crate::contract::matches(pattern, &self.table.full_name, &self.table.name)
     }
 
-    /// The names of the table's columns, in its order, whether or not they were asked for.
+    /// The names of all columns of the table, in order, whether or not they were declared.
     pub fn columns(&self) -> impl Iterator<Item = &'b str> {
         self.table.names()
     }
 
-    /// The number that the plugin gave to this table version with [`Columns::tag`](crate::Columns::tag).
+    /// The number that the plugin assigned to this table version with [`Columns::tag`](crate::Columns::tag).
     #[inline]
     pub fn tag(&self) -> u32 {
         self.table.tag
     }
 
-    /// What the values of a column are, as far as the host knows.
+    /// A column's type, as far as the host knows it.
     #[inline]
     pub fn kind(&self, column: impl ColumnRef) -> ColumnKind {
         column.place(self.table).map_or(ColumnKind::Unknown, |place| place.kind)
     }
 
-    /// The cell as it came: one JSON value; empty if the source did not send the column.
+    /// The unparsed cell: one JSON value; empty if the source did not send the column.
     #[inline]
     pub fn raw(&self, column: impl ColumnRef) -> Result<&'b [u8], Fail> {
         match column.place(self.table) {
@@ -87,12 +87,12 @@ impl<'b> Row<'b> {
         Ok(self.raw(column)?.is_empty())
     }
 
-    /// A text, enum, set or any other value that is spelled as a JSON string; borrowed where nothing is escaped.
+    /// The content of a JSON string: a text, enum, set or similar. Borrowed if it has no escapes.
     pub fn text(&self, column: impl ColumnRef) -> Result<Option<Cow<'b, str>>, Fail> {
         self.read(column, value::string)
     }
 
-    /// The content of a string, or the spelling of a number or boolean: for values of columns of unknown type.
+    /// The content of a string, or the text of a number or boolean: for columns of unknown type.
     pub fn scalar(&self, column: impl ColumnRef) -> Result<Option<Cow<'b, str>>, Fail> {
         self.read(column, |cell| match value::shape(cell) {
             Shape::String => value::string(cell),
@@ -108,7 +108,7 @@ impl<'b> Row<'b> {
         })
     }
 
-    /// An integer from 0 on.
+    /// An integer that is not negative.
     pub fn u64(&self, column: impl ColumnRef) -> Result<Option<u64>, Fail> {
         self.read(column, |cell| {
             value::integer(cell)?.try_into().map_err(|_| "the integer does not fit into 64 bits without sign")
@@ -216,7 +216,7 @@ impl<'b> Row<'b> {
         }
     }
 
-    /// A failure of this column, for values that the plugin itself finds wrong.
+    /// An error about this column, for values that the plugin rejects.
     #[cold]
     pub fn wrong(&self, column: impl ColumnRef, what: &str) -> Fail {
         Fail::new(format!("column '{}' of {}: {what}", column.label(self.table), self.table()))
@@ -260,47 +260,47 @@ impl Labels<'_> {
     }
 }
 
-/// What happened to a row.
+/// The kind of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// A new row.
+    /// The row was inserted.
     Insert,
-    /// A changed row.
+    /// The row was updated.
     Update,
-    /// A removed row.
+    /// The row was deleted.
     Delete,
-    /// A row as a backfill read it.
+    /// A backfill read the row.
     Snapshot,
 }
 
 /// One change of a row, with both images.
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'b> {
-    /// What happened.
+    /// The kind of change.
     pub operation: Operation,
-    /// The row before the change; `None` for an insert and a snapshot.
+    /// The before image; `None` for an insert and a snapshot.
     pub before: Option<Row<'b>>,
-    /// The row after the change; `None` for a delete.
+    /// The after image; `None` for a delete.
     pub after: Option<Row<'b>>,
 }
 
 impl<'b> Change<'b> {
-    /// Whether a column has another value after the change than before. Where one image does not exist every column has;
-    /// a column that one of the images lacks has not, since what it was is not known.
+    /// Whether a column's value differs between the images. If one image does not exist, every column is changed. A column
+    /// that is absent from one of the images is not, since its other value is unknown.
     ///
     /// # Errors
-    /// The column does not exist, or was not asked for.
+    /// The column does not exist or was not declared.
     pub fn is_changed(&self, column: impl ColumnRef) -> Result<bool, Fail> {
         let (Some(before), Some(after)) = (&self.before, &self.after) else { return Ok(true) };
         let (before, after) = (before.raw(column)?, after.raw(column)?);
         Ok(!before.is_empty() && !after.is_empty() && before != after)
     }
 
-    /// The names of the columns that [are changed](Change::is_changed), in the table's order. All columns must have been
-    /// asked for.
+    /// The names of the columns that [are changed](Change::is_changed), in the table's order. All columns must be
+    /// declared.
     ///
     /// # Errors
-    /// A column was not asked for.
+    /// A column was not declared.
     pub fn changed(&self) -> Result<Vec<&'b str>, Fail> {
         let Some(row) = self.row() else { return Ok(Vec::new()) };
         let mut changed = Vec::new();
@@ -312,7 +312,7 @@ impl<'b> Change<'b> {
         Ok(changed)
     }
 
-    /// The row after the change, or for a delete the row before it.
+    /// The after image, or for a delete the before image.
     pub fn row(&self) -> Option<&Row<'b>> {
         self.after.as_ref().or(self.before.as_ref())
     }

@@ -1,32 +1,32 @@
-//! Columns by name or handle: what a plugin asks for, and where that stands in each table version.
+//! The columns that a plugin declares, by name or handle, and their positions in each table version.
 
 use crate::contract::{ColumnKind, Table};
 use crate::from_row::FromRow;
 
-/// A column by its place in the [`Columns`] that the plugin returned: found without a look-up.
+/// A column by its position in the [`Columns`] that the plugin declared, so that no look-up is needed.
 ///
 /// Usually made by [`columns!`](crate::columns!).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Col(u32);
 
 impl Col {
-    /// The column that was named as the `n`th in [`Columns`], from 0.
+    /// The `n`th declared column, from 0.
     pub const fn new(n: u32) -> Self {
         Self(n)
     }
 }
 
-/// The columns of a table that a plugin works with.
+/// The columns of a table that a plugin uses.
 ///
 /// Only columns that are *read* are copied into the plugin. A column that is only *passed* on into documents is copied by
-/// the host from the source. A column that the table lacks is an error, unless it is optional: then it is as if the
-/// source had not sent it.
+/// the host from the source. A column that the table lacks is an error, unless it is optional; then its cells
+/// are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     all: bool,
     tag: u32,
     wanted: Vec<Wanted>,
-    /// The structs whose columns these are: what tells them apart, and the place of their first.
+    /// The structs with these columns: their identity, and the position of their first column.
     structs: Vec<(&'static str, u32)>,
 }
 
@@ -58,7 +58,7 @@ impl Columns {
         self.add(name.into(), true, false)
     }
 
-    /// One more column that is read where the table has it.
+    /// One more column that is read, if the table has it.
     pub fn read_optional(self, name: impl Into<String>) -> Self {
         self.add(name.into(), true, true)
     }
@@ -68,7 +68,7 @@ impl Columns {
         self.add(name.into(), false, false)
     }
 
-    /// One more column that is only passed on, where the table has it.
+    /// One more column that is only passed on, if the table has it.
     pub fn pass_optional(self, name: impl Into<String>) -> Self {
         self.add(name.into(), false, true)
     }
@@ -79,8 +79,8 @@ impl Columns {
         T::add_columns(self)
     }
 
-    /// A number of the plugin's own that every row of this table version then [carries](crate::Row::tag): which of its
-    /// rules apply, say.
+    /// Sets a number that the plugin can read from every row of this table version with [`Row::tag`](crate::Row::tag), for
+    /// example to select its rules.
     pub fn tag(mut self, tag: u32) -> Self {
         self.tag = tag;
         self
@@ -92,7 +92,7 @@ impl Columns {
     }
 }
 
-/// Names the columns that a plugin works with once, as handles: `col::STATUS` for the hot path, `col::all()` for
+/// Declares the columns that a plugin uses once, as handles: `col::STATUS` for the hot path, `col::all()` for
 /// [`Transform::columns`](crate::Transform::columns).
 ///
 /// ```
@@ -178,7 +178,7 @@ pub struct Place {
 /// No such column, or no such cell.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// What is worked out of a table version once: names to numbers.
+/// The columns of a table version, resolved once from names to indexes.
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct TableState {
@@ -188,14 +188,14 @@ pub struct TableState {
     pub(crate) tag: u32,
     /// The columns that the host copies in, in the order of an image's cells.
     pub(crate) asked: Vec<u32>,
-    /// The named columns by [`Col`].
+    /// The declared columns, by [`Col`].
     slots: Vec<Place>,
     slot_names: Vec<String>,
-    /// The places of structs in `slots`.
+    /// The positions of structs in `slots`.
     structs: Vec<(&'static str, u32)>,
     /// All columns by name, with optional ones that the table lacks.
     named: Vec<(String, Place)>,
-    /// Numbers of `named`, from 1, found by [`spread`] and then by walking on; a power of two long.
+    /// Numbers of `named`, from 1, found by [`spread`] and then by linear probing; a power of two long.
     index: Vec<u16>,
 }
 
@@ -256,7 +256,7 @@ impl TableState {
         self.named.iter().filter(|(_, place)| place.number != NONE).map(|(name, _)| name.as_str())
     }
 
-    /// The place of a struct's first column in `slots`; `None` if its columns were not declared.
+    /// The position of a struct's first column in `slots`; `None` if its columns were not declared.
     #[inline]
     pub(crate) fn first_slot(&self, key: &'static str) -> Option<u32> {
         // The same literal: an address is enough, the text only where two crates have one each.

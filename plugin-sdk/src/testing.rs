@@ -1,6 +1,6 @@
-//! Testing a plugin without a gateway: rows from JSON, and a reader of what the plugin said.
+//! Tests a plugin without a gateway: rows from JSON, and a decoder for the plugin's answers.
 //!
-//! The reader follows the text of the contract and shares no code with the builders of documents.
+//! The decoder is written from the contract and shares no code with the document builders.
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -11,7 +11,7 @@ use crate::native::Driver;
 use crate::plugin::{Changes, Drive, Images};
 use crate::row::Operation;
 
-/// A table of this full name. Kinds are spelled as in the contract (`"unsigned-integer"`); the first column is the key.
+/// A table with this full name. Kinds are named as in the contract (`"unsigned-integer"`); the first column is the key.
 ///
 /// # Panics
 /// If a kind is unknown.
@@ -53,7 +53,7 @@ fn kind_of(kind: &str) -> ColumnKind {
     }
 }
 
-/// An image: each column's JSON as it stands in the text; columns that are left out are absent.
+/// An image from a JSON object; missing columns are absent.
 type Image = BTreeMap<String, Box<RawValue>>;
 
 /// A plugin under test. `Harness::<MyPlugin>` for a [`Transform`](crate::Transform), [`ChangeHarness`] for a
@@ -63,26 +63,26 @@ pub type Harness<T> = Tested<Images<T>>;
 /// A [`ChangeTransform`](crate::ChangeTransform) under test.
 pub type ChangeHarness<T> = Tested<Changes<T>>;
 
-/// What is behind [`Harness`] and [`ChangeHarness`].
+/// The implementation of [`Harness`] and [`ChangeHarness`].
 #[derive(Debug)]
 pub struct Tested<D> {
     driver: Driver<D>,
 }
 
 impl<D: Drive> Tested<D> {
-    /// The plugin with these settings; an error is what the plugin refused them with.
+    /// The plugin with these settings; an error is the plugin's message.
     pub fn new(settings: &Value) -> Result<Self, String> {
         let mut driver = Driver::new();
         driver.configure(&settings.to_string())?;
         Ok(Self { driver })
     }
 
-    /// What the plugin says of a row, which is a JSON object. An error is what it refused the table with.
+    /// The plugin's verdict on a row, a JSON object. An error is the plugin's message about the table.
     pub fn row(&mut self, table: &Table, row: &str) -> Result<Verdict, String> {
         self.rows(table, &[row]).map(|mut verdicts| verdicts.remove(0))
     }
 
-    /// What the plugin says of several rows in one batch.
+    /// The plugin's verdicts on several rows in one batch.
     pub fn rows(&mut self, table: &Table, rows: &[&str]) -> Result<Vec<Verdict>, String> {
         let asked = self.driver.define_table(table)?;
         let images: Vec<Image> = rows.iter().map(|row| image(row)).collect();
@@ -95,7 +95,7 @@ impl<D: Drive> Tested<D> {
         Ok(verdicts)
     }
 
-    /// What the plugin says of a change. Columns of documents are those of the image after, or else before.
+    /// The plugin's verdict on a change. Columns of documents refer to the after image, or in a delete to the before image.
     pub fn change(
         &mut self,
         table: &Table,
@@ -131,18 +131,18 @@ fn put(batch: &mut Batch, table: &Table, asked: &[u32], image: Option<&Image>) {
     }
 }
 
-/// What a plugin said of a row.
+/// A plugin's verdict on a row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// The row goes on.
+    /// The row is passed on.
     Keep,
-    /// The row is filtered.
+    /// The row is filtered out.
     Drop,
-    /// The row goes on with these cells; `None` is absent.
+    /// The row is passed on with these cells replaced; `None` is absent.
     Edit(BTreeMap<String, Option<Value>>),
-    /// The row is these documents.
+    /// The row gives these documents.
     Documents(Vec<Doc>),
-    /// The row cannot be handled, for this reason.
+    /// The row fails, for this reason.
     Fail(String),
 }
 
@@ -162,7 +162,7 @@ impl Verdict {
     /// The reason of a failure.
     ///
     /// # Panics
-    /// If the verdict is no failure.
+    /// If the verdict is not a failure.
     #[track_caller]
     pub fn reason(&self) -> &str {
         match self {
@@ -177,9 +177,9 @@ impl Verdict {
 pub struct Doc {
     /// `index`, `merge`, `delete`, `put-item` or `remove-item`.
     pub operation: &'static str,
-    /// The index, where the plugin names one.
+    /// The index, if the plugin sets one.
     pub index: Option<String>,
-    /// The id, where the plugin gives one.
+    /// The id, if the plugin sets one.
     pub id: Option<String>,
     /// The routing value.
     pub routing: Option<String>,
@@ -189,7 +189,7 @@ pub struct Doc {
     pub body: Map<String, Value>,
 }
 
-/// Reads the words of an output from the first to the last. Panics where they break the contract.
+/// Decodes the words of an answer. Panics if they violate the contract.
 struct Reader<'a> {
     output: &'a Output,
     table: &'a Table,

@@ -46,7 +46,7 @@ pub struct DateTime {
 const DAY: i64 = 86_400;
 
 impl Date {
-    /// Reads `2026-03-04`.
+    /// Parses `2026-03-04`.
     pub fn parse(text: &str) -> Option<Self> {
         Self::from_bytes(text.as_bytes())
     }
@@ -88,7 +88,7 @@ impl Date {
         era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468
     }
 
-    /// Whether the calendar has such a day; MySQL's zero dates are none.
+    /// Whether the calendar has this day; it does not have MySQL's zero dates.
     pub fn is_valid(self) -> bool {
         let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
         let days = match self.month {
@@ -102,7 +102,7 @@ impl Date {
 }
 
 impl Time {
-    /// Reads `-12:34:56.789`.
+    /// Parses `-12:34:56.789`.
     pub fn parse(text: &str) -> Option<Self> {
         let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (hours, rest) = rest.split_once(':')?;
@@ -134,7 +134,7 @@ impl Time {
         }
     }
 
-    /// All of it in microseconds.
+    /// The whole time in microseconds.
     pub fn to_microseconds(self) -> i64 {
         let seconds = i64::from(self.hours) * 3_600 + i64::from(self.minutes) * 60 + i64::from(self.seconds);
         let all = seconds * 1_000_000 + i64::from(self.microseconds);
@@ -181,9 +181,9 @@ impl DateTime {
         }
     }
 
-    /// The time of an epoch number whose unit is told by its size alone, as sources without types send it: from 10^17
-    /// on nanoseconds, from 10^14 on microseconds, else milliseconds. So it is wrong for microseconds between
-    /// November 1966 and March 1973; declare the column's type where such rows exist.
+    /// The time of an epoch number whose unit is guessed from its size, for sources without types: nanoseconds from 10^17 on,
+    /// microseconds from 10^14 on, else milliseconds. The guess is wrong for microseconds between November 1966 and March
+    /// 1973; declare the column's type if such rows exist.
     pub fn from_epoch_guess(number: i64) -> Self {
         Self::from_epoch_micros(match number.unsigned_abs() {
             100_000_000_000_000_000.. => number.div_euclid(1_000),
@@ -203,7 +203,7 @@ impl DateTime {
         self.to_epoch_micros().div_euclid(1_000)
     }
 
-    /// Whether the calendar has such a day; MySQL's zero dates are none.
+    /// Whether the calendar has this day; it does not have MySQL's zero dates.
     pub fn is_valid(self) -> bool {
         self.date.is_valid()
     }

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-/// What was wrong with a cell, in words that go after "column 'x' of table y: ".
+/// An error about a cell, as text that follows "column 'x' of table y: ".
 pub(crate) type Wrong = &'static str;
 
-/// What a cell's first byte says it is.
+/// The kind of a cell's value, by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// The source did not send it.
@@ -18,7 +18,7 @@ pub(crate) enum Shape {
     Tree,
 }
 
-/// What the cell is.
+/// Determines the kind of a cell's value.
 #[inline]
 pub(crate) fn shape(cell: &[u8]) -> Shape {
     match cell.first() {
@@ -42,13 +42,13 @@ pub(crate) fn string(cell: &[u8]) -> Result<Cow<'_, str>, Wrong> {
     }
 }
 
-/// The content of a JSON string that has no escape, or the spelling of a number: what digits and dates are made of.
+/// The content of a JSON string without escapes, or the text of a number.
 #[inline]
 pub(crate) fn token(cell: &[u8]) -> Result<&str, Wrong> {
     plain(inside(cell).unwrap_or(cell))
 }
 
-/// What is between the quotes of a JSON string.
+/// The text between the quotes of a JSON string.
 #[inline]
 pub(crate) fn inside(cell: &[u8]) -> Option<&[u8]> {
     cell.strip_prefix(b"\"")?.strip_suffix(b"\"")

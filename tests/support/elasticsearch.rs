@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::given;
 use crate::secured::{PASSWORD, Secured, USER};
 
 /// Names a real Elasticsearch.
@@ -30,22 +31,13 @@ pub struct Document {
     pub source: Value,
 }
 
-/// Says that a test is skipped for want of a server.
-#[allow(clippy::print_stdout, reason = "what a person who runs the tests should see")]
-pub fn skip(variable: &str) {
-    println!("skipped: {variable} names no server; run make test, which starts one unless others are named");
-}
-
 impl Elasticsearch {
-    /// The real server, if the environment names one; else says that the test is skipped.
-    pub fn real() -> Option<Self> {
-        match std::env::var(VARIABLE) {
-            Ok(url) if !url.is_empty() => Some(Self::at(&url)),
-            _ => {
-                skip(VARIABLE);
-                None
-            }
-        }
+    /// The real server that the environment names.
+    ///
+    /// # Panics
+    /// The environment names none.
+    pub fn real() -> Self {
+        Self::at(&given(VARIABLE))
     }
 
     /// The server at an address.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::root;
+use crate::{report_skipped, root};
 
 /// The built plugins.
 #[derive(Clone, Debug)]
@@ -127,7 +127,9 @@ pub fn wasi() -> Option<PathBuf> {
         Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(root()).output();
     let library = PathBuf::from(String::from_utf8_lossy(&rustc.ok()?.stdout).trim());
     if !library.is_dir() {
-        eprintln!("skipped: the compiler has no target {TARGET}; `rustup target add {TARGET}` brings it");
+        report_skipped(&format!(
+            "tests of WASI: the compiler has no target {TARGET}; run `rustup target add {TARGET}`"
+        ));
         return None;
     }
     let _lock = lock();

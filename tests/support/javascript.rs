@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::root;
+use crate::{report_skipped, root};
 
 /// What was built.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub fn built() -> Option<&'static Built> {
 fn build() -> Option<Built> {
     for tool in ["node", "npm"] {
         if !Command::new(tool).arg("--version").output().is_ok_and(|output| output.status.success()) {
-            eprintln!("skipped: there is no {tool}, which plugins in JavaScript are built with; version 20 will do");
+            report_skipped(&format!("tests of plugins in JavaScript: they need {tool}, version 20 or newer"));
             return None;
         }
     }

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::captures::Record;
-use crate::elasticsearch::skip;
+use crate::given;
 
 /// Names the brokers of a real Kafka.
 pub const VARIABLE: &str = "ROWMILL_TEST_KAFKA";
@@ -28,15 +28,12 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// The real server, if the environment names one; else says that the test is skipped.
-    pub fn real() -> Option<Self> {
-        match std::env::var(VARIABLE) {
-            Ok(brokers) if !brokers.is_empty() => Some(Self { brokers }),
-            _ => {
-                skip(VARIABLE);
-                None
-            }
-        }
+    /// The real server that the environment names.
+    ///
+    /// # Panics
+    /// The environment names none.
+    pub fn real() -> Self {
+        Self { brokers: given(VARIABLE) }
     }
 
     fn client(&self) -> ClientConfig {

@@ -51,6 +51,22 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{:x}-{:x}-{:x}", now, std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The value of an environment variable that names a server.
+///
+/// # Panics
+/// It is not set.
+pub fn given(variable: &str) -> String {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    value.unwrap_or_else(|| panic!("{variable} names no server; `make test` starts one, or set it to one of yours"))
+}
+
+/// Reports on the terminal that tests do not run for want of a tool. The test runner hides what a passing test prints with
+/// `eprintln!`, so this writes past it.
+pub fn report_skipped(reason: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "NOT RUN: {reason}");
+}
+
 /// The seed of a test's random choices, printed so that a failure can be had again with `ROWMILL_TEST_SEED`.
 pub fn seed() -> u64 {
     let given = std::env::var("ROWMILL_TEST_SEED").ok().and_then(|text| text.parse().ok());

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::elasticsearch::skip;
+use crate::given;
 
 /// Who may do everything, and the password; `tests/stack` says the same.
 pub const USER: &str = "rowmill";
@@ -18,25 +18,24 @@ pub struct Secured {
 }
 
 impl Secured {
-    /// Kafka's listener with TLS and SASL, if `tests/stack` started one; else says that the test is skipped.
-    pub fn kafka() -> Option<Self> {
+    /// Kafka's listener with TLS and SASL.
+    ///
+    /// # Panics
+    /// The environment names none; `tests/stack` starts one.
+    pub fn kafka() -> Self {
         Self::named("ROWMILL_TEST_KAFKA_SECURED")
     }
 
-    /// Elasticsearch with HTTPS and users, if `tests/stack` started one; else says that the test is skipped.
-    pub fn elasticsearch() -> Option<Self> {
+    /// Elasticsearch with HTTPS and users.
+    ///
+    /// # Panics
+    /// The environment names none; `tests/stack` starts one.
+    pub fn elasticsearch() -> Self {
         Self::named("ROWMILL_TEST_ELASTICSEARCH_SECURED")
     }
 
-    fn named(variable: &str) -> Option<Self> {
-        let given = |variable: &str| std::env::var(variable).ok().filter(|value| !value.is_empty());
-        match (given(variable), given("ROWMILL_TEST_CERTIFICATES")) {
-            (Some(address), Some(certificates)) => Some(Self { address, certificates: certificates.into() }),
-            _ => {
-                skip(variable);
-                None
-            }
-        }
+    fn named(variable: &str) -> Self {
+        Self { address: given(variable), certificates: given("ROWMILL_TEST_CERTIFICATES").into() }
     }
 
     /// The authority that signed the server's certificate, a PEM file.

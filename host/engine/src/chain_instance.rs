@@ -176,7 +176,7 @@ impl ChainInstance {
     /// purpose.
     pub fn default_id(&mut self, batch: &Batch<'_>, row: Row, id: &mut Vec<u8>) -> Option<()> {
         let plan = self.plan(row.table, &batch.tables[row.table as usize]);
-        let cells = row.before.filter(|_| row.before_is_whole).or(row.after)? as usize;
+        let cells = row.before.filter(|_| row.before_is_complete).or(row.after)? as usize;
         plan.write_id(id, |column| batch.bytes_of(cells + column as usize)).ok()
     }
 

@@ -114,7 +114,7 @@ impl ChainInstance {
             }
             // The source sends no before image, so it is unknown what the row was: its default ID is deleted in every index
             // where it may have been.
-            (None, Some(image)) if row.operation == RowOperation::Update && !row.before_is_whole => {
+            (None, Some(image)) if row.operation == RowOperation::Update && !row.before_is_complete => {
                 writer.deletes_without_before(image, targets)?;
             }
             _ => {}

@@ -96,7 +96,7 @@ impl Images {
                 None => NONE,
             };
             // A before image that holds only the key does not say what the row was.
-            let before = image(row.before.filter(|_| row.before_is_whole));
+            let before = image(row.before.filter(|_| row.before_is_complete));
             let after = image(row.after);
             self.of_rows.push((before, after));
             if !self.tables.contains(&row.table) {
@@ -328,7 +328,7 @@ impl Images {
                         (true, ..) => self.set(first, second, Disposition::Suppressed, documents),
                     }
                 }
-                Verdict::Fail(reason) => self.fail(turn.place, (first, second), rowmill_sandbox::readable(reason)),
+                Verdict::Fail(reason) => self.fail(turn.place, (first, second), rowmill_sandbox::single_line(reason)),
                 Verdict::Refused(reason) => {
                     self.fail(turn.place, (first, second), format!("broke the contract: {reason}"));
                 }

@@ -109,7 +109,7 @@ fn engine_rows(rows: &[(usize, &Row)]) -> (RowBatch, RecordBatch) {
             operation: row.operation,
             before,
             after,
-            before_is_whole: before.is_some() || row.operation != Operation::Update,
+            before_is_complete: before.is_some() || row.operation != Operation::Update,
             position: SourcePosition::Unknown,
         });
         records.records.push(Record { offset: number as i64, timestamp: -1, key: None, value: None, headers: (0, 0) });

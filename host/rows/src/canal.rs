@@ -81,7 +81,7 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
     let n_columns = context.tables.shapes[shape as usize].n_columns();
     for i in 0..context.buffers.images.len() {
         let cells = context.finish_image(context.buffers.images[i], expected, shape, no_skip, out)?;
-        let mut change = Change { operation, before: None, after: Some(cells), before_is_whole: true, position };
+        let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
         match operation {
             Operation::Delete => (change.before, change.after) = (Some(cells), None),
             Operation::Update => match context.buffers.old.get(i).copied().flatten() {
@@ -89,7 +89,7 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
                     let cursor = context.cursor_at(start);
                     change.before = Some(context.complete_before_image(cursor, cells, n_columns, shape, out)?);
                 }
-                None => change.before_is_whole = false,
+                None => change.before_is_complete = false,
             },
             _ => {}
         }

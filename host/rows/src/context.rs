@@ -60,7 +60,7 @@ pub(crate) struct Change {
     pub operation: Operation,
     pub before: Option<u32>,
     pub after: Option<u32>,
-    pub before_is_whole: bool,
+    pub before_is_complete: bool,
     pub position: SourcePosition,
 }
 
@@ -198,15 +198,23 @@ impl<'a, S> RecordContext<'a, S> {
 
     /// Appends a row.
     pub fn push_row(&self, version: u32, change: Change, out: &mut RowBatch) {
-        let Change { operation, before, after, before_is_whole, position } = change;
-        out.rows.push(Row { record: self.record, table: version, operation, before, after, before_is_whole, position });
+        let Change { operation, before, after, before_is_complete, position } = change;
+        out.rows.push(Row {
+            record: self.record,
+            table: version,
+            operation,
+            before,
+            after,
+            before_is_complete,
+            position,
+        });
     }
 
     /// Appends the row for a truncated table.
     pub fn push_truncate(&mut self, database: &[u8], table: &[u8], position: SourcePosition, out: &mut RowBatch) {
         let version = self.tables.latest_version(database, table);
         let operation = Operation::Truncate;
-        let change = Change { operation, before: None, after: None, before_is_whole: true, position };
+        let change = Change { operation, before: None, after: None, before_is_complete: true, position };
         self.push_row(version, change, out);
     }
 

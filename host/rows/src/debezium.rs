@@ -207,9 +207,9 @@ fn change(
         Some(image) => context.finish_image(image, expected, shape, no_skip, out).map(Some),
         None => Ok(None),
     };
-    let before_is_whole = operation != Operation::Update || before.is_some();
+    let before_is_complete = operation != Operation::Update || before.is_some();
     let (before, after) = (finish_image(before)?, finish_image(after)?);
-    let change = Change { operation, before, after, before_is_whole, position };
+    let change = Change { operation, before, after, before_is_complete, position };
     context.push_row(context.version(shape), change, out);
     Ok(Outcome::Rows)
 }

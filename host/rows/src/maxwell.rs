@@ -66,7 +66,7 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
     key_columns(context, envelope.key_columns)?;
     let shape = shape(context, expected, &envelope, data)?;
     let cells = context.finish_image(data, expected, shape, no_skip, out)?;
-    let mut change = Change { operation, before: None, after: Some(cells), before_is_whole: true, position };
+    let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
     match operation {
         Operation::Delete => (change.before, change.after) = (Some(cells), None),
         Operation::Update => match envelope.old {
@@ -75,7 +75,7 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
                 let n_columns = context.tables.shapes[shape as usize].n_columns();
                 change.before = Some(context.complete_before_image(cursor, cells, n_columns, shape, out)?);
             }
-            None => change.before_is_whole = false,
+            None => change.before_is_complete = false,
         },
         _ => {}
     }

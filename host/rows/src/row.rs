@@ -159,7 +159,7 @@ pub struct Row {
     pub after: Option<u32>,
     /// Whether `before` has all columns that the source has. False for an update whose before image is missing or has only
     /// the key (unwrapped Debezium, row image MINIMAL).
-    pub before_is_whole: bool,
+    pub before_is_complete: bool,
     /// The position of the change in the binlog.
     pub position: SourcePosition,
 }

@@ -6,12 +6,12 @@ use std::hash::{Hash, Hasher};
 use sha2::{Digest, Sha256};
 use wasmparser::{Parser, Payload};
 
-use crate::anatomy::Anatomy;
 use crate::contract::CONTRACT_VERSION;
 use crate::engine::Sandbox;
 use crate::file::{FileKind, file_kind};
 use crate::interface::{check_component, check_exports, check_import};
 use crate::refusal::Refusal;
+use crate::summary::FileSummary;
 
 impl Sandbox {
     /// Compiles a file's bytes, a component or a core module for the contract's world, for [`crate::Plugin::load_compiled`].
@@ -26,10 +26,10 @@ impl Sandbox {
         self.check_size(bytes)?;
         let compiled = match file_kind(bytes)? {
             FileKind::Component => {
-                let anatomy = Anatomy::read(bytes).map_err(|error| Refusal::new("format", error))?;
+                let summary = FileSummary::read(bytes).map_err(|error| Refusal::new("format", error))?;
                 check_component(
-                    anatomy.imports.iter().map(String::as_str),
-                    anatomy.exports.iter().map(String::as_str),
+                    summary.imports.iter().map(String::as_str),
+                    summary.exports.iter().map(String::as_str),
                 )?;
                 self.engine.precompile_component(bytes)
             }

@@ -4,7 +4,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::bindings::rowmill::plugin::{log, types};
 use crate::limits::Limits;
-use crate::reason::{SHOWN, readable};
+use crate::single_line::{SHOWN, single_line};
 use crate::wasi::{STDERR, STDOUT, WasiState};
 
 /// Everything in the host that an instance can reach.
@@ -84,7 +84,7 @@ impl HostState {
             return;
         };
         self.log_messages_left = left;
-        let message = readable(message);
+        let message = single_line(message);
         let plugin = &self.plugin;
         match level {
             log::Level::Debug => tracing::debug!(target: "rowmill::plugin", %plugin, "{message}"),

@@ -10,7 +10,7 @@ use crate::bindings::{Transform, TransformPre};
 use crate::contract::{Batch, CallError, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table};
 use crate::engine::{Sandbox, ticks};
 use crate::host_state::HostState;
-use crate::reason::readable;
+use crate::single_line::single_line;
 use crate::wasi;
 
 /// A running instance. After [`CallError::Trapped`] it must be replaced by a new one.
@@ -49,7 +49,7 @@ impl Instance {
         let time = self.sandbox.limits.setup_time;
         self.prepare(time, 1 << 20);
         let result = self.bindings.rowmill_plugin_guest().call_configure(&mut self.store, settings);
-        self.answer(result, time)?.map_err(|reason| CallError::Refused(readable(&reason)))
+        self.answer(result, time)?.map_err(|reason| CallError::Refused(single_line(&reason)))
     }
 
     /// Sets the limits of the next call: its time, and the size of its answer.
@@ -87,7 +87,7 @@ impl Guest for Instance {
             key: &table.key,
         };
         let result = self.bindings.rowmill_plugin_guest().call_define_table(&mut self.store, table_record);
-        let wanted = self.answer(result, time)?.map_err(|reason| CallError::Refused(readable(&reason)))?;
+        let wanted = self.answer(result, time)?.map_err(|reason| CallError::Refused(single_line(&reason)))?;
         let mut seen = vec![false; table.columns.len()];
         for &column in &wanted {
             match seen.get_mut(column as usize) {

@@ -21,8 +21,6 @@
 //!   rules and allowed, and every column exists: documents can be copied into requests unchecked.
 //! - A trap costs one instance and the rows that caused it; the next instance processes the other rows.
 
-#[cfg(feature = "sandbox")]
-mod anatomy;
 mod answer;
 #[cfg(feature = "sandbox")]
 mod bindings;
@@ -49,15 +47,15 @@ pub mod literal;
 mod load;
 mod output;
 mod pattern;
-mod reason;
 #[cfg(feature = "sandbox")]
 mod refusal;
 mod rules;
+mod single_line;
+#[cfg(feature = "sandbox")]
+mod summary;
 #[cfg(feature = "sandbox")]
 mod wasi;
 
-#[cfg(feature = "sandbox")]
-pub use anatomy::Anatomy;
 pub use contract::{
     Batch, CONTRACT_VERSION, CallError, Column, ColumnKind, Description, Guest, Index, Mode, RawOutput, Table,
 };
@@ -74,7 +72,9 @@ pub use limits::Limits;
 pub use load::Plugin;
 pub use output::{Edits, Expect, Output, Verdict};
 pub use pattern::Pattern;
-pub use reason::readable;
 #[cfg(feature = "sandbox")]
 pub use refusal::Refusal;
 pub use rules::NameRules;
+pub use single_line::single_line;
+#[cfg(feature = "sandbox")]
+pub use summary::FileSummary;

@@ -10,7 +10,7 @@ use crate::answer::AnswerData;
 use crate::contract::RawOutput;
 use crate::document::Documents;
 use crate::encoding::verdict;
-use crate::reason::cut;
+use crate::single_line::cut;
 
 /// A validated answer: one verdict per image.
 #[derive(Debug, Default)]

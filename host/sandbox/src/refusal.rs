@@ -1,6 +1,6 @@
 //! Why a file is not accepted as a plugin: the step that failed and what to do.
 
-use crate::reason::readable;
+use crate::single_line::single_line;
 
 /// Why a file is rejected as a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +17,6 @@ impl Refusal {
     /// A refusal by `step`. The reason is put on one line and cut to 1024 bytes.
     pub fn new(step: &'static str, reason: impl Into<String>) -> Self {
         // It may contain names of imports or a plugin's own text.
-        Self { step, reason: readable(&reason.into()) }
+        Self { step, reason: single_line(&reason.into()) }
     }
 }

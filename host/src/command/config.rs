@@ -88,11 +88,7 @@ fn show(args: &ConfigArgs) -> anyhow::Result<()> {
     collect(&over, &[], &format!("topic {}", topic.as_ref().map_or("", |topic| topic.name())), &mut lines);
     let mut own = Vec::new();
     collect(&file, &[], &args.config.display().to_string(), &mut own);
-    own.retain(|(key, ..)| {
-        let mut parts = key.split('.');
-        is_live(parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
-            && lines.iter().all(|(other, ..): &ConfigLine| other != key)
-    });
+    own.retain(|(key, ..)| is_live(key) && lines.iter().all(|(other, ..): &ConfigLine| other != key));
     lines.extend(own);
     lines.sort();
     let width = lines.iter().map(|(_, _, place)| place.chars().count()).max().unwrap_or(0);

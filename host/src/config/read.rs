@@ -1,32 +1,20 @@
 //! From the text of a configuration file to a [`Config`], with errors that name the line and what to write instead.
 
-mod config_topic;
-mod dead_letter;
-mod http;
-mod layers;
-mod pipeline;
-mod plugins;
-mod route;
-mod sink;
-mod source;
-mod value;
-
 use std::path::{Path, PathBuf};
 
-pub use layers::Layer;
-pub(crate) use layers::is_live;
-
+use super::layers::{self, Layer};
 use super::raw::RawConfig;
 use super::{Config, DeadLetterConfig, SourceConfig};
+use crate::{dead_letter, http, pipeline, plugins, reload, sink, source, transform};
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
 
-type Result<T> = std::result::Result<T, ConfigError>;
+pub(crate) type Result<T> = std::result::Result<T, ConfigError>;
 
-fn error<T>(message: impl Into<String>) -> Result<T> {
+pub(crate) fn error<T>(message: impl Into<String>) -> Result<T> {
     Err(ConfigError(message.into()))
 }
 
@@ -115,7 +103,7 @@ fn expand(text: &str, name: &str, variable: impl Fn(&str) -> Option<String>) -> 
 }
 
 /// The line, the message, and for an unknown key the nearest known one.
-fn explain(error: &toml::de::Error, text: &str, name: &str) -> String {
+pub(super) fn explain(error: &toml::de::Error, text: &str, name: &str) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let place = line.map_or(name.to_string(), |line| format!("{name} line {line}"));
     let message = error.message().lines().next().unwrap_or_default();
@@ -171,10 +159,10 @@ fn apply_overrides(raw: RawConfig, text: &str, overrides: &Overrides) -> Result<
 }
 
 fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
-    let decoder = source::decoder(&raw.source, &raw.tables)?;
-    let format = source::format(&raw.source)?;
-    let source = source::source(&raw.source)?;
-    let dead_letter = dead_letter::dead_letter(&raw.dead_letter, &source)?;
+    let decoder = source::config::decoder(&raw.source, &raw.tables)?;
+    let format = source::config::format(&raw.source)?;
+    let source = source::config::source(&raw.source)?;
+    let dead_letter = dead_letter::config::dead_letter(&raw.dead_letter, &source)?;
     if let (SourceConfig::File { path: read }, DeadLetterConfig::File { path: written }) = (&source, &dead_letter)
         && read == written
     {
@@ -182,18 +170,18 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
             "dead_letter.path is the file that is read (source.path); what fails would be appended to it and read again",
         );
     }
-    let config_topic = config_topic::config_topic(&raw.config_topic, &source)?;
+    let config_topic = reload::config::config_topic(&raw.config_topic, &source)?;
     Ok(Config {
         dead_letter,
         config_topic,
         source,
         decoder,
         format,
-        plugins: plugins::plugins(raw.plugins, overrides)?,
-        routes: raw.routes.iter().map(route::route).collect::<Result<_>>()?,
-        sink: sink::sink(&raw.sink)?,
-        http: http::http(&raw.http)?,
-        pipeline: pipeline::pipeline(&raw.pipeline)?,
-        limits: pipeline::limits(&raw.limits)?,
+        plugins: plugins::config::plugins(raw.plugins, overrides)?,
+        routes: raw.routes.iter().map(transform::routes::route).collect::<Result<_>>()?,
+        sink: sink::config::sink(&raw.sink)?,
+        http: http::config::http(&raw.http)?,
+        pipeline: pipeline::config::pipeline(&raw.pipeline)?,
+        limits: pipeline::config::limits(&raw.limits)?,
     })
 }

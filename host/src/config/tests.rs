@@ -1,5 +1,7 @@
 //! Configurations that are taken, and what is said of those that are not.
 
+use std::time::Duration;
+
 use super::*;
 use rowmill_engine::TruncatePolicy;
 use rowmill_engine::version::VersionStrategy;
@@ -275,4 +277,132 @@ fn waits_before_an_operation_is_sent_again() {
         &format!("{MINIMAL}retry_wait = \"20s\"\n"),
         "sink.retry_wait_max (15s) is the longest wait and cannot be less than sink.retry_wait (20s)",
     );
+}
+
+const KAFKA: &str = "[source]\nbrokers = \"a:1\"\ntopics = [\"t\"]\n";
+const FILE: &str = "[source]\nkind = \"file\"\npath = \"x\"\n";
+const ELASTICSEARCH: &str = "[sink]\nurls = [\"http://a:9200\"]\n";
+const EMBEDDED: &str = "[sink]\nkind = \"embedded\"\n";
+
+/// The keys in which one text differs from another.
+#[track_caller]
+fn differs(old: &str, new: &str, live: &[&str], restart: &[&str]) {
+    let (is_live, needs_restart): (Vec<String>, Vec<String>) =
+        differing_keys(&taken(old), &taken(new)).into_iter().partition(|key| is_live(key));
+    let sorted = |keys: &[&str]| {
+        let mut keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!((is_live, needs_restart), (sorted(live), sorted(restart)));
+}
+
+#[test]
+fn what_is_written_otherwise_and_means_the_same_is_no_difference() {
+    let old = format!("{KAFKA}{ELASTICSEARCH}");
+    let new = format!(
+        "# The same.\n{ELASTICSEARCH}linger = \"200ms\"\nretry_wait = \"50ms\"\n[limits]\nplugin_file = \"64MiB\"\n{KAFKA}group = \"rowmill\"\n"
+    );
+    differs(&old, &new, &[], &[]);
+}
+
+#[test]
+fn plugins_routes_batches_and_retries_are_live() {
+    let old =
+        format!("{KAFKA}{ELASTICSEARCH}[plugins]\ndir = \"p\"\n[plugins.settings.a]\nx = 1\n[plugins.settings.b]\n");
+    let new = format!(
+        "{KAFKA}{ELASTICSEARCH}bulk_bytes = \"1MiB\"\nbulk_documents = 5\nlinger = \"1ms\"\nin_flight = 3\ntimeout = \"1s\"\nretry_wait = \"1ms\"\nretry_wait_max = \"1s\"\ncreate_indices = false\n\
+         [plugins]\ndir = \"p\"\norder = [\"b\"]\ndisabled = [\"c\"]\nwasi = [\"a\"]\nstamp = true\nhashes = [\"{}\"]\ncompile_memory = \"2GiB\"\ncompile_time = \"1s\"\n\
+         [plugins.settings.a]\nx = 2\n[plugins.settings.b]\n[plugins.settings.c]\n[plugins.rollout]\nmode = \"shadow\"\n[plugins.rollouts.a]\nrows = 5\n[plugins.probation]\nfailed_rows = 9\n\
+         [[routes]]\ntable = \"t\"\nindex = \"i\"\n",
+        "a".repeat(64)
+    );
+    let live = [
+        "plugins.order",
+        "plugins.disabled",
+        "plugins.wasi",
+        "plugins.stamp",
+        "plugins.rollout",
+        "plugins.probation",
+        "plugins.settings.a",
+        "plugins.settings.c",
+        "plugins.rollouts.a",
+        "plugins.hashes",
+        "plugins.compile_memory",
+        "plugins.compile_time",
+        "routes",
+        "sink.bulk_bytes",
+        "sink.bulk_documents",
+        "sink.linger",
+        "sink.in_flight",
+        "sink.timeout",
+        "sink.retry_wait",
+        "sink.retry_wait_max",
+        "sink.create_indices",
+    ];
+    differs(&old, &new, &live, &[]);
+    // Back again, by leaving it out.
+    differs(&new, &old, &live, &[]);
+}
+
+#[test]
+fn everything_else_needs_a_restart() {
+    let old = format!("{KAFKA}{ELASTICSEARCH}");
+    let new = "[source]\nbrokers = \"b:1\"\ntopics = [\"u\"]\ngroup = \"g\"\nstart = \"latest\"\nformat = \"canal\"\nmax_message_bytes = 5\n\
+         [source.properties]\n\"client.id\" = \"x\"\n[tables.t]\nc = \"int\"\n\
+         [sink]\nurls = [\"http://b:9200\"]\nusername = \"u\"\npassword = \"p\"\nca = \"f\"\ngzip = true\nlinger = \"1s\"\n\
+         [plugins]\ndir = \"p\"\nstate = \"s\"\nevents = false\npoll = \"1s\"\n\
+         [dead_letter]\npath = \"l\"\n[http]\nlisten = \"127.0.0.1:1\"\ntoken = \"t\"\n\
+         [pipeline]\nworkers = 200\nbatch_rows = 1\nbatch_bytes = 1\nbytes_in_flight = 1\ncommit_interval = \"9s\"\nshutdown_timeout = \"9s\"\n\
+         [limits]\nplugin_memory = 1\nplugin_file = 1\nplugin_batch_time = \"9s\"\nplugin_image_time = \"9s\"\nplugin_setup_time = \"9s\"\n";
+    let restart = [
+        "source.brokers",
+        "source.topics",
+        "source.group",
+        "source.start",
+        "source.properties",
+        "source.format",
+        "tables",
+        "source.max_message_bytes",
+        "plugins.dir",
+        "plugins.state",
+        "plugins.events",
+        "plugins.poll",
+        "sink.urls",
+        "sink.username, sink.password or sink.api_key",
+        "sink.ca",
+        "sink.gzip",
+        "dead_letter.path",
+        "http.listen",
+        "http.token",
+        "pipeline.workers",
+        "pipeline.batch_rows",
+        "pipeline.batch_bytes",
+        "pipeline.bytes_in_flight",
+        "pipeline.commit_interval",
+        "pipeline.shutdown_timeout",
+        "limits.plugin_file",
+        "limits.plugin_memory",
+        "limits.plugin_setup_time",
+        "limits.plugin_batch_time",
+        "limits.plugin_image_time",
+    ];
+    differs(&old, new, &["sink.linger"], &restart);
+}
+
+#[test]
+fn another_kind_is_told_by_the_kind_alone() {
+    differs(
+        &format!("{KAFKA}{ELASTICSEARCH}"),
+        &format!("{FILE}{EMBEDDED}linger = \"1s\"\n"),
+        &[],
+        &["source.kind", "sink.kind"],
+    );
+    let file = format!("{FILE}{EMBEDDED}");
+    let other = file.replace("\"x\"", "\"y\"") + "listen = \"127.0.0.1:99\"\n";
+    differs(&file, &other, &[], &["source.path", "sink.listen"]);
+    let letters =
+        |brokers: &str| format!("{file}[dead_letter]\nkind = \"kafka\"\nbrokers = \"{brokers}\"\ntopic = \"t\"\n");
+    differs(&file, &letters("a:1"), &[], &["dead_letter.kind"]);
+    differs(&letters("a:1"), &letters("b:1"), &[], &["dead_letter.brokers"]);
 }

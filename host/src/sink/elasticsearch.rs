@@ -136,3 +136,14 @@ impl Sink for ElasticsearchSink {
         runtime.block_on(Writer::new(client, context, settlement, shutdown).run(batches))
     }
 }
+
+/// Reads the answer to a bulk request of `count` operations and returns the number of its items; for fuzzing.
+///
+/// # Errors
+/// The text is not an answer to such a request.
+#[doc(hidden)]
+pub fn check_bulk_answer(body: &str, count: usize) -> anyhow::Result<usize> {
+    let items = bulk::items(body, count)?;
+    items.iter().for_each(|item| drop(item.error()));
+    Ok(items.len())
+}

@@ -23,7 +23,7 @@ pub struct Probe {
 pub fn probe(shared: &Shared, generation: u64, candidate: Arc<Chain>, running: Arc<Chain>) -> Probe {
     let mut decoder = Decoder::new(shared.config.decoder.clone());
     let mut rows = RowBatch::default();
-    let instance = || ChainInstance::new(Arc::<Indices>::default(), shared.config.limits.clone(), shared.rules.clone());
+    let instance = || ChainInstance::new(Arc::<Indices>::default(), shared.config.limits.clone(), shared.rules);
     let (mut new, mut old) = (instance(), instance());
     let is_new = |place: usize| candidate.plugins[place].generation == generation;
     new.switch_to(candidate.clone(), &mut Vec::new(), is_new);

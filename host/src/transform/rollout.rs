@@ -67,8 +67,8 @@ impl Rollout {
     pub fn new(indices: Arc<Indices>, limits: Limits, rules: NameRules) -> Self {
         Self {
             is_idle: true,
-            fallback: ChainInstance::new(indices.clone(), limits.clone(), rules.clone()),
-            candidate: ChainInstance::new(indices.clone(), limits.clone(), rules.clone()),
+            fallback: ChainInstance::new(indices.clone(), limits.clone(), rules),
+            candidate: ChainInstance::new(indices.clone(), limits.clone(), rules),
             roles: Vec::new(),
             shadow: Shadow::default(),
             indices,
@@ -100,7 +100,7 @@ impl Rollout {
         // What is only compared numbers its indices apart, so that it creates none.
         let indices = if is_canary { self.indices.clone() } else { Arc::default() };
         let mut previous = vec![self.candidate.chain().clone()];
-        self.candidate = ChainInstance::new(indices, self.limits.clone(), self.rules.clone());
+        self.candidate = ChainInstance::new(indices, self.limits.clone(), self.rules);
         let chain = candidate.map(|candidate| candidate.chain.clone()).unwrap_or_default();
         let is_new = |place: usize| !chain.shares(place, &published.chain);
         previous.push(self.fallback.switch_to(fallback.unwrap_or_default(), spare, |_| false));

@@ -71,8 +71,8 @@ impl Worker {
             decoder: Decoder::new(shared.config.decoder.clone()),
             rows: RowBatch::default(),
             number: 0,
-            active: ChainInstance::new(shared.indices.clone(), limits.clone(), shared.rules.clone()),
-            rollout: Rollout::new(shared.indices.clone(), limits.clone(), shared.rules.clone()),
+            active: ChainInstance::new(shared.indices.clone(), limits.clone(), shared.rules),
+            rollout: Rollout::new(shared.indices.clone(), limits.clone(), shared.rules),
             clocks: HashMap::new(),
             n_logged_tables: 0,
             warned: HashSet::new(),
@@ -264,7 +264,7 @@ fn report_truncate(metrics: &Metrics, plan: &TablePlan) {
 }
 
 fn warn_of_missing_image(warned: &mut HashSet<Arc<str>>, row: Row, plan: &TablePlan) {
-    let is_missing = row.operation == RowOperation::Update && !row.before_is_whole && row.after.is_some();
+    let is_missing = row.operation == RowOperation::Update && !row.before_is_complete && row.after.is_some();
     if is_missing && plan.names_indices && warned.insert(plan.full_name.clone()) {
         tracing::warn!(table = %plan.full_name, "the source sends no before image of updates: a document whose index or ID depends on a changed column cannot be moved; use the full Debezium envelope (no unwrapping) and binlog_row_image=FULL");
     }

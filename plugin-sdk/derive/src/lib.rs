@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Attribute, Data, DeriveInput, Error, Field, Fields, GenericParam, LitStr, parse_macro_input};
 
-/// Implements `rowmill_sdk::FromRow`, whose documentation explains it.
+/// Implements `rowmill_sdk::FromRow`; see its documentation.
 #[proc_macro_derive(Row, attributes(row))]
 pub fn row(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
@@ -31,16 +31,16 @@ fn expand(input: &DeriveInput) -> Result<TokenStream, Error> {
     let mut columns = TokenStream::new();
     let mut reads = TokenStream::new();
     for (place, field) in fields.iter().enumerate() {
-        let told = Told::of(field)?;
-        let (name, ident, place) = (&told.column, &field.ident, place as u32);
-        let add = match (told.reader, told.optional) {
+        let reading = Reading::of(field)?;
+        let (name, ident, place) = (&reading.column, &field.ident, place as u32);
+        let add = match (reading.reader, reading.optional) {
             ("pass", false) => quote!(pass),
             ("pass", true) => quote!(pass_optional),
             (_, false) => quote!(read),
             (_, true) => quote!(read_optional),
         };
         columns.extend(quote!(.#add(#name)));
-        let read = syn::Ident::new(told.reader, field.ty.span());
+        let read = syn::Ident::new(reading.reader, field.ty.span());
         reads.extend(quote_spanned!(field.ty.span()=> #ident: __slots.#read(__row, #place, #name)?,));
     }
     let name = &input.ident;
@@ -77,21 +77,21 @@ fn lifetime(input: &DeriveInput) -> Result<(syn::Lifetime, TokenStream), Error> 
     }
 }
 
-/// What a field's type and attributes tell.
-struct Told {
+/// How a field is read, from its attributes.
+struct Reading {
     column: String,
     optional: bool,
     reader: &'static str,
 }
 
-impl Told {
+impl Reading {
     fn of(field: &Field) -> Result<Self, Error> {
         let ident = field.ident.as_ref().map(|ident| ident.to_string()).unwrap_or_default();
-        let mut told = Self { column: ident.trim_start_matches("r#").to_owned(), optional: false, reader: "field" };
+        let mut reading = Self { column: ident.trim_start_matches("r#").to_owned(), optional: false, reader: "field" };
         for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("row")) {
-            told.take(attribute)?;
+            reading.take(attribute)?;
         }
-        Ok(told)
+        Ok(reading)
     }
 
     fn take(&mut self, attribute: &Attribute) -> Result<(), Error> {
@@ -99,7 +99,7 @@ impl Told {
             if meta.path.is_ident("column") {
                 let column: LitStr = meta.value()?.parse()?;
                 if column.value().is_empty() {
-                    return Err(Error::new(column.span(), "a column's name is not empty"));
+                    return Err(Error::new(column.span(), "a column's name must not be empty"));
                 }
                 self.column = column.value();
             } else if meta.path.is_ident("optional") {
@@ -114,7 +114,7 @@ impl Told {
                 self.reader = "scalar";
             } else {
                 return Err(meta.error(
-                    "a field of a row takes `column = \"name\"`, `optional` (the table may lack the column), `pass` (a `Col` to pass on), `json`, `bit`, `scalar`",
+                    "the attributes of a field are `column = \"name\"`, `optional` (the table may lack the column), `pass` (a `Col` to pass on), `json`, `bit`, `scalar`",
                 ));
             }
             Ok(())

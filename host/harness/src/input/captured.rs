@@ -31,7 +31,7 @@ pub(super) fn parse(bytes: &[u8], name: &str, declared: DeclaredTypes) -> anyhow
                 table: row.table as usize,
                 operation: row.operation,
                 // An image of which only the key is known says nothing of how the row was.
-                before: row.before.filter(|_| row.before_is_whole).map(image),
+                before: row.before.filter(|_| row.before_is_complete).map(image),
                 after: row.after.map(image),
             };
             input.push(origin.clone(), Ok(row));

@@ -195,8 +195,8 @@ fn row(
     let shape = shape(context, expected, schema, (database, table), image, is_meta)?;
     let cells = Some(context.finish_image(image, expected, shape, is_meta, out)?);
     let (before, after) = if operation == Operation::Delete { (cells, None) } else { (None, cells) };
-    let before_is_whole = operation != Operation::Update;
-    let change = Change { operation, before, after, before_is_whole, position };
+    let before_is_complete = operation != Operation::Update;
+    let change = Change { operation, before, after, before_is_complete, position };
     context.push_row(context.version(shape), change, out);
     Ok(Outcome::Rows)
 }

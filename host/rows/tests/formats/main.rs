@@ -57,7 +57,7 @@ fn render(decoded: &Decoded) -> Vec<String> {
         SourcePosition::Unknown => "nowhere".to_owned(),
     };
     let rows = decoded.rows.iter().map(|row| {
-        let partial = if row.before_is_whole { "" } else { " (before is not whole)" };
+        let partial = if row.before_is_complete { "" } else { " (before is not whole)" };
         format!(
             "{:?} {}[{}] {} => {} at {}{partial}",
             row.operation,

@@ -74,7 +74,7 @@ pub struct OwnedRow {
     pub operation: Operation,
     pub before: Option<Image>,
     pub after: Option<Image>,
-    pub before_is_whole: bool,
+    pub before_is_complete: bool,
     pub position: SourcePosition,
     pub version: u32,
 }
@@ -119,7 +119,7 @@ pub fn decode_batch(decoder: &mut Decoder, records: &RecordBatch, into: &mut Dec
             operation: row.operation,
             before: image(row.before),
             after: image(row.after),
-            before_is_whole: row.before_is_whole,
+            before_is_complete: row.before_is_complete,
             position: row.position,
             version: row.table,
         });

@@ -129,7 +129,7 @@ fn without_a_new_instance_all_that_is_left_fails() {
 }
 
 #[test]
-fn when_patience_ends_all_that_is_left_fails() {
+fn all_remaining_images_fail_when_bisecting_takes_too_long() {
     let mut guest: Box<dyn Guest> = Box::new(Scripted { poisoned: [5].into(), spoils: Spoils::Traps });
     let (mut parts, mut renewed) = (Vec::new(), 0);
     let mut renew = || {
@@ -140,7 +140,7 @@ fn when_patience_ends_all_that_is_left_fails() {
     assert_eq!((faults, parts.len(), renewed), (1, 8, 1));
     for part in &parts {
         let reason = part.result.as_ref().expect_err("it has no verdict");
-        assert!(reason.starts_with("trapped at 5; which rows beside it"), "{reason}");
+        assert!(reason.starts_with("trapped at 5; isolating the bad rows took too long"), "{reason}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use rowmill_harness::embedded;
-use rowmill_sandbox::Anatomy;
+use rowmill_sandbox::FileSummary;
 
 use super::BuildArgs;
 use super::load::{load_bytes, read};
@@ -34,7 +34,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
     if place != built.file || bytes != read {
         publish(&bytes, &place)?;
     }
-    let contract = Anatomy::read(&bytes).ok().and_then(|anatomy| anatomy.contract).unwrap_or_default();
+    let contract = FileSummary::read(&bytes).ok().and_then(|summary| summary.contract).unwrap_or_default();
     let description = plugin.description();
     print_line(&format!(
         "{}: {} {}, {:.1} KiB, contract {contract}, {} embedded",

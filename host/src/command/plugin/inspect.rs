@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use rowmill_harness::{Case, Input, Subject, embedded};
-use rowmill_sandbox::{Anatomy, Description, FileKind, Mode, Plugin, Table};
+use rowmill_sandbox::{Description, FileKind, FileSummary, Mode, Plugin, Table};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -55,15 +55,15 @@ struct ColumnsReport {
 
 pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let bytes = read(&args.file)?;
-    let anatomy = Anatomy::read(&bytes)
+    let summary = FileSummary::read(&bytes)
         .map_err(anyhow::Error::msg)
         .with_context(|| format!("{} is refused", args.file.display()))?;
     let cases = embedded::cases(&bytes).with_context(|| format!("the cases embedded in {}", args.file.display()))?;
-    let plugin = load_bytes(&args.file, &bytes).with_context(|| match &anatomy.imports[..] {
+    let plugin = load_bytes(&args.file, &bytes).with_context(|| match &summary.imports[..] {
         [] => "it imports nothing".to_string(),
         imports => format!("it imports {}", imports.join(", ")),
     })?;
-    let report = report(args, &plugin, anatomy, cases.len())?;
+    let report = report(args, &plugin, summary, cases.len())?;
     if args.json {
         print_line(&serde_json::to_string(&report)?);
     } else {
@@ -72,7 +72,7 @@ pub(super) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn report(args: &InspectArgs, plugin: &Arc<Plugin>, anatomy: Anatomy, cases: usize) -> anyhow::Result<FileReport> {
+fn report(args: &InspectArgs, plugin: &Arc<Plugin>, summary: FileSummary, cases: usize) -> anyhow::Result<FileReport> {
     let Description { name, version, tables, mode, indices, settings_schema } = plugin.description().clone();
     let json = |text: Option<String>| text.map(|text| serde_json::from_str::<Value>(&text)).transpose();
     let subject = subject(plugin);
@@ -99,12 +99,12 @@ fn report(args: &InspectArgs, plugin: &Arc<Plugin>, anatomy: Anatomy, cases: usi
         file: args.file.display().to_string(),
         size: plugin.size(),
         sha256: plugin.hash().to_string(),
-        kind: match anatomy.kind {
+        kind: match summary.kind {
             FileKind::CoreModule => "core module",
             FileKind::Component => "component",
         },
-        contract: anatomy.contract,
-        imports: anatomy.imports,
+        contract: summary.contract,
+        imports: summary.imports,
         name,
         version,
         mode: match mode {

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
-use rowmill_sandbox::{Refusal, readable};
+use rowmill_sandbox::{Refusal, single_line};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -207,7 +207,7 @@ fn explain_exit(status: ExitStatus, words: &str, config: &CompileConfig, program
             config.memory >> 20
         );
     }
-    let stderr = if words.is_empty() { String::new() } else { format!(": {}", readable(words)) };
+    let stderr = if words.is_empty() { String::new() } else { format!(": {}", single_line(words)) };
     match (signal, status.code()) {
         (Some(Signal::XCPU), _) => took_too_long(config.time, " of CPU time"),
         (Some(Signal::KILL), _) => {

@@ -1,0 +1,54 @@
+//! `[dead_letter]`: its keys, and the usable settings.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::value::{cluster, one_of};
+use crate::config::{Result, SourceConfig, error};
+
+/// Where records go that cannot be processed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum DeadLetterConfig {
+    /// A file, one JSON object a line.
+    File {
+        /// The file; appended to.
+        path: PathBuf,
+    },
+    /// A Kafka topic.
+    Kafka {
+        /// `host:port` of some brokers.
+        brokers: String,
+        /// The topic.
+        topic: String,
+        /// Further properties of librdkafka.
+        properties: BTreeMap<String, String>,
+    },
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawDeadLetter {
+    pub kind: Option<String>,
+    pub path: Option<String>,
+    pub topic: Option<String>,
+    pub brokers: Option<String>,
+    pub properties: BTreeMap<String, String>,
+}
+
+pub fn dead_letter(raw: &RawDeadLetter, source: &SourceConfig) -> Result<DeadLetterConfig> {
+    match one_of("dead_letter.kind", raw.kind.as_deref(), &[("file", 0), ("kafka", 1)])? {
+        1 => {
+            let (brokers, properties) = cluster("dead_letter", raw.brokers.as_ref(), &raw.properties, source)?;
+            match &raw.topic {
+                Some(topic) => Ok(DeadLetterConfig::Kafka { brokers, topic: topic.clone(), properties }),
+                None => error("dead_letter.kind = \"kafka\" needs dead_letter.topic"),
+            }
+        }
+        _ => {
+            Ok(DeadLetterConfig::File { path: raw.path.clone().unwrap_or_else(|| "dead-letter.ndjson".into()).into() })
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! `[plugins]`: its keys, and the usable settings.
+
+mod publication;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::value::{Size, duration};
+use crate::config::{ConfigError, Overrides, Result, error};
+
+pub use publication::{CompileConfig, ProbationConfig, Rollout, RolloutChange, RolloutMode, TrustConfig, WatchConfig};
+
+/// Which plugins run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PluginConfig {
+    /// The folder that holds them; `None` for no plugins.
+    pub dir: Option<PathBuf>,
+    /// Names in the order of the chain.
+    pub order: Vec<String>,
+    /// Names that are not used.
+    pub disabled: Vec<String>,
+    /// Names that may import WASI, which then does nothing.
+    pub wasi: Vec<String>,
+    /// Settings by name, as JSON objects.
+    pub settings: BTreeMap<String, String>,
+    /// Whether documents tell which generations made them.
+    pub stamp: bool,
+    /// The private folder of last good files, compiled code and decisions; `None` keeps nothing.
+    pub state: Option<PathBuf>,
+    /// How the folder is looked at.
+    #[serde(flatten)]
+    pub watch: WatchConfig,
+    /// Which files are taken.
+    #[serde(flatten)]
+    pub trust: TrustConfig,
+    /// What compiling may use.
+    #[serde(flatten)]
+    pub compile: CompileConfig,
+    /// How a new generation comes in.
+    pub rollout: Rollout,
+    /// The same by name, for some plugins.
+    pub rollouts: BTreeMap<String, Rollout>,
+    /// When it is taken back.
+    pub probation: ProbationConfig,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPlugins {
+    pub dir: Option<String>,
+    /// Names of plugins, in the order of the chain; those left out follow in the order of their files.
+    pub order: Vec<String>,
+    /// Names of plugins that are not used though their files are there.
+    pub disabled: Vec<String>,
+    /// Names of plugins that may import WASI, which then does nothing.
+    pub wasi: Vec<String>,
+    /// Whether documents tell which generations made them.
+    pub stamp: bool,
+    pub settings: BTreeMap<String, toml::Value>,
+    /// The private folder; empty for none.
+    pub state: Option<String>,
+    pub events: Option<bool>,
+    pub poll: Option<String>,
+    /// SHA-256 of files: `sha256:HEX` or `HEX`.
+    pub hashes: Vec<String>,
+    /// Paths of PEM files of public keys.
+    pub trusted_keys: Vec<String>,
+    pub compile_memory: Option<Size>,
+    pub compile_time: Option<String>,
+    pub rollout: RolloutChange,
+    /// By plugin; what is left out is as in `rollout`.
+    pub rollouts: BTreeMap<String, RolloutChange>,
+    pub probation: RawProbation,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawProbation {
+    pub window: Option<String>,
+    pub failed_rows: Option<u64>,
+    pub failed_share: Option<f64>,
+    pub row_time: Option<String>,
+}
+
+/// The private folder where none is named.
+const STATE: &str = ".rowmill";
+/// The folder is read that often; more would only be work.
+const SHORTEST_POLL: Duration = Duration::from_millis(10);
+/// Less address space than this does not hold the compiler itself.
+const LEAST_COMPILE_MEMORY: usize = 64 << 20;
+
+pub fn plugins(raw: RawPlugins, overrides: &Overrides) -> Result<PluginConfig> {
+    let dir = overrides.plugins.clone().or_else(|| raw.dir.as_ref().map(PathBuf::from));
+    let state = match raw.state.as_deref() {
+        None => dir.as_ref().map(|_| STATE.into()),
+        Some("") => None,
+        Some(path) => Some(path.into()),
+    };
+    let rollout = rollout("plugins.rollout", raw.rollout, Rollout::default())?;
+    Ok(PluginConfig {
+        dir,
+        state,
+        watch: watch(&raw)?,
+        trust: trust(&raw)?,
+        compile: compile(&raw)?,
+        rollout,
+        rollouts: rollouts(&raw.rollouts, rollout)?,
+        probation: probation(&raw.probation)?,
+        order: raw.order,
+        disabled: raw.disabled,
+        wasi: raw.wasi,
+        stamp: raw.stamp,
+        settings: raw.settings.iter().map(settings).collect::<Result<_>>()?,
+    })
+}
+
+fn settings((name, value): (&String, &toml::Value)) -> Result<(String, String)> {
+    let json =
+        serde_json::to_string(value).map_err(|error| ConfigError(format!("plugins.settings.{name}: {error}")))?;
+    if !value.is_table() {
+        return error(format!("plugins.settings.{name} must be a table, [plugins.settings.{name}]"));
+    }
+    Ok((name.clone(), json))
+}
+
+fn watch(raw: &RawPlugins) -> Result<WatchConfig> {
+    let default = WatchConfig::default();
+    let poll = duration("plugins.poll", raw.poll.as_deref())?.unwrap_or(default.poll);
+    if poll < SHORTEST_POLL {
+        return error("plugins.poll must be at least 10ms; the default is \"2s\"");
+    }
+    Ok(WatchConfig { events: raw.events.unwrap_or(default.events), poll })
+}
+
+fn trust(raw: &RawPlugins) -> Result<TrustConfig> {
+    let hash = |text: &String| {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+        match hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => Ok(hex),
+            false => error(format!(
+                "plugins.hashes: {text:?} is no SHA-256; write the 64 hexadecimal digits that `sha256sum FILE.wasm` prints"
+            )),
+        }
+    };
+    let key = |path: &String| {
+        let text = std::fs::read_to_string(path)
+            .map_err(|problem| ConfigError(format!("plugins.trusted_keys: cannot read {path}: {problem}")))?;
+        match text.contains("-----BEGIN PUBLIC KEY-----") {
+            true => Ok(PathBuf::from(path)),
+            false => error(format!(
+                "plugins.trusted_keys: {path} holds no public key; write one with `openssl pkey -in PRIVATE.pem -pubout -out {path}`, and keep the private one off this machine"
+            )),
+        }
+    };
+    Ok(TrustConfig {
+        hashes: raw.hashes.iter().map(hash).collect::<Result<_>>()?,
+        keys: raw.trusted_keys.iter().map(key).collect::<Result<_>>()?,
+    })
+}
+
+fn compile(raw: &RawPlugins) -> Result<CompileConfig> {
+    let default = CompileConfig::default();
+    let memory = raw.compile_memory.map_or(default.memory, |size| size.0);
+    if memory < LEAST_COMPILE_MEMORY {
+        return error(format!(
+            "plugins.compile_memory must be at least 64MiB; the default is \"{}MiB\"",
+            default.memory >> 20
+        ));
+    }
+    let time = duration("plugins.compile_time", raw.compile_time.as_deref())?.unwrap_or(default.time);
+    if time.is_zero() {
+        return error("plugins.compile_time must be more than 0; the default is \"60s\"");
+    }
+    Ok(CompileConfig { memory, time, ..default })
+}
+
+fn rollout(key: &str, written: RolloutChange, base: Rollout) -> Result<Rollout> {
+    written.on(base).map_err(|problem| ConfigError(format!("{key}.{problem}")))
+}
+
+fn rollouts(raw: &BTreeMap<String, RolloutChange>, base: Rollout) -> Result<BTreeMap<String, Rollout>> {
+    raw.iter()
+        .map(|(name, written)| Ok((name.clone(), rollout(&format!("plugins.rollouts.{name}"), *written, base)?)))
+        .collect()
+}
+
+fn probation(raw: &RawProbation) -> Result<ProbationConfig> {
+    let default = ProbationConfig::default();
+    let probation = ProbationConfig {
+        window: duration("plugins.probation.window", raw.window.as_deref())?.unwrap_or(default.window),
+        failed_rows: raw.failed_rows.unwrap_or(default.failed_rows),
+        failed_share: raw.failed_share.unwrap_or(default.failed_share),
+        row_time: duration("plugins.probation.row_time", raw.row_time.as_deref())?.unwrap_or(default.row_time),
+    };
+    if probation.failed_rows == 0 {
+        return error("plugins.probation.failed_rows must be at least 1; to take nothing back, write window = \"0s\"");
+    }
+    if !(0.0..=1.0).contains(&probation.failed_share) {
+        return error(format!(
+            "plugins.probation.failed_share = {} must be from 0 to 1; write 0.001 for a thousandth of the rows",
+            probation.failed_share
+        ));
+    }
+    if probation.row_time.is_zero() {
+        return error("plugins.probation.row_time must be more than 0; the default is \"1ms\"");
+    }
+    Ok(probation)
+}

@@ -1,0 +1,218 @@
+//! `[sink]`: its keys, and the usable settings.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::value::{Secret, Size, address, duration, one_of, secret};
+use crate::config::{Result, error};
+
+/// Where documents go.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum SinkConfig {
+    /// An Elasticsearch cluster.
+    Elasticsearch(ElasticsearchConfig),
+    /// The store in this process, and how to write to it.
+    Embedded {
+        /// Where it listens.
+        listen: SocketAddr,
+        /// Batches and retries, as for a real one.
+        #[serde(flatten)]
+        bulk: BulkConfig,
+    },
+    /// A file of lines, or standard output (`-`).
+    Ndjson {
+        /// The file; appended to.
+        path: PathBuf,
+    },
+    /// Nowhere: operations are counted and discarded.
+    Null,
+}
+
+impl SinkConfig {
+    /// Batches and retries; for a sink that has none, the defaults.
+    pub fn bulk(&self) -> BulkConfig {
+        match self {
+            Self::Elasticsearch(elasticsearch) => elasticsearch.bulk,
+            Self::Embedded { bulk, .. } => *bulk,
+            _ => BulkConfig::default(),
+        }
+    }
+}
+
+/// An Elasticsearch cluster.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ElasticsearchConfig {
+    /// Its nodes.
+    #[serde(serialize_with = "as_texts")]
+    pub urls: Vec<url::Url>,
+    /// Who we are.
+    #[serde(rename = "username, sink.password or sink.api_key")]
+    pub credentials: Option<Credentials>,
+    /// A file with the certificate authority, PEM.
+    pub ca: Option<PathBuf>,
+    /// Whether request bodies are compressed.
+    pub gzip: bool,
+    /// Batches and retries.
+    #[serde(flatten)]
+    pub bulk: BulkConfig,
+}
+
+/// Who we are to Elasticsearch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Credentials {
+    /// User and password.
+    Basic(String, Secret),
+    /// An API key as Elasticsearch prints it in `encoded`.
+    ApiKey(Secret),
+}
+
+/// How documents are written.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct BulkConfig {
+    /// Bytes of a bulk request.
+    #[serde(rename = "bulk_bytes")]
+    pub bytes: usize,
+    /// Documents of a bulk request.
+    #[serde(rename = "bulk_documents")]
+    pub documents: usize,
+    /// How long the first document of a request waits for others.
+    pub linger: Duration,
+    /// Bulk requests at a time.
+    pub in_flight: usize,
+    /// How long a request may take.
+    pub timeout: Duration,
+    /// The first wait before an operation is sent again; doubles with each attempt.
+    pub retry_wait: Duration,
+    /// The longest such wait.
+    pub retry_wait_max: Duration,
+    /// Whether missing indices are created.
+    pub create_indices: bool,
+}
+
+impl Default for BulkConfig {
+    fn default() -> Self {
+        Self {
+            bytes: 5 << 20,
+            documents: 10_000,
+            linger: Duration::from_millis(200),
+            in_flight: 2,
+            timeout: Duration::from_secs(60),
+            retry_wait: Duration::from_millis(50),
+            retry_wait_max: Duration::from_secs(15),
+            create_indices: true,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSink {
+    pub kind: Option<String>,
+    pub urls: Vec<String>,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    pub password_file: Option<String>,
+    pub api_key: Option<Secret>,
+    pub api_key_file: Option<String>,
+    pub ca: Option<String>,
+    pub gzip: Option<bool>,
+    pub bulk_bytes: Option<Size>,
+    pub bulk_documents: Option<usize>,
+    pub linger: Option<String>,
+    pub in_flight: Option<usize>,
+    pub timeout: Option<String>,
+    pub retry_wait: Option<String>,
+    pub retry_wait_max: Option<String>,
+    pub create_indices: Option<bool>,
+    /// The file of the sink `ndjson`.
+    pub path: Option<String>,
+    /// Where the embedded store listens.
+    pub listen: Option<String>,
+}
+
+fn as_texts<S: serde::Serializer>(urls: &[url::Url], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_seq(urls.iter().map(url::Url::as_str))
+}
+
+pub fn sink(raw: &RawSink) -> Result<SinkConfig> {
+    let default = BulkConfig::default();
+    let bulk = BulkConfig {
+        bytes: raw.bulk_bytes.map_or(default.bytes, |size| size.0),
+        documents: raw.bulk_documents.unwrap_or(default.documents),
+        linger: duration("sink.linger", raw.linger.as_deref())?.unwrap_or(default.linger),
+        in_flight: raw.in_flight.unwrap_or(default.in_flight),
+        timeout: duration("sink.timeout", raw.timeout.as_deref())?.unwrap_or(default.timeout),
+        retry_wait: duration("sink.retry_wait", raw.retry_wait.as_deref())?.unwrap_or(default.retry_wait),
+        retry_wait_max: duration("sink.retry_wait_max", raw.retry_wait_max.as_deref())?
+            .unwrap_or(default.retry_wait_max),
+        create_indices: raw.create_indices.unwrap_or(true),
+    };
+    if !(1..=64).contains(&bulk.in_flight) {
+        return error("sink.in_flight must be from 1 to 64");
+    }
+    if bulk.bytes < 1024 || bulk.bytes > 90 << 20 {
+        return error("sink.bulk_bytes must be from 1KiB to 90MiB; Elasticsearch refuses requests over 100 MB");
+    }
+    if bulk.documents == 0 {
+        return error("sink.bulk_documents must be at least 1");
+    }
+    if bulk.retry_wait.is_zero() {
+        return error("sink.retry_wait must be more than 0; write it like \"50ms\"");
+    }
+    if bulk.retry_wait_max < bulk.retry_wait {
+        return error(format!(
+            "sink.retry_wait_max ({}) is the longest wait and cannot be less than sink.retry_wait ({}), the first one",
+            humantime::format_duration(bulk.retry_wait_max),
+            humantime::format_duration(bulk.retry_wait)
+        ));
+    }
+    let kinds = [("elasticsearch", 0), ("embedded", 1), ("null", 2), ("ndjson", 3)];
+    match one_of("sink.kind", raw.kind.as_deref(), &kinds)? {
+        1 => {
+            let listen = address("sink.listen", raw.listen.as_deref().unwrap_or("127.0.0.1:0"))?;
+            if listen.ip() != std::net::Ipv4Addr::LOCALHOST {
+                return error("sink.listen: the embedded store has no access control and listens on 127.0.0.1 only");
+            }
+            Ok(SinkConfig::Embedded { listen, bulk })
+        }
+        2 => Ok(SinkConfig::Null),
+        3 => match &raw.path {
+            Some(path) => Ok(SinkConfig::Ndjson { path: path.into() }),
+            None => error("sink.kind = \"ndjson\" needs sink.path: a file, or \"-\" for standard output"),
+        },
+        _ => {
+            if raw.urls.is_empty() {
+                return error("sink.kind = \"elasticsearch\" needs sink.urls, for example [\"http://127.0.0.1:9200\"]");
+            }
+            let urls = raw
+                .urls
+                .iter()
+                .map(|text| match url::Url::parse(text) {
+                    Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+                    _ => error(format!("sink.urls: {text:?} is not a URL like \"http://127.0.0.1:9200\"")),
+                })
+                .collect::<Result<_>>()?;
+            let password = secret("sink.password", raw.password.as_ref(), raw.password_file.as_deref())?;
+            let api_key = secret("sink.api_key", raw.api_key.as_ref(), raw.api_key_file.as_deref())?;
+            let credentials = match (&raw.username, password, api_key) {
+                (None, None, None) => None,
+                (Some(user), Some(password), None) => Some(Credentials::Basic(user.clone(), password)),
+                (None, None, Some(key)) => Some(Credentials::ApiKey(key)),
+                (Some(_), None, None) => return error("sink.username needs sink.password or sink.password_file"),
+                (None, Some(_), None) => return error("sink.password needs sink.username"),
+                _ => return error("sink: give either username and password, or an api_key"),
+            };
+            Ok(SinkConfig::Elasticsearch(ElasticsearchConfig {
+                urls,
+                credentials,
+                ca: raw.ca.as_ref().map(PathBuf::from),
+                gzip: raw.gzip.unwrap_or(false),
+                bulk,
+            }))
+        }
+    }
+}

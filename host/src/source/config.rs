@@ -1,0 +1,160 @@
+//! `[source]` and `[tables]`: their keys, and the usable settings.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use rowmill_rows::{DecoderSettings, Format, TopicPartition};
+use serde::{Deserialize, Serialize};
+
+use crate::config::value::{Size, one_of};
+use crate::config::{ConfigError, Result, error};
+
+/// Where records come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum SourceConfig {
+    /// A Kafka cluster.
+    Kafka(KafkaConfig),
+    /// A file of records, or standard input (`-`).
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A Kafka cluster as a source.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KafkaConfig {
+    /// `host:port` of some brokers, separated by commas.
+    pub brokers: String,
+    /// Topics by name, and by regular expression where they begin with `^`.
+    pub topics: Vec<String>,
+    /// The consumer group.
+    pub group: String,
+    /// Where to begin where the group has committed nothing.
+    pub start: Start,
+    /// Further properties of librdkafka.
+    pub properties: BTreeMap<String, String>,
+    /// These partitions, without joining the group; `None` for those that the group assigns.
+    #[serde(skip)]
+    pub partitions: Option<Vec<TopicPartition>>,
+}
+
+/// Where to begin without a committed offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Start {
+    /// At the first record that is kept.
+    Earliest,
+    /// After the last record.
+    Latest,
+    /// At the first record that is not older, in milliseconds since 1970.
+    At(i64),
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSource {
+    pub kind: Option<String>,
+    pub brokers: Option<String>,
+    pub topics: Vec<String>,
+    pub group: Option<String>,
+    pub format: Option<String>,
+    pub start: Option<String>,
+    pub path: Option<String>,
+    pub max_message_bytes: Option<Size>,
+    pub properties: BTreeMap<String, String>,
+}
+
+pub fn source(raw: &RawSource) -> Result<SourceConfig> {
+    let kind = one_of("source.kind", raw.kind.as_deref(), &[("kafka", 0), ("file", 1)])?;
+    let forbid = |what: &str, given: bool| match given {
+        true => error(format!(
+            "source.{what} has no meaning with source.kind = {:?}",
+            raw.kind.as_deref().unwrap_or("kafka")
+        )),
+        false => Ok(()),
+    };
+    if kind != 0 {
+        forbid("brokers", raw.brokers.is_some())?;
+        forbid("topics", !raw.topics.is_empty())?;
+        forbid("properties", !raw.properties.is_empty())?;
+    }
+    if kind != 1 {
+        forbid("path", raw.path.is_some())?;
+    }
+    match kind {
+        1 => match &raw.path {
+            Some(path) => Ok(SourceConfig::File { path: path.into() }),
+            None => error("source.kind = \"file\" needs source.path: a file of records, or \"-\" for standard input"),
+        },
+        _ => {
+            let Some(brokers) = raw.brokers.clone() else {
+                return error("source.kind = \"kafka\" needs source.brokers, for example \"127.0.0.1:9092\"");
+            };
+            if raw.topics.is_empty() {
+                return error(
+                    "source.kind = \"kafka\" needs source.topics, for example [\"shop.trade\", \"^shop\\\\..*\"]",
+                );
+            }
+            for reserved in
+                ["bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"]
+            {
+                if raw.properties.contains_key(reserved) {
+                    return error(format!(
+                        "source.properties: {reserved} is set by Rowmill; use source.brokers, source.group and source.start"
+                    ));
+                }
+            }
+            Ok(SourceConfig::Kafka(KafkaConfig {
+                brokers,
+                topics: raw.topics.clone(),
+                group: raw.group.clone().unwrap_or_else(|| "rowmill".into()),
+                start: match raw.start.as_deref() {
+                    None | Some("earliest") => Start::Earliest,
+                    Some("latest") => Start::Latest,
+                    Some(text) => match text.parse::<jiff::Timestamp>() {
+                        Ok(timestamp) => Start::At(timestamp.as_millisecond()),
+                        Err(_) => {
+                            return error(format!(
+                                "source.start = {text:?} is neither \"earliest\", \"latest\" nor a time like \"2026-11-01T00:00:00Z\""
+                            ));
+                        }
+                    },
+                },
+                properties: raw.properties.clone(),
+                partitions: None,
+            }))
+        }
+    }
+}
+
+/// The format of the source's records.
+pub fn format(raw: &RawSource) -> Result<Format> {
+    one_of(
+        "source.format",
+        raw.format.as_deref(),
+        &[
+            ("auto", Format::Auto),
+            ("canal", Format::Canal),
+            ("debezium", Format::Debezium),
+            ("maxwell", Format::Maxwell),
+        ],
+    )
+}
+
+/// How records are decoded, with the declared column types: table, column, MySQL type.
+pub fn decoder(raw: &RawSource, tables: &BTreeMap<String, BTreeMap<String, String>>) -> Result<DecoderSettings> {
+    let mut decoder = DecoderSettings::default();
+    if let Some(size) = raw.max_message_bytes {
+        decoder.max_message_bytes = size.0;
+    }
+    for (table, columns) in tables {
+        for (column, mysql_type) in columns {
+            decoder
+                .declared
+                .declare(table, column, mysql_type)
+                .map_err(|message| ConfigError(format!("tables.{table:?}.{column}: {message}")))?;
+        }
+    }
+    Ok(decoder)
+}

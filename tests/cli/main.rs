@@ -1,0 +1,5 @@
+//! What a person meets on the command line: `rowmill check`, the commands for plugins, the examples.
+
+mod check;
+mod examples;
+mod plugin_commands;

@@ -1,0 +1,535 @@
+//! What the sink makes of Elasticsearch's answers: one list of scenarios against the embedded store and a real server,
+//! and faults that only the embedded store has.
+
+use std::time::Duration;
+
+use rowmill_store::{FaultEffect, FaultRule, Store, StoreHandle};
+use rowmill_tests::captures::{self, Record};
+use rowmill_tests::elasticsearch::Elasticsearch;
+use rowmill_tests::gateway::{Gateway, Run};
+use rowmill_tests::{guests, unique, wait};
+use serde_json::{Value, json};
+
+/// A server to write to, and a name that all indices of a scenario begin with.
+struct Sink {
+    elasticsearch: Elasticsearch,
+    /// The same server, if it is the embedded store.
+    store: Option<StoreHandle>,
+    prefix: String,
+}
+
+impl Sink {
+    fn embedded() -> Self {
+        let store = rowmill::sink::embedded::start(0).expect("the embedded store starts");
+        Self { elasticsearch: Elasticsearch::at(&store.url()), store: Some(store), prefix: unique("sink") }
+    }
+
+    /// A gateway that reads these records, one after the other, so that the file's order is that of arrival. `keys` are
+    /// further keys of the sink, `sections` further sections.
+    fn gateway(&self, records: &[Record], keys: &str, sections: &str) -> Gateway {
+        let gateway = Gateway::new("sink", "");
+        let path = captures::write(gateway.folder.path(), "records.ndjson", records);
+        let route = |table| format!("[[routes]]\ntable = \"{table}\"\nindex = \"{}\"\n", self.index(table));
+        let linger = if keys.contains("linger") { "" } else { "linger = \"1ms\"\n" };
+        gateway.configure(&format!(
+            "[source]\nkind = \"file\"\npath = {:?}\n[pipeline]\nworkers = 1\nbatch_rows = 1\n\
+             [sink]\nurls = [{:?}]\nin_flight = 1\n{linger}{keys}\n{sections}\n{}",
+            path.display().to_string(),
+            self.elasticsearch.url,
+            ["thing", "order", "buyer"].map(route).concat(),
+        ));
+        gateway
+    }
+
+    #[track_caller]
+    fn run(&self, records: &[Record]) -> Run {
+        self.gateway(records, "", "").run().ended_well()
+    }
+
+    fn index(&self, table: &str) -> String {
+        format!("{}-{table}", self.prefix)
+    }
+
+    #[track_caller]
+    fn source(&self, table: &str, id: &str) -> Option<Value> {
+        self.elasticsearch.sources(&self.index(table)).remove(id)
+    }
+}
+
+/// A change as Debezium tells it, at a place of the binlog.
+fn change(table: &str, place: u64, before: Option<Value>, after: Option<Value>) -> Record {
+    let op = match (&before, &after) {
+        (None, _) => "c",
+        (_, None) => "d",
+        _ => "u",
+    };
+    let id = after.as_ref().or(before.as_ref()).map(|row| row["id"].clone());
+    let value = json!({
+        "before": before, "after": after, "op": op, "ts_ms": 1_795_216_000_000_u64,
+        "source": { "connector": "mysql", "name": "tool", "ts_ms": 1_795_216_000_000_u64, "db": "shop", "table": table,
+                    "file": "binlog.000001", "pos": place, "row": 0 },
+    });
+    // Each record has a partition of its own: their order is that of arrival alone.
+    let mut record =
+        Record::new(&format!("tool.shop.{table}"), 0, value.to_string()).key(json!({ "id": id }).to_string());
+    record.partition = place as i32;
+    record
+}
+
+fn insert(table: &str, place: u64, row: Value) -> Record {
+    change(table, place, None, Some(row))
+}
+
+fn delete(table: &str, place: u64, row: Value) -> Record {
+    change(table, place, Some(row), None)
+}
+
+fn things(count: u64) -> Vec<Record> {
+    (0..count).map(|id| insert("thing", 1000 + id, json!({ "id": id, "name": format!("thing {id}") }))).collect()
+}
+
+fn a_delete_does_not_come_back_by_a_late_older_write(sink: &Sink) {
+    let row = json!({ "id": 1, "name": "old" });
+    sink.run(&[delete("thing", 200, row.clone()), insert("thing", 100, row.clone())]);
+    assert_eq!(sink.source("thing", "1"), None);
+    // Nor in another run, which remembers nothing.
+    let run = sink.run(&[insert("thing", 100, row)]);
+    assert_eq!(sink.source("thing", "1"), None);
+    assert_eq!((run.number("stale"), run.number("documents.index")), (1, 0), "{}", run.summary);
+}
+
+fn an_older_write_does_not_replace_a_newer_one(sink: &Sink) {
+    sink.run(&[insert("thing", 200, json!({ "id": 1, "name": "new" }))]);
+    let run =
+        sink.run(&[insert("thing", 100, json!({ "id": 1, "name": "old" })), delete("thing", 150, json!({ "id": 1 }))]);
+    assert_eq!(sink.source("thing", "1"), Some(json!({ "id": 1, "name": "new" })));
+    assert_eq!(run.number("stale") + run.number("folded"), 2, "{}", run.summary);
+    // The same again is no conflict that anyone should see.
+    sink.run(&[insert("thing", 200, json!({ "id": 1, "name": "new" }))]);
+    assert_eq!(sink.source("thing", "1"), Some(json!({ "id": 1, "name": "new" })));
+}
+
+/// Rows of two tables build one document; every order of arrival of four changes ends in the same.
+fn parts_of_two_tables_merge_in_every_order(sink: &Sink) {
+    let changes = |id: u64| {
+        [
+            insert("order", 100 + id * 1000, json!({ "id": id, "state": "open" })),
+            change(
+                "order",
+                300 + id * 1000,
+                Some(json!({ "id": id, "state": "open" })),
+                Some(json!({ "id": id, "state": "paid", "paid": 1 })),
+            ),
+            insert("buyer", 200 + id * 1000, json!({ "id": id, "name": "Ana" })),
+            delete("buyer", 400 + id * 1000, json!({ "id": id, "name": "Ana" })),
+        ]
+    };
+    // Documents with an even number keep the buyer's part.
+    let kept = |id: u64| if id.is_multiple_of(2) { 3 } else { 4 };
+    let mut records = Vec::new();
+    let mut count = 0;
+    for order in permutations(4) {
+        for parity in 0..2 {
+            let id = count * 2 + parity;
+            records.extend(order.iter().filter(|place| **place < kept(id)).map(|place| changes(id)[*place].clone()));
+        }
+        count += 1;
+    }
+    let plugins = format!(
+        "[[routes]]\ntable = \"*\"\nindex = \"{}\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\n",
+        sink.index("merged"),
+        guests::shaper().display().to_string()
+    );
+    let gateway = sink.gateway(&records, "", &plugins);
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 0, "{}", run.log);
+    let documents = sink.elasticsearch.sources(&sink.index("merged"));
+    assert_eq!(documents.len() as u64, count * 2);
+    for (id, mut document) in documents {
+        document.as_object_mut().expect("a document").remove("_rowmill");
+        let keeps = id.parse::<u64>().expect("a number").is_multiple_of(2);
+        let wanted = if keeps {
+            json!({ "state": "paid", "paid": 1, "name": "Ana" })
+        } else {
+            json!({ "state": "paid", "paid": 1 })
+        };
+        assert_eq!(document, wanted, "{id}");
+    }
+}
+
+/// Rows become items of an array in the document that another table's rows begin; every order of arrival of inserts, an
+/// update, a delete and a move to another document ends in the same. A truncate takes out what is older than it.
+fn items_of_an_array_converge_in_every_order(sink: &Sink) {
+    let line = |order: u64, id: u64, sku: &str| json!({ "order_id": order, "id": id, "sku": sku });
+    let changes = |order: u64| {
+        let at = |place: u64| place + order * 1000;
+        let (a, b) = (order, order + 1);
+        [
+            insert("order", at(100), json!({ "id": a, "state": "open" })),
+            insert("line", at(101), line(a, 9, "first")),
+            insert("line", at(102), line(a, 10, "second")),
+            change("line", at(103), Some(line(a, 10, "second")), Some(line(a, 10, "changed"))),
+            // It moves to another document.
+            change("line", at(104), Some(line(a, 9, "first")), Some(line(b, 9, "first"))),
+        ]
+    };
+    let mut records = Vec::new();
+    let orders = permutations(5);
+    for (number, order) in orders.iter().enumerate() {
+        records.extend(order.iter().map(|place| changes(number as u64 * 2)[*place].clone()));
+    }
+    let sections = format!(
+        "[[routes]]\ntable = \"*\"\nindex = \"{}\"\ntruncate = \"apply\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\nitem = [\"order_id\", \"id\"]\n",
+        sink.index("merged"),
+        guests::shaper().display().to_string()
+    );
+    // Of the tables of the last sequence: older than its last change, newer than all before.
+    let run = |records: &[Record]| {
+        let gateway = sink.gateway(records, "", &sections);
+        let run = gateway.run().ended_well();
+        assert_eq!(run.number("dead_letters"), 0, "{}", run.log);
+        let mut documents = sink.elasticsearch.sources(&sink.index("merged"));
+        documents.values_mut().for_each(|document| {
+            document.as_object_mut().expect("a document").remove("_rowmill");
+        });
+        documents
+    };
+    let documents = run(&records);
+    assert_eq!(documents.len(), orders.len() * 2);
+    for number in 0..orders.len() {
+        let wanted = json!({ "state": "open", "lines": [{ "id": 10, "sku": "changed" }] });
+        assert_eq!(documents[&(number * 2).to_string()], wanted, "{:?}", orders[number]);
+        let wanted = json!({ "lines": [{ "id": 9, "sku": "first" }] });
+        assert_eq!(documents[&(number * 2 + 1).to_string()], wanted, "{:?}", orders[number]);
+    }
+    let last = orders.len() as u64 * 2 - 2;
+    let documents = run(&[truncate("line", last * 1000 + 104), insert("line", 50, line(4, 7, "late"))]);
+    assert_eq!(documents["0"], json!({ "state": "open" }));
+    assert_eq!(documents["1"], json!({}));
+    assert_eq!(documents["4"], json!({ "state": "open" }), "a row that is older than the truncate comes too late");
+    assert_eq!(documents[&(last + 1).to_string()], json!({ "lines": [{ "id": 9, "sku": "first" }] }), "it is as new");
+}
+
+/// A field that one table's part writes is no array for another table's items: the item is a dead letter, and what was
+/// there stays.
+fn an_item_does_not_overwrite_a_field_of_another_part(sink: &Sink) {
+    let sections = format!(
+        "[[routes]]\ntable = \"*\"\nindex = \"{}\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\nitem = [\"order_id\", \"id\"]\n",
+        sink.index("merged"),
+        guests::shaper().display().to_string()
+    );
+    let order = insert("order", 100, json!({ "id": 1, "lines": "a text" }));
+    let _ = sink.gateway(&[order], "", &sections).run().ended_well();
+    let line = insert("line", 200, json!({ "order_id": 1, "id": 9 }));
+    let gateway = sink.gateway(&[line], "", &sections);
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 1, "{}", run.log);
+    let letter = &gateway.letters()[0]["error"];
+    assert_eq!((&letter["stage"], &letter["id"]), (&json!("sink"), &json!("1")), "{letter}");
+    assert_eq!(sink.elasticsearch.sources(&sink.index("merged"))["1"]["lines"], "a text");
+}
+
+/// Of parts that go into one update only the one that cannot be taken is a dead letter.
+fn a_refused_part_takes_no_other_with_it(sink: &Sink) {
+    let sections = format!(
+        "[[routes]]\ntable = \"*\"\nindex = \"{}\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\nitem = [\"order_id\", \"id\"]\n",
+        sink.index("merged"),
+        guests::shaper().display().to_string()
+    );
+    let mapping = json!({ "mappings": { "properties": { "name": { "type": "object" } } } });
+    let (status, answer) = sink.elasticsearch.ask("PUT", &format!("/{}", sink.index("merged")), Some(&mapping));
+    assert_eq!(status, 200, "{answer}");
+    let records = [
+        insert("buyer", 100, json!({ "id": 1, "name": "no object" })),
+        insert("order", 101, json!({ "id": 1, "state": "open" })),
+        insert("line", 102, json!({ "order_id": 1, "id": 9 })),
+        insert("line", 103, json!({ "order_id": 1, "id": 10 })),
+    ];
+    // Long enough for one update of all.
+    let gateway = sink.gateway(&records, "linger = \"1s\"\n", &sections);
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 1, "{:?}", gateway.letters());
+    assert_eq!(gateway.letters()[0]["value"].as_str().map(str::as_bytes), records[0].value.as_deref());
+    let mut document = sink.elasticsearch.sources(&sink.index("merged")).remove("1").expect("a document");
+    document.as_object_mut().expect("a document").remove("_rowmill");
+    assert_eq!(document, json!({ "state": "open", "lines": [{ "id": 9 }, { "id": 10 }] }));
+}
+
+fn truncate(table: &str, place: u64) -> Record {
+    let mut record = change(table, place, None, None);
+    let text = String::from_utf8(record.value.clone().expect("a value")).expect("text");
+    record.value = Some(text.replace("\"op\":\"c\"", "\"op\":\"t\"").into_bytes());
+    record
+}
+
+fn permutations(n: usize) -> Vec<Vec<usize>> {
+    if n == 0 {
+        return vec![Vec::new()];
+    }
+    let shorter = permutations(n - 1);
+    shorter
+        .iter()
+        .flat_map(|one| {
+            (0..n).map(|at| {
+                let mut longer = one.clone();
+                longer.insert(at, n - 1);
+                longer
+            })
+        })
+        .collect()
+}
+
+/// The mapping refuses one document; it alone is a dead letter, with Elasticsearch's reason.
+fn a_mapping_error_is_a_dead_letter_and_neighbours_are_written(sink: &Sink) {
+    let mapping = json!({ "mappings": { "properties": { "name": { "type": "object" } } } });
+    let (status, answer) = sink.elasticsearch.ask("PUT", &format!("/{}", sink.index("thing")), Some(&mapping));
+    assert_eq!(status, 200, "{answer}");
+    let row = |id: u64, name: Value| insert("thing", id, json!({ "id": id, "name": name }));
+    let records = [row(1, json!({ "a": 1 })), row(2, json!("text")), row(3, json!({ "a": 3 }))];
+    let gateway = sink.gateway(&records, "", "");
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 1, "{}", run.log);
+    let ids: Vec<String> = sink.elasticsearch.sources(&sink.index("thing")).into_keys().collect();
+    assert_eq!(ids, ["1", "3"]);
+    let letter = &gateway.letters()[0];
+    assert_eq!(letter["error"]["stage"], "sink");
+    assert_eq!(letter["error"]["id"], "2");
+    let reason = letter["error"]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("_parsing_exception") && reason.contains("name"), "{reason}");
+    assert_eq!(letter["value"].as_str().map(str::as_bytes), records[1].value.as_deref(), "the record is whole");
+}
+
+/// Of one row come three documents that the mapping refuses, of the next two of another: each record is one letter, with
+/// all that was refused of it.
+fn a_record_with_several_refused_documents_is_one_letter(sink: &Sink) {
+    let mapping = json!({ "mappings": { "properties": { "name": { "type": "object" } } } });
+    let (status, answer) = sink.elasticsearch.ask("PUT", &format!("/{}", sink.index("thing")), Some(&mapping));
+    assert_eq!(status, 200, "{answer}");
+    let row = |id: u64, count: u64, name: Value| insert("thing", id, json!({ "id": id, "count": count, "name": name }));
+    let records = [row(1, 3, json!("text")), row(2, 2, json!({ "a": 1 })), row(3, 12, json!("text"))];
+    let plugins = format!(
+        "[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nid = \"id\"\ncopies = \"count\"\n",
+        guests::shaper().display().to_string()
+    );
+    // Requests of two documents: those of a record are in several.
+    let gateway = sink.gateway(&records, "bulk_documents = 2\n", &plugins);
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 2, "{}", run.log);
+    let ids: Vec<String> = sink.elasticsearch.sources(&sink.index("thing")).into_keys().collect();
+    assert_eq!(ids, ["2#0", "2#1"]);
+    let letters = gateway.letters();
+    assert_eq!(letters.len(), 2, "{letters:?}");
+    for (record, copies) in [(&records[0], 3), (&records[2], 12)] {
+        let letter = letters.iter().find(|letter| letter["partition"] == record.partition).expect("its letter");
+        assert_eq!(letter["value"].as_str().map(str::as_bytes), record.value.as_deref(), "the record is whole");
+        let reason = letter["error"]["reason"].as_str().expect("a reason");
+        assert!(reason.starts_with(&format!("{copies} documents of the record were rejected: ")), "{reason}");
+        for number in 0..copies.min(10) {
+            assert!(reason.contains(&format!("{}/{}#{number}: ", sink.index("thing"), record.partition)), "{reason}");
+        }
+        assert_eq!(reason.ends_with("; and 2 more"), copies == 12, "{reason}");
+        assert_eq!(letter["error"]["plugin"], "shaper");
+    }
+}
+
+/// A TRUNCATE takes the documents of the table's rows, and not what a plugin of the mode `change` wrote beside them of
+/// how the rows changed, whatever comes first.
+fn an_audit_trail_survives_a_truncate(sink: &Sink) {
+    // The plugin's index has a fixed name, so the table has one of its own.
+    let table = unique("audited").replace('-', "_");
+    let index = sink.index("rows");
+    let truncate = |place: u64| {
+        let mut record = change(&table, place, None, None);
+        let mut value: Value = serde_json::from_slice(record.value.as_deref().expect("a value")).expect("JSON");
+        value["op"] = "t".into();
+        record.value = Some(value.to_string().into_bytes());
+        record.key = None;
+        record
+    };
+    let row = |id: u64, name: &str| json!({ "id": id, "name": name });
+    let records = [
+        insert(&table, 100, row(1, "old")),
+        // It comes before a change that is older than it.
+        truncate(300),
+        change(&table, 200, Some(row(1, "old")), Some(row(1, "older than the truncate"))),
+        insert(&table, 400, row(2, "new")),
+    ];
+    let sections = format!(
+        "[[routes]]\ntable = \"shop.{table}\"\nindex = {index:?}\ntruncate = \"apply\"\n[plugins]\ndir = {:?}\n",
+        guests::example("audit-trail").display().to_string()
+    );
+    let run = sink.gateway(&records, "", &sections).run().ended_well();
+    assert_eq!((run.number("dead_letters"), run.number("documents.truncate")), (0, 1), "{}", run.log);
+    let rows: Vec<String> = sink.elasticsearch.sources(&index).into_keys().collect();
+    assert_eq!(rows, ["2"], "the table has one row");
+    let trail = sink.elasticsearch.sources("audit");
+    let mut trail: Vec<String> = trail
+        .values()
+        .filter(|document| document["table"] == format!("shop.{table}"))
+        .map(|document| {
+            assert!(document.get("_rowmill").is_none(), "{document}");
+            format!("{} {}", document["operation"].as_str().unwrap_or_default(), document["after"]["name"])
+        })
+        .collect();
+    trail.sort();
+    assert_eq!(trail, ["insert \"new\"", "insert \"old\"", "update \"older than the truncate\""]);
+}
+
+fn a_missing_index_stops_where_none_may_be_created(sink: &Sink) {
+    let run = sink.gateway(&things(3), "create_indices = false\n", "").run();
+    assert_eq!(run.code, Some(1), "{}", run.log);
+    assert!(run.log.contains(&sink.index("thing")) && run.log.contains("create_indices"), "{}", run.log);
+}
+
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            use super::*;
+            $(#[test]
+            fn $name() {
+                super::$name(&Sink::embedded());
+            })*
+        }
+
+        mod real {
+            use super::*;
+            $(#[test]
+            #[ignore = "needs an Elasticsearch: make test"]
+            fn $name() {
+                let elasticsearch = Elasticsearch::real();
+                super::$name(&Sink { elasticsearch, store: None, prefix: unique("sink") });
+            })*
+        }
+    };
+}
+
+scenarios! {
+    a_delete_does_not_come_back_by_a_late_older_write,
+    an_older_write_does_not_replace_a_newer_one,
+    parts_of_two_tables_merge_in_every_order,
+    items_of_an_array_converge_in_every_order,
+    an_item_does_not_overwrite_a_field_of_another_part,
+    a_refused_part_takes_no_other_with_it,
+    a_mapping_error_is_a_dead_letter_and_neighbours_are_written,
+    a_record_with_several_refused_documents_is_one_letter,
+    an_audit_trail_survives_a_truncate,
+    a_missing_index_stops_where_none_may_be_created,
+}
+
+/// 200 documents through a fault: all are there in the end, each once, and nothing is a dead letter.
+#[track_caller]
+fn survives(rules: impl IntoIterator<Item = FaultRule>) -> (Run, u64) {
+    let sink = Sink::embedded();
+    let store = sink.store.as_ref().expect("the embedded store");
+    rules.into_iter().for_each(|rule| store.inject(rule));
+    let run = sink.run(&things(200));
+    let sources = sink.elasticsearch.sources(&sink.index("thing"));
+    assert_eq!(sources.len(), 200, "{}", run.log);
+    assert_eq!(run.number("dead_letters"), 0, "{}", run.log);
+    let faults = store.counters().faults;
+    assert!(faults > 0, "the fault was met");
+    (run, faults)
+}
+
+#[test]
+fn rejected_items_are_sent_again() {
+    let (run, _) = survives([FaultRule::item(FaultEffect::TooManyRequests).times(50)]);
+    assert_eq!(run.number("documents.index"), 200);
+}
+
+#[test]
+fn a_rejected_document_holds_back_only_itself() {
+    let rule = FaultRule::item(FaultEffect::TooManyRequests).times(5).when(|target| target.id == Some("7"));
+    let (run, faults) = survives([rule]);
+    assert_eq!((run.number("documents.index"), faults), (200, 5));
+}
+
+#[test]
+fn an_unavailable_cluster_is_waited_for() {
+    survives([FaultRule::request(FaultEffect::Unavailable).times(4)]);
+}
+
+#[test]
+fn a_rejected_request_is_sent_again() {
+    survives([FaultRule::request(FaultEffect::TooManyRequests).times(4)]);
+}
+
+#[test]
+fn a_connection_that_is_reset_before_anything_is_applied_loses_nothing() {
+    survives([FaultRule::request(FaultEffect::ResetBefore).times(3)]);
+}
+
+#[test]
+fn a_connection_that_is_reset_after_all_is_applied_writes_nothing_twice() {
+    let (run, _) = survives([FaultRule::request(FaultEffect::ResetAfter).times(3)]);
+    assert_eq!(run.number("documents.index") + run.number("stale"), 200, "what was applied is stale the second time");
+}
+
+#[test]
+fn a_request_that_is_too_large_is_split() {
+    let store = Store::builder().max_content_length(3_000).start().expect("the embedded store starts");
+    let sink = Sink { elasticsearch: Elasticsearch::at(&store.url()), store: Some(store), prefix: unique("sink") };
+    // Long enough for one request of all.
+    let run = sink.gateway(&things(200), "linger = \"1s\"\n", "").run().ended_well();
+    assert_eq!(sink.elasticsearch.sources(&sink.index("thing")).len(), 200, "{}", run.log);
+    assert_eq!(run.number("dead_letters"), 0);
+}
+
+#[test]
+fn one_document_that_is_too_large_is_a_dead_letter() {
+    let store = Store::builder().max_content_length(3_000).start().expect("the embedded store starts");
+    let sink = Sink { elasticsearch: Elasticsearch::at(&store.url()), store: Some(store), prefix: unique("sink") };
+    let mut records = things(3);
+    records.push(insert("thing", 5000, json!({ "id": 9, "name": "long ".repeat(1000) })));
+    let gateway = sink.gateway(&records, "", "");
+    let run = gateway.run().ended_well();
+    assert_eq!((run.number("dead_letters"), run.number("documents.index")), (1, 3));
+    assert!(
+        gateway.letters()[0]["error"]["reason"].as_str().is_some_and(|reason| reason.contains("413")),
+        "{:?}",
+        gateway.letters()
+    );
+}
+
+#[test]
+fn no_access_stops() {
+    for effect in [FaultEffect::Unauthorized, FaultEffect::Forbidden] {
+        let sink = Sink::embedded();
+        sink.store.as_ref().expect("the embedded store").inject(FaultRule::request(effect));
+        let run = sink.gateway(&things(5), "", "").run();
+        assert_eq!(run.code, Some(1), "{}", run.log);
+        assert!(run.log.contains("does not let us"), "{}", run.log);
+        assert_eq!(sink.elasticsearch.sources(&sink.index("thing")).len(), 0);
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_understood_stops_and_skips_nothing() {
+    let sink = Sink::embedded();
+    sink.store
+        .as_ref()
+        .expect("the embedded store")
+        .inject(FaultRule::item(FaultEffect::Error(500, "strange", "never seen".into())).times(1));
+    let run = sink.gateway(&things(5), "", "").run();
+    assert_eq!(run.code, Some(1), "{}", run.log);
+    assert!(run.log.contains("never seen"), "{}", run.log);
+}
+
+#[test]
+fn a_server_that_comes_later_is_waited_for() {
+    let port = Store::builder().start().expect("a free port").port();
+    let sink = Sink {
+        elasticsearch: Elasticsearch::at(&format!("http://127.0.0.1:{port}")),
+        store: None,
+        prefix: unique("sink"),
+    };
+    let gateway = sink.gateway(&things(5), "", "");
+    let mut running = gateway.start(&["--until-caught-up"]);
+    wait::until("it says that there is no answer", Duration::from_secs(30), || {
+        running.log().contains("does not answer yet")
+    });
+    assert!(running.is_running());
+    let store = Store::builder().port(port).start().expect("the store starts late");
+    let _ = running.wait().ended_well();
+    assert_eq!(store.count(&sink.index("thing")), 5);
+}
