@@ -195,8 +195,8 @@ kfNgEE82AA==
     }
 
     #[test]
-    fn what_is_no_hash_and_no_key_is_refused_with_what_to_write() {
-        wrong(&["abc"], &[], "plugins.hashes: \"abc\" is no SHA-256; write the 64");
+    fn invalid_hashes_and_keys_are_refused_with_advice() {
+        wrong(&["abc"], &[], "plugins.hashes: \"abc\" is not a SHA-256; write the 64");
         wrong(&[&"g".repeat(64)], &[], "sha256sum");
         wrong(&[], &["ssh-ed25519 AAAA"], "openssl genpkey -algorithm ed25519");
         wrong(&[], &["-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"], "-pubout");
