@@ -120,27 +120,32 @@ impl View {
         let chain = self.published.load().chain.clone();
         let names: Vec<&str> = chain.plugins.iter().map(|plugin| &*plugin.name).collect();
         let names = if names.is_empty() { "none".to_string() } else { names.join(" → ") };
-        print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process.\n");
-        print_line("  source    a Kafka-protocol broker with what Canal wrote of a shop's four tables");
-        print_line(&format!("  plugins   {names} (from {})", self.plugins));
-        print_line(&format!("  store     {}\n", self.url));
+        print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process\n");
+        print_line("  source     a Kafka broker with the changes of a shop's four tables, as Canal captured them");
+        print_line(&format!("  plugins    {names}, from {}", self.plugins));
+        print_line(&format!("  store      {}, answers like Elasticsearch", self.url));
     }
 
     /// Shows how many documents there are, and one row beside its document.
     fn show_documents(&self) {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async {
+            let mut counts = Vec::new();
             for index in ["trade", "orders", "order_items", "customers"] {
                 let _ = self.client.refresh(index).await;
                 if let Ok(Some(count)) = self.client.count(index).await {
-                    print_line(&format!("  index {index:12} {count:3} documents"));
+                    counts.push(format!("{index} {count}"));
                 }
             }
+            print_line(&format!("  documents  {}\n", counts.join(", ")));
             if let Ok(Some(document)) = self.client.document("trade", "4").await {
-                print_line("\nRow 4 of shop.trade, 41 columns, as Canal wrote it:");
-                print_line(&format!("  {}", shorten(&captured_trade("4").unwrap_or_default(), 900)));
-                print_line("Its document:");
-                print_line(&format!("  {}\n", shorten(&document, 900)));
+                let row = captured_trade("4").unwrap_or_default();
+                side_by_side(
+                    &format!("One row of shop.trade, {} of its 41 columns", COLUMNS.len()),
+                    &row_lines(&row),
+                    "Its document in the index trade",
+                    &document_lines(&document),
+                );
             }
         });
     }
@@ -149,17 +154,13 @@ impl View {
         let Self { url, plugins, .. } = self;
         // The command as it was called: after a first build it is not in PATH.
         let rowmill = std::env::args().next().unwrap_or_else(|| "rowmill".into());
-        print_line(&format!("Look around:      curl -s '{url}/trade/_search?size=1'"));
+        print_line("\nA trade and an order change twice per second. Three things to try in another terminal:");
+        print_line(&format!("  look at a document      curl -s '{url}/trade/_doc/4?pretty'"));
+        print_line(&format!("  take a plugin out       mv {plugins}/20-trade-document.wasm /tmp"));
         print_line(&format!(
-            "Replace a plugin: change its source, `make plugins`; or remove it: mv {plugins}/20-trade-document.wasm /tmp"
+            "  write a plugin          {rowmill} plugin new hello && {rowmill} plugin build hello --into {plugins}"
         ));
-        print_line(
-            "                  (a trade and an order change every half second; a document follows when its row next changes)",
-        );
-        print_line(&format!(
-            "Write a plugin:   {rowmill} plugin new hello; {rowmill} plugin build hello --into {plugins}"
-        ));
-        print_line("Stop:             Ctrl-C\n");
+        print_line("Ctrl-C stops the demo.\n");
     }
 
     /// Reports what happens until the run is to end: the documents of the captured stream, then what changes.
@@ -182,12 +183,12 @@ impl View {
             let now = self.generations();
             if now != known {
                 let names = if now.is_empty() { "none".to_string() } else { now.join(" → ") };
-                print_line(&format!("  plugins are now: {names}"));
+                print_line(&format!("  the plugins are now {names}"));
                 known = now;
             }
             let Ok(document) = runtime.block_on(self.client.document("trade", "4")) else { return };
             print_line(&format!(
-                "  {} events · {} written · {} stale · {} dead letters",
+                "  {} events read, {} operations written, {} stale, {} dead letters",
                 self.metrics.events.get(),
                 self.metrics.written_total(),
                 self.metrics.stale.get(),
@@ -197,7 +198,8 @@ impl View {
             let document = document.unwrap_or_default();
             let shape: String = document.chars().filter(|c| !c.is_ascii_digit()).collect();
             if shape != last_shape && !last_shape.is_empty() {
-                print_line(&format!("  trade/4 is now: {}", shorten(&document, 400)));
+                print_line("  the document trade/4 has a new shape:");
+                document_lines(&document).iter().for_each(|line| print_line(&format!("    {line}")));
             }
             last_shape = shape;
         }
@@ -214,6 +216,58 @@ impl View {
         while Instant::now() < end && !self.shutdown.is_requested() && !condition() {
             std::thread::park_timeout(Duration::from_millis(20));
         }
+    }
+}
+
+/// The columns of the row that are shown.
+const COLUMNS: [&str; 12] = [
+    "id",
+    "trade_no",
+    "status",
+    "buyer_id",
+    "seller_id",
+    "amount",
+    "currency",
+    "is_paid",
+    "pay_channel",
+    "quantity",
+    "receiver_name",
+    "created_at",
+];
+/// Lines of a document that are shown.
+const MAX_LINES: usize = 16;
+/// Characters of the left column, and of all: the screen has 100.
+const LEFT: usize = 46;
+const SCREEN: usize = 100;
+
+/// The shown columns of a captured row, one per line.
+fn row_lines(row: &str) -> Vec<String> {
+    let row: serde_json::Value = serde_json::from_str(row).unwrap_or_default();
+    let value = |column: &str| match &row[column] {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    COLUMNS.iter().map(|column| format!("{column:14} {}", value(column))).collect()
+}
+
+/// The fields of a document, one per line.
+fn document_lines(document: &str) -> Vec<String> {
+    let document: serde_json::Value = serde_json::from_str(document).unwrap_or_default();
+    let fields = document.as_object().into_iter().flatten();
+    let mut lines: Vec<String> = fields.map(|(name, value)| format!("{name:14} {value}")).collect();
+    if lines.len() > MAX_LINES {
+        let more = lines.len() - MAX_LINES + 1;
+        lines.truncate(MAX_LINES - 1);
+        lines.push(format!("… and {more} more fields"));
+    }
+    lines.iter().map(|line| shorten(line, SCREEN - LEFT - 4)).collect()
+}
+
+fn side_by_side(left_title: &str, left: &[String], right_title: &str, right: &[String]) {
+    print_line(&format!("  {left_title:LEFT$}{right_title}"));
+    for place in 0..left.len().max(right.len()) {
+        let of = |side: &[String]| side.get(place).cloned().unwrap_or_default();
+        print_line(format!("    {:LEFT$}{}", shorten(&of(left), LEFT - 2), of(right)).trim_end());
     }
 }
 
