@@ -122,7 +122,8 @@ fn sizes() {
     assert_eq!(parse_size("5MiB"), Some(5 << 20));
     assert_eq!(parse_size("512 KB"), Some(512_000));
     assert_eq!(parse_size("17"), Some(17));
-    assert_eq!(parse_size("1.5MB"), None);
+    assert_eq!(parse_size("1.5MB"), Some(1_500_000));
+    assert_eq!(parse_size("5 apples"), None);
 }
 
 #[test]

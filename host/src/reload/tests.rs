@@ -118,7 +118,7 @@ fn a_refusal_names_each_key_that_needs_a_restart() {
     let new = read_text(&text, "rowmill.toml", &Overrides::default()).unwrap();
     let mut running = bench.follower.running.clone();
     let reason = apply(&mut running, new, &bench.follower.live).unwrap_err();
-    assert!(reason.contains("a change of pipeline.workers, limits.plugin_file needs a restart"), "{reason}");
+    assert!(reason.contains("a change of limits.plugin_file, pipeline.workers needs a restart"), "{reason}");
     assert!(reason.contains("(sink.linger could be applied without it)"), "{reason}");
 }
 
