@@ -1,12 +1,12 @@
 //! One chain with the instances of its plugins: runs rows through them and makes operations of the result.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rowmill_rows::{Row, TableVersion};
 use rowmill_sandbox::{Limits, NameRules};
 
 use crate::batch::Batch;
+use crate::call::Call;
 use crate::chain::{Chain, ChainPlugin};
 use crate::images::{Images, Turn};
 use crate::indices::Indices;
@@ -15,7 +15,7 @@ use crate::pause::Pause;
 use crate::plan::TablePlan;
 use crate::plugin_instance::PluginInstance;
 use crate::route::TruncatePolicy;
-use crate::write::Target;
+use crate::target::Target;
 
 /// A chain with one instance of each of its plugins. Each worker has one for the published chain, and further ones while
 /// a generation is on probation or on trial.
@@ -35,23 +35,6 @@ pub struct ChainInstance {
     /// By the decoder's number of the table version.
     plans: Vec<Option<Arc<TablePlan>>>,
     pub(crate) calls: Vec<Call>,
-}
-
-/// What calling a plugin with rows of one table cost, and how many of them failed.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// The plugin's place in the chain.
-    pub place: usize,
-    /// The full name of the table.
-    pub table: Arc<str>,
-    /// Images that the plugin was called with; in change mode, changes.
-    pub images: u64,
-    /// Images that failed, also those that never reached the plugin because it refuses the table.
-    pub failed: u64,
-    /// Traps and answers that break the contract.
-    pub faults: u32,
-    /// Time spent in the plugin, and in renewing its instance.
-    pub time: Duration,
 }
 
 impl ChainInstance {

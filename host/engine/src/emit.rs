@@ -6,32 +6,15 @@ use rowmill_rows::Operation as RowOperation;
 
 use crate::batch::Batch;
 use crate::chain_instance::ChainInstance;
+use crate::emitted::{Emitted, RowToEmit};
 use crate::failure::{Failure, Stage};
 use crate::images::Disposition;
 use crate::operation::{Action, Operations};
 use crate::plan::TablePlan;
 use crate::route::TruncatePolicy;
+use crate::target::Target;
 use crate::version::{PartitionClock, Source, version};
-use crate::write::{Target, Writer};
-
-/// A row whose operations are wanted.
-#[derive(Clone, Copy, Debug)]
-pub struct RowToEmit {
-    /// The row's number in the batch.
-    pub row: usize,
-    /// The version of its documents.
-    pub version: u64,
-    /// The number of the chain's first plugin among the producers of the operations; see
-    /// [`ChainInstance::add_producers`].
-    pub first_producer: usize,
-}
-
-/// The operations that a row added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Emitted {
-    /// Operations that the row's documents are written by; further ones delete documents that the row no longer becomes.
-    pub written: usize,
-}
+use crate::write::Writer;
 
 impl ChainInstance {
     /// The version of a row's documents by the strategy of its route.

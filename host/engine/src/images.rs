@@ -7,7 +7,7 @@ use rowmill_sandbox::isolate::{self, Part};
 use rowmill_sandbox::{Batch as GuestBatch, Expect, Limits, NameRules, Output, Verdict};
 
 use crate::batch::Batch;
-use crate::chain_instance::Call;
+use crate::call::Call;
 use crate::failure::Stage;
 use crate::plan::TablePlan;
 use crate::plugin_instance::PluginInstance;
@@ -54,6 +54,14 @@ pub(crate) struct Turn<'a> {
     pub plan: &'a TablePlan,
     pub limits: &'a Limits,
     pub rules: &'a NameRules,
+}
+
+impl Turn<'_> {
+    /// A call that cost nothing.
+    fn call(self) -> Call {
+        let (table, time) = (self.plan.full_name.clone(), Duration::ZERO);
+        Call { place: self.place, table, images: 0, failed: 0, faults: 0, time }
+    }
 }
 
 const NONE: u32 = u32::MAX;
@@ -190,7 +198,7 @@ impl Images {
         let failed = (self.failures.len() - n_failures) as u64;
         if failed > 0 {
             if calls.len() == n_calls {
-                calls.push(Call::new(turn));
+                calls.push(turn.call());
             }
             calls[n_calls].failed = failed;
         }
@@ -256,7 +264,7 @@ impl Images {
             self.take(turn, part, called, change, batch);
         }
         self.answers = answers;
-        Some(Call { images: called.len() as u64, time, faults, ..Call::new(turn) })
+        Some(Call { images: called.len() as u64, time, faults, ..turn.call() })
     }
 
     fn fill_call(&mut self, table: u32, columns: &[u32], called: &[(u32, u32)], change: bool, batch: &Batch<'_>) {
@@ -349,12 +357,5 @@ impl Images {
         self.failures.push((place, Stage::Plugin, reason));
         let failure = self.failures.len() as u32 - 1;
         self.set(first, second, Disposition::Failed(failure), Disposition::Failed(failure));
-    }
-}
-
-impl Call {
-    fn new(turn: Turn<'_>) -> Self {
-        let (table, time) = (turn.plan.full_name.clone(), Duration::ZERO);
-        Self { place: turn.place, table, images: 0, failed: 0, faults: 0, time }
     }
 }

@@ -13,9 +13,11 @@
 //! a row. That decision belongs to the gateway's rollout.
 
 mod batch;
+mod call;
 mod chain;
 mod chain_instance;
 mod emit;
+mod emitted;
 mod failure;
 mod health;
 mod images;
@@ -26,13 +28,15 @@ mod pause;
 mod plan;
 mod plugin_instance;
 mod route;
+mod target;
 pub mod version;
 mod write;
 
 pub use batch::Batch;
+pub use call::Call;
 pub use chain::{Chain, ChainPlugin, MakeGuest};
-pub use chain_instance::{Call, ChainInstance};
-pub use emit::{Emitted, RowToEmit};
+pub use chain_instance::ChainInstance;
+pub use emitted::{Emitted, RowToEmit};
 pub use failure::{Failure, Stage};
 pub use health::{Figures, Health};
 pub use indices::Indices;

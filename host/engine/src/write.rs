@@ -5,12 +5,13 @@ use rowmill_sandbox::{Cells, DocumentOperation, Item, Verdict, literal};
 
 use crate::batch::Batch;
 use crate::chain_instance::ChainInstance;
-use crate::emit::RowToEmit;
+use crate::emitted::RowToEmit;
 use crate::failure::{Failure, Stage};
 use crate::images::Disposition;
 use crate::operation::{Action, IndexNumber, Operation, Operations};
 use crate::plan::TablePlan;
 use crate::route::DeletePolicy;
+use crate::target::Target;
 
 /// The cells of one image.
 #[derive(Clone, Copy)]
@@ -33,27 +34,6 @@ impl<'a> Cells<'a> for ImageCells<'a> {
             return None;
         }
         self.batch.records.bytes.get(range(first)?.start..end.end)
-    }
-}
-
-/// What an operation writes or deletes: a document, or a part of a merged one.
-#[derive(Clone, Copy)]
-pub(crate) struct Target {
-    index: IndexNumber,
-    id: Span,
-    /// The item of a merged document; see [`Operation::item`].
-    item: Span,
-}
-
-impl Target {
-    pub fn whole(index: IndexNumber, id: Span) -> Self {
-        Self { index, id, item: Span::default() }
-    }
-
-    fn is_same(self, other: Self, bytes: &[u8]) -> bool {
-        self.index == other.index
-            && self.id.of(bytes) == other.id.of(bytes)
-            && self.item.of(bytes) == other.item.of(bytes)
     }
 }
 
