@@ -1,5 +1,4 @@
-//! The configuration: read from TOML, checked once, and usable from then on. Each component defines its own section in a
-//! file `config.rs` beside it.
+//! The configuration: read from TOML and validated once. Each component defines its section in a `config.rs` beside it.
 
 pub(crate) mod layers;
 mod live;
@@ -29,7 +28,7 @@ pub use read::{ConfigError, Overrides, read, read_layers, read_text};
 pub(crate) use read::{Result, error, nearest};
 pub use value::{Secret, parse_size};
 
-/// A configuration in which everything has a value and every value was checked.
+/// A validated configuration, in which every key has a value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where records come from.
@@ -46,9 +45,9 @@ pub struct Config {
     pub sink: SinkConfig,
     /// Where dead letters are stored.
     pub dead_letter: DeadLetterConfig,
-    /// Who is served metrics, health and plugins, and on which address.
+    /// The address of the HTTP server, and who may use `/plugins`.
     pub http: HttpConfig,
-    /// The topic with the layer that is merged over the file; `None` for none.
+    /// The topic whose record overrides the file; `None` for none.
     pub config_topic: Option<ConfigTopicConfig>,
     /// Threads, batches, memory.
     pub pipeline: PipelineConfig,

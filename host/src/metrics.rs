@@ -13,10 +13,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use rowmill_engine::Action;
 
-/// A label set of one label.
+/// Labels: a kind.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Kind {
-    /// The label's value.
+    /// The kind.
     pub kind: String,
 }
 
@@ -194,7 +194,7 @@ impl Metrics {
 
     /// Dead letters of all stages.
     pub fn dead_letters_total(&self) -> u64 {
-        ["source", "decode", "plugin", "document", "sink"]
+        ["decode", "plugin", "document", "sink"]
             .iter()
             .map(|stage| self.dead_letters.get_or_create(&Kind { kind: (*stage).into() }).get())
             .sum()

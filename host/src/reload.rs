@@ -1,6 +1,6 @@
-//! The configuration changed while rows flow: plugins' settings, routes, batch sizes and retry limits are taken over from
-//! the file, and from a topic's record laid over it, without a restart. A change is taken over as a whole or refused as a
-//! whole, and what runs then stays: what holds is the latest file with the latest record, as it would after a restart.
+//! Applies configuration changes at run time: plugin settings, routes, batch sizes and retry limits, from the file and from
+//! the topic's record that overrides it. A change is applied completely or refused completely. The latest file with the
+//! latest record decides, as after a restart.
 
 pub(crate) mod config;
 pub mod topic;
@@ -14,51 +14,51 @@ use crossbeam_channel::{Receiver, Sender, bounded, never, unbounded};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
-use self::topic::{Said, Topic};
+use self::topic::{PushedRecord, Topic};
 use crate::config::{BulkConfig, Config, Overrides, WatchConfig, differing_keys, is_live, read_layers};
 use crate::metrics::{Kind, Metrics};
 use crate::plugins::control::Control;
 use crate::plugins::folder::{SETTLE, read_regular};
 use crate::plugins::watch::Watch;
 
-/// Bytes of a configuration file.
+/// The maximum size of a configuration file, in bytes.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Where a configuration is read from.
+/// The file and command line that a configuration is read from.
 #[derive(Clone, Debug)]
 pub struct Origin {
     /// The file.
     pub file: PathBuf,
-    /// What the command line says on top of it.
+    /// Values from the command line, which override the file.
     pub overrides: Overrides,
 }
 
-/// What a change goes to.
+/// The parts that changes are applied to.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// The thread that owns plugins and routes.
+    /// Sends changed plugin settings and routes to their owner.
     pub control: Control,
-    /// How documents are written.
+    /// Publishes how documents are written.
     pub bulk: watch::Sender<BulkConfig>,
-    /// The figures.
+    /// Counts the changes.
     pub metrics: Arc<Metrics>,
 }
 
-/// Follows the configuration until it is dropped.
+/// Watches the configuration until it is dropped.
 pub struct Reload {
     _stop: Sender<()>,
 }
 
 impl Reload {
-    /// Follows the configuration file, and the topic that was read to its end; `running` is what the gateway was started
-    /// with. What is no plain file (a pipe) was read once for all, and then neither is followed.
+    /// Watches the configuration file, and the topic, which has been read to its end. `running` is the configuration that the
+    /// gateway was started with. If the file is not a regular file (a pipe), neither is watched.
     ///
     /// # Errors
-    /// No thread can be made.
+    /// A thread cannot be started.
     pub fn start(origin: Origin, running: Config, live: Live, topic: Option<Topic>) -> anyhow::Result<Self> {
         let (stop, stopped) = bounded::<()>(0);
         if origin.file.metadata().is_ok_and(|found| !found.is_file()) {
-            tracing::info!(file = %origin.file.display(), "the configuration is no plain file: its changes are not followed");
+            tracing::info!(file = %origin.file.display(), "the configuration is not a regular file, so its changes are not applied");
             return Ok(Self { _stop: stop });
         }
         let watch = Watch::start(&origin.file, WatchConfig::default());
@@ -66,7 +66,7 @@ impl Reload {
         let mut records = never();
         if let Some(topic) = topic {
             follower.topic = topic.name().into();
-            follower.said = topic.said().cloned();
+            follower.record = topic.record().cloned();
             let (sender, receiver) = unbounded();
             records = receiver;
             let stopped = stopped.clone();
@@ -84,21 +84,21 @@ struct Follower {
     running: Config,
     live: Live,
     settling: Settling,
-    is_away: bool,
-    /// The file's text, once it was settled.
+    is_missing: bool,
+    /// The text of the file, once it has settled.
     text: Option<String>,
-    /// The topic's name, and its last record.
+    /// The name of the topic, and its last record.
     topic: String,
-    said: Option<Said>,
+    record: Option<PushedRecord>,
 }
 
 impl Follower {
     fn new(origin: Origin, running: Config, live: Live) -> Self {
         let settling = Settling::default();
-        Self { origin, running, live, settling, is_away: false, text: None, topic: String::new(), said: None }
+        Self { origin, running, live, settling, is_missing: false, text: None, topic: String::new(), record: None }
     }
 
-    fn run(&mut self, watch: &Watch, records: &Receiver<Said>, stopped: &Receiver<()>) {
+    fn run(&mut self, watch: &Watch, records: &Receiver<PushedRecord>, stopped: &Receiver<()>) {
         let mut records = records.clone();
         let mut again = None;
         loop {
@@ -107,9 +107,9 @@ impl Follower {
                 recv(stopped) -> _ => return,
                 recv(watch.due()) -> _ => {}
                 recv(timer) -> _ => {}
-                recv(records) -> said => match said {
-                    Ok(said) => {
-                        self.hear(said);
+                recv(records) -> record => match record {
+                    Ok(record) => {
+                        self.receive(record);
                         continue;
                     }
                     Err(_) => records = never(),
@@ -119,53 +119,59 @@ impl Follower {
         }
     }
 
-    /// A record of the topic. Before the file is settled there is nothing to lay it over; then it is.
-    fn hear(&mut self, said: Said) {
-        self.said = Some(said);
+    /// Handles a record of the topic. Until the file has settled, the record is only stored.
+    fn receive(&mut self, record: PushedRecord) {
+        self.record = Some(record);
         if self.text.is_some() {
-            self.take_over();
+            self.apply_latest();
         }
     }
 
-    /// Looks at the file; returns after which time to look again though nothing happens.
+    /// Reads the file. Returns the time after which to read it again even if no event arrives.
     fn look(&mut self, now: Instant) -> Option<Duration> {
         let text = match read_file(&self.origin.file) {
             Ok(text) => text,
             Err(error) => {
-                if !std::mem::replace(&mut self.is_away, true) {
-                    tracing::warn!(error = format!("{error:#}"), "the configuration cannot be read; what runs stays");
+                if !std::mem::replace(&mut self.is_missing, true) {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "the configuration cannot be read; the running configuration stays in effect"
+                    );
                 }
                 self.settling.forget();
                 return None;
             }
         };
-        self.is_away = false;
+        self.is_missing = false;
         match self.settling.look(&text, now) {
             Settled::Known => None,
-            Settled::Not(again) => Some(again),
+            Settled::Pending(again) => Some(again),
             Settled::New => {
                 self.text = Some(text);
-                self.take_over();
+                self.apply_latest();
                 None
             }
         }
     }
 
     fn read(&self) -> Result<Config, String> {
-        let layer =
-            self.said.as_ref().map_or(Ok(None), |said| said.layer(&self.topic)).map_err(|error| error.to_string())?;
+        let layer = self
+            .record
+            .as_ref()
+            .map_or(Ok(None), |record| record.layer(&self.topic))
+            .map_err(|error| error.to_string())?;
         let file = self.origin.file.display().to_string();
         read_layers(self.text.as_deref().unwrap_or_default(), &file, layer.as_ref(), &self.origin.overrides)
             .map_err(|error| error.to_string())
     }
 
-    fn take_over(&mut self) {
+    fn apply_latest(&mut self) {
         let file = self.origin.file.display().to_string();
-        let offset = self.said.as_ref().map(|said| said.offset);
+        let offset = self.record.as_ref().map(|record| record.offset);
         let applied = self.read().and_then(|new| apply(&mut self.running, new, &self.live));
         let kind = match applied {
             Ok(keys) if keys.is_empty() => {
-                tracing::debug!(file, offset, "the configuration says what runs already");
+                tracing::debug!(file, offset, "the configuration is the running one");
                 return;
             }
             Ok(keys) => {
@@ -173,7 +179,12 @@ impl Follower {
                 "applied"
             }
             Err(reason) => {
-                tracing::error!(file, offset, reason, "changed configuration refused; what runs stays");
+                tracing::error!(
+                    file,
+                    offset,
+                    reason,
+                    "changed configuration refused; the running configuration stays in effect"
+                );
                 "refused"
             }
         };
@@ -188,7 +199,7 @@ fn apply(running: &mut Config, mut new: Config, live: &Live) -> Result<Vec<Strin
         differing_keys(running, &new).into_iter().partition(|key| is_live(key));
     if !need_restart.is_empty() {
         return Err(format!(
-            "a change of {} needs a restart, so nothing of this change is applied{}; restart the gateway, or undo that change",
+            "a change of {} needs a restart, so no change is applied{}; restart the gateway, or revert that key",
             need_restart.join(", "),
             match &changed[..] {
                 [] => String::new(),
@@ -199,7 +210,7 @@ fn apply(running: &mut Config, mut new: Config, live: &Live) -> Result<Vec<Strin
     // First the part that can be rejected.
     if running.plugins != new.plugins || running.routes != new.routes {
         let changes = live.control.configure(new.plugins.clone(), new.routes.clone())?;
-        tracing::debug!(changes = changes.join(", "), "the plugins have the changed configuration");
+        tracing::debug!(changes = changes.join(", "), "plugins and routes have the changed configuration");
     }
     live.bulk.send_if_modified(|bulk| std::mem::replace(bulk, new.sink.bulk()) != new.sink.bulk());
     *running = new;
@@ -213,7 +224,7 @@ fn read_file(path: &Path) -> anyhow::Result<String> {
     String::from_utf8(bytes.unwrap_or_default()).with_context(name)
 }
 
-/// Whether a text is whole: it is taken when two readings [`SETTLE`] apart found the same.
+/// Detects that the file is written completely: two readings at least [`SETTLE`] apart returned the same text.
 #[derive(Default)]
 struct Settling {
     known: Option<[u8; 32]>,
@@ -222,12 +233,12 @@ struct Settling {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Settled {
-    /// It was taken before.
+    /// It was applied before.
     Known,
-    /// It is whole and not known.
+    /// It is complete and new.
     New,
-    /// Look again after this.
-    Not(Duration),
+    /// It may be incomplete: read it again after this.
+    Pending(Duration),
 }
 
 impl Settling {
@@ -244,7 +255,7 @@ impl Settling {
         let quiet = now.saturating_duration_since(since);
         if quiet < SETTLE {
             self.pending = Some((hash, since));
-            return Settled::Not(SETTLE - quiet);
+            return Settled::Pending(SETTLE - quiet);
         }
         (self.known, self.pending) = (Some(hash), None);
         Settled::New

@@ -95,7 +95,7 @@ fn show(args: &ConfigArgs) -> anyhow::Result<()> {
     for (key, value, place) in &lines {
         print_line(&format!("{place:width$}  {key} = {value}"));
     }
-    if let Some(record) = topic.as_ref().and_then(Topic::said) {
+    if let Some(record) = topic.as_ref().and_then(Topic::record) {
         let at = record.timestamp.and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
         let at = at.map_or(String::new(), |at| format!(", written {at:.0}"));
         print_line(&format!("# topic record: offset {}{at}", record.offset));

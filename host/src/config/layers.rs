@@ -1,31 +1,31 @@
-//! A text laid over the file: keys that may change while rows flow, from a place that a fleet shares.
+//! A layer that overrides the configuration file: keys that may change at run time, from a topic that many gateways share.
 
 use super::live::is_live;
 use super::raw::RawConfig;
 use super::read::explain;
 use super::{ConfigError, Result, error};
 
-/// A text that is laid over the configuration file: its tables are merged with the file's, its arrays and values stand
-/// in their place.
+/// A text that overrides the configuration file: its tables are merged with those of the file, its arrays and values replace
+/// them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// TOML with live keys.
+    /// TOML with keys that may change at run time.
     pub text: String,
-    /// What stands for it in messages.
+    /// Its name in messages.
     pub name: String,
 }
 
-/// Whoever may write to the topic must not be able to say whose plugins are trusted.
+/// Keys that a layer may not contain: write access to the topic must not decide which plugins are trusted.
 const TRUST: [&str; 3] = ["hashes", "trusted_keys", "wasi"];
 
-/// The text of the file with the layer over it.
-pub(super) fn lay_over(text: &str, layer: &Layer) -> Result<String> {
-    // Read as a whole configuration for what that says of unknown keys and their lines.
+/// The text of the file, overridden by the layer.
+pub(super) fn merged(text: &str, layer: &Layer) -> Result<String> {
+    // Parsed as a configuration first, since its errors name unknown keys and their lines.
     let _: RawConfig =
         toml::from_str(&layer.text).map_err(|error| ConfigError(explain(&error, &layer.text, &layer.name)))?;
-    let over: toml::Table = layer.table()?;
+    let layer: toml::Table = layer.table()?;
     let mut root: toml::Table = toml::from_str(text).map_err(|error| ConfigError(error.to_string()))?;
-    merge(&mut root, over);
+    merge(&mut root, layer);
     toml::to_string(&root).map_err(|error| ConfigError(error.to_string()))
 }
 
@@ -33,7 +33,7 @@ impl Layer {
     /// Its keys and values.
     ///
     /// # Errors
-    /// It is no TOML, or has a key that cannot come from here.
+    /// It is not TOML, or has a key that a layer may not contain.
     pub fn table(&self) -> Result<toml::Table> {
         let table: toml::Table =
             toml::from_str(&self.text).map_err(|error| ConfigError(explain(&error, &self.text, &self.name)))?;
@@ -42,13 +42,13 @@ impl Layer {
             for key in keys.map(String::as_str) {
                 if section == "plugins" && TRUST.contains(&key) {
                     return error(format!(
-                        "{}: plugins.{key} says which plugins are trusted with what, and is taken from the file alone",
+                        "{}: plugins.{key} decides which plugins are trusted and can be set in the configuration file only",
                         self.name
                     ));
                 }
                 if !is_live(&format!("{section}.{key}")) {
                     return error(format!(
-                        "{}: a change of {section}.{key} needs a restart; write it into the file",
+                        "{}: a change of {section}.{key} needs a restart; set it in the configuration file",
                         self.name
                     ));
                 }
@@ -89,7 +89,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.sink.bulk().linger.as_secs(), 2);
-        assert_eq!(config.sink.bulk().in_flight, 9, "the command line is above all");
+        assert_eq!(config.sink.bulk().in_flight, 9, "the command line overrides all layers");
         assert_eq!(config.plugins.order, ["b"]);
         assert_eq!(config.plugins.dir.as_deref(), Some(std::path::Path::new("p")));
         assert_eq!(config.plugins.settings["a"], "{\"x\":1,\"y\":[3]}");
@@ -98,12 +98,12 @@ mod tests {
     }
 
     #[test]
-    fn only_live_keys_come_from_elsewhere() {
+    fn a_layer_has_live_keys_only() {
         for (text, expected) in [
             ("[pipeline]\nworkers = 3\n", "the record: a change of pipeline.workers needs a restart"),
             ("[sink]\nurls = []\n", "the record: a change of sink.urls needs a restart"),
             ("[plugins]\ndir = \"q\"\n", "the record: a change of plugins.dir needs a restart"),
-            ("[plugins]\ntrusted_keys = []\n", "the record: plugins.trusted_keys says which plugins are trusted"),
+            ("[plugins]\ntrusted_keys = []\n", "the record: plugins.trusted_keys decides which plugins are trusted"),
             ("[sink]\n\nlingr = \"1s\"\n", "the record line 3: unknown key `lingr`; did you mean `linger`?"),
             ("[sink\n", "the record line 1"),
             ("[sink]\nlinger = \"fast\"\n", "the record"),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Config;
 
-/// The keys that may change while the gateway runs; all others need a restart. A key stands for those below it.
+/// The keys that may change while the gateway runs; all others need a restart. A key includes those below it.
 const LIVE: [&str; 21] = [
     "routes",
     "plugins.order",
@@ -40,8 +40,8 @@ pub(crate) fn is_live(key: &str) -> bool {
     LIVE.iter().any(|live| is_below(live))
 }
 
-/// The keys in which two configurations differ, in alphabetical order. Values that are written differently and mean the
-/// same do not differ. If the `kind` of a section differs, its other keys are not compared.
+/// The keys in which two configurations differ, in alphabetical order. Different spellings of the
+/// same value do not differ. If the `kind` of a section differs, its other keys are not compared.
 pub(crate) fn differing_keys(old: &Config, new: &Config) -> Vec<String> {
     let (old, new) = (keys(old), keys(new));
     let names = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
@@ -84,7 +84,7 @@ fn keys(config: &Config) -> BTreeMap<String, Value> {
         let Value::Object(fields) = value else { continue };
         add(&mut keys, section, fields);
     }
-    // Compared as wholes.
+    // Compared as a whole.
     keys.insert("tables".into(), json!(format!("{:?}", decoder.declared)));
     keys.insert("routes".into(), json!(format!("{routes:?}")));
     keys.insert("config_topic".into(), json!(config_topic));

@@ -1,4 +1,4 @@
-//! The configuration file as written: its sections, each of which the component that it configures defines.
+//! The configuration file as written. Each component defines its own section.
 
 use std::collections::BTreeMap;
 

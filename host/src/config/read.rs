@@ -1,4 +1,4 @@
-//! From the text of a configuration file to a [`Config`], with errors that name the line and what to write instead.
+//! Parses the text of a configuration file into a [`Config`]. Errors name the line and what to write instead.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use super::raw::RawConfig;
 use super::{Config, DeadLetterConfig, SourceConfig};
 use crate::{dead_letter, http, pipeline, plugins, reload, sink, source, transform};
 
-/// What is wrong with a configuration.
+/// An error in a configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(pub String);
@@ -18,7 +18,7 @@ pub(crate) fn error<T>(message: impl Into<String>) -> Result<T> {
     Err(ConfigError(message.into()))
 }
 
-/// What the command line says on top of the file.
+/// Values from the command line, which override the file.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `--plugins DIR`.
@@ -29,19 +29,19 @@ pub struct Overrides {
 
 /// Reads a configuration file.
 ///
-/// Relative paths in it count from the working directory. `${NAME}` and `${NAME:-default}` in values are replaced by
-/// environment variables.
+/// Relative paths in it start from the working directory. `${NAME}` and `${NAME:-default}` are replaced by environment
+/// variables.
 ///
 /// # Errors
-/// The file cannot be read, or something in it is not understood; the message names the file, the line and, for an
-/// unknown key, the nearest known one.
+/// The file cannot be read or is not valid. The message names the file, the line and, for an unknown key, the nearest known
+/// one.
 pub fn read(path: &Path, overrides: &Overrides) -> Result<Config> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError(format!("cannot read the configuration {}: {error}", path.display())))?;
     read_text(&text, &path.display().to_string(), overrides)
 }
 
-/// Reads a configuration from its text; `name` stands for it in messages.
+/// Reads a configuration from its text. `name` is its name in messages.
 ///
 /// # Errors
 /// As [`read`].
@@ -49,25 +49,25 @@ pub fn read_text(text: &str, name: &str, overrides: &Overrides) -> Result<Config
     read_layers(text, name, None, overrides)
 }
 
-/// Reads a configuration from its text and what is laid over it, below what the command line says. Variables are
-/// replaced in the text alone.
+/// Reads a configuration from its text, overridden by a layer, overridden by the command line. Environment variables are
+/// replaced in the text only.
 ///
 /// # Errors
-/// As [`read`]; or the layer has a key that may not change while rows flow.
+/// As [`read`]; or the layer has a key that may not change at run time.
 pub fn read_layers(text: &str, name: &str, layer: Option<&Layer>, overrides: &Overrides) -> Result<Config> {
     let mut text = expand(text, name, |variable| std::env::var(variable).ok())?;
     let mut raw: RawConfig = toml::from_str(&text).map_err(|error| ConfigError(explain(&error, &text, name)))?;
     let mut name = name.to_string();
     if let Some(layer) = layer {
-        text = layers::lay_over(&text, layer)?;
-        name = format!("{name} with {} over it", layer.name);
+        text = layers::merged(&text, layer)?;
+        name = format!("{name}, overridden by {}", layer.name);
         raw = toml::from_str(&text).map_err(|error| ConfigError(format!("{name}: {}", error.message())))?;
     }
     let raw = apply_overrides(raw, &text, overrides)?;
     usable(raw, overrides).map_err(|error| ConfigError(format!("{name}: {error}")))
 }
 
-/// Replaces `${NAME}` outside of comments, and escapes what it puts in for a TOML string.
+/// Replaces `${NAME}` outside of comments, and escapes the values for a TOML string.
 fn expand(text: &str, name: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     for (number, line) in text.split_inclusive('\n').enumerate() {
@@ -102,7 +102,7 @@ fn expand(text: &str, name: &str, variable: impl Fn(&str) -> Option<String>) -> 
     Ok(out)
 }
 
-/// The line, the message, and for an unknown key the nearest known one.
+/// Formats an error with its line and, for an unknown key, the nearest known one.
 pub(super) fn explain(error: &toml::de::Error, text: &str, name: &str) -> String {
     let line = error.span().map(|span| text[..span.start.min(text.len())].matches('\n').count() + 1);
     let place = line.map_or(name.to_string(), |line| format!("{name} line {line}"));
@@ -119,7 +119,7 @@ pub(super) fn explain(error: &toml::de::Error, text: &str, name: &str) -> String
     }
 }
 
-/// The known name nearest to `unknown`, if one is near.
+/// The known name most similar to `unknown`, if one is similar.
 pub(crate) fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|name| (strsim::damerau_levenshtein(unknown, name), name))
@@ -167,7 +167,7 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
         && read == written
     {
         return error(
-            "dead_letter.path is the file that is read (source.path); what fails would be appended to it and read again",
+            "dead_letter.path is the source's file (source.path), so that dead letters would be read again; set dead_letter.path to another file",
         );
     }
     let config_topic = reload::config::config_topic(&raw.config_topic, &source)?;

@@ -1,4 +1,4 @@
-//! Configurations that are taken, and what is said of those that are not.
+//! Valid configurations, the errors of invalid ones, and the keys in which two configurations differ.
 
 use std::time::Duration;
 
@@ -9,45 +9,48 @@ use rowmill_engine::version::VersionStrategy;
 const MINIMAL: &str = "[source]\nkind = \"file\"\npath = \"x.ndjson\"\n[sink]\nkind = \"null\"\n";
 
 #[track_caller]
-fn refused(text: &str, expected: &str) {
-    let error = read_text(text, "rowmill.toml", &Overrides::default()).expect_err("a refusal").to_string();
+fn invalid(text: &str, expected: &str) {
+    let error = read_text(text, "rowmill.toml", &Overrides::default()).expect_err("an error").to_string();
     assert!(error.contains(expected), "{error}\ndoes not contain\n{expected}");
 }
 
-fn taken(text: &str) -> Config {
+fn valid(text: &str) -> Config {
     read_text(text, "rowmill.toml", &Overrides::default()).expect("a configuration")
 }
 
 #[test]
 fn an_unknown_key_is_refused_with_its_line_and_the_nearest_known_one() {
-    refused(
+    invalid(
         "[sink]\nkind = \"null\"\nlingr = \"1s\"\n",
         "rowmill.toml line 3: unknown key `lingr`; did you mean `linger`?",
     );
-    refused("[sonk]\n", "unknown key `sonk`; did you mean `sink`?");
-    refused(&format!("{MINIMAL}[[routes]]\ntable = \"a\"\nxyzzy = 1\n"), "the keys here are table, index");
+    invalid("[sonk]\n", "unknown key `sonk`; did you mean `sink`?");
+    invalid(&format!("{MINIMAL}[[routes]]\ntable = \"a\"\nxyzzy = 1\n"), "the keys here are table, index");
 }
 
 #[test]
-fn values_are_refused_with_what_to_write_instead() {
-    refused("[source]\nkind = \"kafak\"\n", "source.kind = \"kafak\" is none of kafka, file; did you mean \"kafka\"?");
-    refused("[source]\nkind = \"kafka\"\nbrokers = \"a:1\"\n", "needs source.topics");
-    refused(&MINIMAL.replace("null", "elasticsearch"), "needs sink.urls");
-    refused(&format!("{MINIMAL}linger = \"fast\"\n"), "write it like \"200ms\"");
-    refused(&format!("{MINIMAL}bulk_bytes = \"5 furlongs\"\n"), "is not a size");
-    refused(&format!("{MINIMAL}[[routes]]\ntable = \"t\"\nindex = \"Trade\"\n"), "no index name");
-    refused(&format!("{MINIMAL}[[routes]]\ntable = \"t\"\nid = \"id\"\n"), "names no column");
-    refused(&format!("{MINIMAL}[tables.\"shop.trade\"]\nid = \"bigint unsinged\"\n"), "shop.trade");
-    refused("[source\n", "rowmill.toml line 1");
-    refused(
+fn errors_say_what_to_write_instead() {
+    invalid(
+        "[source]\nkind = \"kafak\"\n",
+        "source.kind = \"kafak\" is not one of kafka, file; did you mean \"kafka\"?",
+    );
+    invalid("[source]\nkind = \"kafka\"\nbrokers = \"a:1\"\n", "needs source.topics");
+    invalid(&MINIMAL.replace("null", "elasticsearch"), "needs sink.urls");
+    invalid(&format!("{MINIMAL}linger = \"fast\"\n"), "write it like \"200ms\"");
+    invalid(&format!("{MINIMAL}bulk_bytes = \"5 furlongs\"\n"), "is not a size");
+    invalid(&format!("{MINIMAL}[[routes]]\ntable = \"t\"\nindex = \"Trade\"\n"), "is not a valid index name");
+    invalid(&format!("{MINIMAL}[[routes]]\ntable = \"t\"\nid = \"id\"\n"), "contains no column");
+    invalid(&format!("{MINIMAL}[tables.\"shop.trade\"]\nid = \"bigint unsinged\"\n"), "shop.trade");
+    invalid("[source\n", "rowmill.toml line 1");
+    invalid(
         "[source]\nkind = \"kafka\"\nbrokers = \"a\"\ntopics = [\"t\"]\n[source.properties]\n\"group.id\" = \"x\"\n",
         "set by Rowmill",
     );
 }
 
 #[test]
-fn the_design_s_example_is_taken() {
-    let config = taken(
+fn a_full_example_is_valid() {
+    let config = valid(
         r#"
         [source]
         kind = "kafka"
@@ -97,7 +100,7 @@ fn the_design_s_example_is_taken() {
 }
 
 #[test]
-fn the_command_line_wins() {
+fn the_command_line_overrides_the_file() {
     let overrides = Overrides {
         plugins: Some("other".into()),
         set: vec!["sink.kind=embedded".into(), "sink.in_flight=4".into(), "source.path=-".into()],
@@ -109,12 +112,12 @@ fn the_command_line_wins() {
 }
 
 #[test]
-fn environment_variables_are_put_in_and_secrets_never_printed() {
+fn environment_variables_are_replaced_and_secrets_never_printed() {
     let text = "[source]\nkind = \"file\"\npath = \"${ROWMILL_NO_SUCH:-x}\"\n# ${ROWMILL_COMMENT}\n[sink]\nurls = [\"http://h\"]\nusername = \"u\"\npassword = \"hunter2\"\n";
-    let config = taken(text);
+    let config = valid(text);
     assert!(matches!(&config.source, SourceConfig::File { path } if path.as_os_str() == "x"));
     assert!(!format!("{config:?}").contains("hunter2"));
-    refused("[source]\npath = \"${ROWMILL_NO_SUCH}\"\n", "line 2: the environment variable ROWMILL_NO_SUCH is not set");
+    invalid("[source]\npath = \"${ROWMILL_NO_SUCH}\"\n", "line 2: the environment variable ROWMILL_NO_SUCH is not set");
 }
 
 #[test]
@@ -127,8 +130,8 @@ fn sizes() {
 }
 
 #[test]
-fn what_a_plugin_s_publication_goes_by_has_defaults() {
-    let config = taken(&format!("{MINIMAL}[plugins]\ndir = \"plugins\"\n"));
+fn plugin_publication_has_defaults() {
+    let config = valid(&format!("{MINIMAL}[plugins]\ndir = \"plugins\"\n"));
     let plugins = &config.plugins;
     assert_eq!(plugins.state.as_deref(), Some(Path::new(".rowmill")));
     assert_eq!(plugins.watch, WatchConfig::default());
@@ -136,23 +139,23 @@ fn what_a_plugin_s_publication_goes_by_has_defaults() {
     assert_eq!(plugins.compile, CompileConfig::default());
     assert_eq!(plugins.rollout, Rollout::default());
     assert_eq!(plugins.probation, ProbationConfig::default());
-    let without = taken(MINIMAL);
+    let without = valid(MINIMAL);
     assert_eq!(without.plugins.state, None);
-    let nothing_kept = taken(&format!("{MINIMAL}[plugins]\ndir = \"plugins\"\nstate = \"\"\n"));
-    assert_eq!(nothing_kept.plugins.state, None);
-    // A folder that the command line names counts like the file's.
+    let nothing_saved = valid(&format!("{MINIMAL}[plugins]\ndir = \"plugins\"\nstate = \"\"\n"));
+    assert_eq!(nothing_saved.plugins.state, None);
+    // A folder from the command line counts like one from the file.
     let overrides = Overrides { plugins: Some("p".into()), set: Vec::new() };
     let named = read_text(MINIMAL, "rowmill.toml", &overrides).expect("a configuration");
     assert_eq!(named.plugins.state.as_deref(), Some(Path::new(".rowmill")));
 }
 
 #[test]
-fn what_a_plugin_s_publication_goes_by_is_taken() {
+fn plugin_publication_can_be_configured() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key.pem");
     std::fs::write(&key, "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----\n").unwrap();
     let hash = "0123456789abcdef".repeat(4);
-    let config = taken(&format!(
+    let config = valid(&format!(
         r#"{MINIMAL}
         [plugins]
         dir = "plugins"
@@ -202,40 +205,46 @@ fn what_a_plugin_s_publication_goes_by_is_taken() {
 }
 
 #[test]
-fn what_a_plugin_s_publication_goes_by_is_refused_with_what_to_write() {
+fn invalid_plugin_publication_says_what_to_write() {
     let plugins = |keys: &str| format!("{MINIMAL}[plugins]\ndir = \"plugins\"\n{keys}\n");
-    refused(&plugins("poll = \"0s\""), "plugins.poll must be at least 10ms");
-    refused(&plugins("poll = \"often\""), "plugins.poll = \"often\" is not a time");
-    refused(&plugins("hashes = [\"abc\"]"), "plugins.hashes: \"abc\" is no SHA-256; write the 64 hexadecimal digits");
-    refused(&plugins("trusted_keys = [\"/no/such.pem\"]"), "plugins.trusted_keys: cannot read /no/such.pem");
-    refused(
+    invalid(&plugins("poll = \"0s\""), "plugins.poll must be at least 10ms");
+    invalid(&plugins("poll = \"often\""), "plugins.poll = \"often\" is not a duration");
+    invalid(
+        &plugins("hashes = [\"abc\"]"),
+        "plugins.hashes: \"abc\" is not a SHA-256 hash; write the 64 hexadecimal digits",
+    );
+    invalid(&plugins("trusted_keys = [\"/no/such.pem\"]"), "plugins.trusted_keys: cannot read /no/such.pem");
+    invalid(
         &plugins("compile_memory = \"1MiB\""),
         "plugins.compile_memory must be at least 64MiB; the default is \"512MiB\"",
     );
-    refused(&plugins("compile_time = \"0s\""), "plugins.compile_time must be more than 0");
-    refused(&plugins("[plugins.rollout]\nmode = \"shadwo\""), "line 9: unknown variant `shadwo`, expected one of");
-    refused(&plugins("[plugins.rollout]\nrows = 0"), "plugins.rollout.rows = 0 tries nothing");
-    refused(&plugins("[plugins.rollout]\nshare = 0.0"), "plugins.rollout.share = 0 must be more than 0");
-    refused(&plugins("[plugins.rollouts.a]\nshare = 10"), "plugins.rollouts.a.share = 10 must be more than 0");
-    refused(&plugins("[plugins.rollout]\nmax_changed = -0.1"), "plugins.rollout.max_changed = -0.1 must be from 0");
-    refused(&plugins("[plugins.rollout]\nshare = nan"), "plugins.rollout.share = NaN");
-    refused(&plugins("[plugins.rollout]\nshrae = 0.1"), "unknown key `shrae`; did you mean `share`?");
-    refused(&plugins("[plugins.probation]\nfailed_rows = 0"), "to take nothing back, write window = \"0s\"");
-    refused(
+    invalid(&plugins("compile_time = \"0s\""), "plugins.compile_time must be more than 0");
+    invalid(&plugins("[plugins.rollout]\nmode = \"shadwo\""), "line 9: unknown variant `shadwo`, expected one of");
+    invalid(&plugins("[plugins.rollout]\nrows = 0"), "plugins.rollout.rows = 0 is a trial without rows");
+    invalid(&plugins("[plugins.rollout]\nshare = 0.0"), "plugins.rollout.share = 0 must be more than 0");
+    invalid(&plugins("[plugins.rollouts.a]\nshare = 10"), "plugins.rollouts.a.share = 10 must be more than 0");
+    invalid(&plugins("[plugins.rollout]\nmax_changed = -0.1"), "plugins.rollout.max_changed = -0.1 must be from 0");
+    invalid(&plugins("[plugins.rollout]\nshare = nan"), "plugins.rollout.share = NaN");
+    invalid(&plugins("[plugins.rollout]\nshrae = 0.1"), "unknown key `shrae`; did you mean `share`?");
+    invalid(&plugins("[plugins.probation]\nfailed_rows = 0"), "to disable probation, write window = \"0s\"");
+    invalid(
         &plugins("[plugins.probation]\nfailed_share = 2"),
         "plugins.probation.failed_share = 2 must be from 0 to 1",
     );
-    refused(&plugins("[plugins.probation]\nrow_time = \"0s\""), "plugins.probation.row_time must be more than 0");
+    invalid(&plugins("[plugins.probation]\nrow_time = \"0s\""), "plugins.probation.row_time must be more than 0");
 
     let folder = tempfile::tempdir().unwrap();
     let private = folder.path().join("private.pem");
     std::fs::write(&private, "-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n").unwrap();
-    refused(&plugins(&format!("trusted_keys = [{private:?}]")), "holds no public key; write one with `openssl pkey");
+    invalid(
+        &plugins(&format!("trusted_keys = [{private:?}]")),
+        "does not contain a public key; create one with `openssl pkey",
+    );
 }
 
 #[test]
-fn http_is_served_on_this_machine_where_plugins_are() {
-    let address = |text: &str| taken(&format!("{MINIMAL}{text}")).http_listen().map(|address| address.to_string());
+fn http_listens_on_loopback_if_there_are_plugins() {
+    let address = |text: &str| valid(&format!("{MINIMAL}{text}")).http_listen().map(|address| address.to_string());
     assert_eq!(address(""), None);
     assert_eq!(address("[plugins]\nstate = \"x\"\n"), None);
     assert_eq!(address("[plugins]\ndir = \"p\"\n").as_deref(), Some("127.0.0.1:0"));
@@ -246,25 +255,25 @@ fn http_is_served_on_this_machine_where_plugins_are() {
 }
 
 #[test]
-fn the_token_of_http_is_one_word_and_never_printed() {
+fn the_http_token_is_one_word_and_never_printed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("token");
     std::fs::write(&file, "s3cret-of-http\n").unwrap();
-    let config = taken(&format!("{MINIMAL}[http]\ntoken_file = {file:?}\n"));
+    let config = valid(&format!("{MINIMAL}[http]\ntoken_file = {file:?}\n"));
     assert_eq!(config.http.token, Some(Secret("s3cret-of-http".into())));
     assert!(!format!("{config:?}").contains("s3cret"));
-    refused(
+    invalid(
         &format!("{MINIMAL}[http]\ntoken = \"a\"\ntoken_file = {file:?}\n"),
-        "give either http.token or http.token_file",
+        "set either http.token or http.token_file, not both",
     );
-    refused(&format!("{MINIMAL}[http]\ntoken = \"\"\n"), "must be one word of visible ASCII characters");
-    refused(&format!("{MINIMAL}[http]\ntoken = \"two words\"\n"), "openssl rand -hex 32");
-    refused(&format!("{MINIMAL}[http]\ntoken_file = \"/no/such\"\n"), "http.token_file: cannot read /no/such");
+    invalid(&format!("{MINIMAL}[http]\ntoken = \"\"\n"), "must be one word of visible ASCII characters");
+    invalid(&format!("{MINIMAL}[http]\ntoken = \"two words\"\n"), "openssl rand -hex 32");
+    invalid(&format!("{MINIMAL}[http]\ntoken_file = \"/no/such\"\n"), "http.token_file: cannot read /no/such");
 }
 
 #[test]
-fn waits_before_an_operation_is_sent_again() {
-    let bulk = |text: &str| match taken(&format!("{}{text}", MINIMAL.replace("null", "embedded"))).sink {
+fn waits_before_a_retry() {
+    let bulk = |text: &str| match valid(&format!("{}{text}", MINIMAL.replace("null", "embedded"))).sink {
         SinkConfig::Embedded { bulk, .. } => (bulk.retry_wait, bulk.retry_wait_max),
         other => panic!("{other:?}"),
     };
@@ -273,10 +282,10 @@ fn waits_before_an_operation_is_sent_again() {
         bulk("retry_wait = \"1s\"\nretry_wait_max = \"1s\"\n"),
         (Duration::from_secs(1), Duration::from_secs(1))
     );
-    refused(&format!("{MINIMAL}retry_wait = \"0s\"\n"), "sink.retry_wait must be more than 0");
-    refused(
+    invalid(&format!("{MINIMAL}retry_wait = \"0s\"\n"), "sink.retry_wait must be more than 0");
+    invalid(
         &format!("{MINIMAL}retry_wait = \"20s\"\n"),
-        "sink.retry_wait_max (15s) is the longest wait and cannot be less than sink.retry_wait (20s)",
+        "sink.retry_wait_max (15s) must be at least sink.retry_wait (20s)",
     );
 }
 
@@ -285,11 +294,11 @@ const FILE: &str = "[source]\nkind = \"file\"\npath = \"x\"\n";
 const ELASTICSEARCH: &str = "[sink]\nurls = [\"http://a:9200\"]\n";
 const EMBEDDED: &str = "[sink]\nkind = \"embedded\"\n";
 
-/// The keys in which one text differs from another.
+/// Checks in which keys two texts differ: those that are live, and those that need a restart.
 #[track_caller]
 fn differs(old: &str, new: &str, live: &[&str], restart: &[&str]) {
     let (is_live, needs_restart): (Vec<String>, Vec<String>) =
-        differing_keys(&taken(old), &taken(new)).into_iter().partition(|key| is_live(key));
+        differing_keys(&valid(old), &valid(new)).into_iter().partition(|key| is_live(key));
     let sorted = |keys: &[&str]| {
         let mut keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
         keys.sort();
@@ -299,7 +308,7 @@ fn differs(old: &str, new: &str, live: &[&str], restart: &[&str]) {
 }
 
 #[test]
-fn what_is_written_otherwise_and_means_the_same_is_no_difference() {
+fn another_spelling_of_the_same_value_is_not_a_difference() {
     let old = format!("{KAFKA}{ELASTICSEARCH}");
     let new = format!(
         "# The same.\n{ELASTICSEARCH}linger = \"200ms\"\nretry_wait = \"50ms\"\n[limits]\nplugin_file = \"64MiB\"\n{KAFKA}group = \"rowmill\"\n"
@@ -342,7 +351,7 @@ fn plugins_routes_batches_and_retries_are_live() {
         "sink.create_indices",
     ];
     differs(&old, &new, &live, &[]);
-    // Back again, by leaving it out.
+    // And back, by omitting the keys.
     differs(&new, &old, &live, &[]);
 }
 
@@ -392,7 +401,7 @@ fn everything_else_needs_a_restart() {
 }
 
 #[test]
-fn another_kind_is_told_by_the_kind_alone() {
+fn if_the_kind_differs_only_the_kind_is_reported() {
     differs(
         &format!("{KAFKA}{ELASTICSEARCH}"),
         &format!("{FILE}{EMBEDDED}linger = \"1s\"\n"),

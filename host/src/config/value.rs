@@ -1,4 +1,4 @@
-//! Types of values that several keys have: sizes, secrets, durations, addresses, one of several words.
+//! Value types that several keys share: sizes, secrets, durations, addresses, choices.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,17 +30,17 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// Bytes from `512`, `5MiB`, `64 KB`.
+/// Parses a number of bytes from `512`, `5MiB`, `64 KB`.
 pub fn parse_size(text: &str) -> Option<usize> {
     text.trim().parse::<bytesize::ByteSize>().ok().map(|size| size.as_u64() as usize)
 }
 
-/// A text that is never printed.
+/// A string that is never printed.
 #[derive(Clone, Deserialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Secret(pub String);
 
-/// Serialized as its hash: enough to see whether it changed.
+/// Serialized as its hash, which is enough to detect changes.
 impl serde::Serialize for Secret {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         use sha2::{Digest, Sha256};
@@ -54,7 +54,7 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// The value of a key that takes one of some words; the first is the default.
+/// The value of a key with these choices; the first one is the default.
 pub fn one_of<T: Clone>(key: &str, given: Option<&str>, choices: &[(&str, T)]) -> Result<T> {
     let Some(given) = given else { return Ok(choices[0].1.clone()) };
     match choices.iter().find(|(name, _)| *name == given) {
@@ -63,7 +63,7 @@ pub fn one_of<T: Clone>(key: &str, given: Option<&str>, choices: &[(&str, T)]) -
             let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
             let hint =
                 nearest(given, names.iter().copied()).map_or(String::new(), |name| format!("; did you mean {name:?}?"));
-            error(format!("{key} = {given:?} is none of {}{hint}", names.join(", ")))
+            error(format!("{key} = {given:?} is not one of {}{hint}", names.join(", ")))
         }
     }
 }
@@ -71,7 +71,7 @@ pub fn one_of<T: Clone>(key: &str, given: Option<&str>, choices: &[(&str, T)]) -
 pub fn duration(key: &str, text: Option<&str>) -> Result<Option<Duration>> {
     text.map(|text| {
         humantime::parse_duration(text)
-            .map_err(|_| ConfigError(format!("{key} = {text:?} is not a time; write it like \"200ms\" or \"5s\"")))
+            .map_err(|_| ConfigError(format!("{key} = {text:?} is not a duration; write it like \"200ms\" or \"5s\"")))
     })
     .transpose()
 }
@@ -81,7 +81,7 @@ pub fn address(key: &str, text: &str) -> Result<SocketAddr> {
         .map_err(|_| ConfigError(format!("{key} = {text:?} is not an address; write it like \"127.0.0.1:8088\"")))
 }
 
-/// The brokers of a section that are the source's where it names none, and how to log in there.
+/// The brokers of a section and the librdkafka properties for them; by default, the brokers of the source.
 pub fn cluster(
     section: &str,
     brokers: Option<&String>,
@@ -90,7 +90,7 @@ pub fn cluster(
 ) -> Result<(String, BTreeMap<String, String>)> {
     match (brokers, source) {
         (Some(brokers), _) => Ok((brokers.clone(), properties.clone())),
-        // The same cluster, and so the same way to log in.
+        // The same cluster, so the same credentials.
         (None, SourceConfig::Kafka(kafka)) => {
             let is_security =
                 |key: &str| key.starts_with("sasl.") || key.starts_with("ssl.") || key == "security.protocol";
@@ -99,13 +99,13 @@ pub fn cluster(
             all.extend(properties.clone());
             Ok((kafka.brokers.clone(), all))
         }
-        (None, _) => error(format!("{section}.topic needs {section}.brokers where source.kind is not \"kafka\"")),
+        (None, _) => error(format!("{section}.topic needs {section}.brokers if source.kind is not \"kafka\"")),
     }
 }
 
 pub fn secret(key: &str, given: Option<&Secret>, file: Option<&str>) -> Result<Option<Secret>> {
     match (given, file) {
-        (Some(_), Some(_)) => error(format!("give either {key} or {key}_file")),
+        (Some(_), Some(_)) => error(format!("set either {key} or {key}_file, not both")),
         (Some(secret), None) => Ok(Some(secret.clone())),
         (None, Some(path)) => match std::fs::read_to_string(path) {
             Ok(text) => Ok(Some(Secret(text.trim_end_matches(['\n', '\r']).to_string()))),

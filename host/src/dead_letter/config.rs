@@ -1,4 +1,4 @@
-//! `[dead_letter]`: its keys, and the usable settings.
+//! `[dead_letter]`: the keys as written, and the validated settings.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::config::value::{cluster, one_of};
 use crate::config::{Result, SourceConfig, error};
 
-/// Where records go that cannot be processed.
+/// Where dead letters are stored.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum DeadLetterConfig {
-    /// A file, one JSON object a line.
+    /// A file with one JSON object per line.
     File {
-        /// The file; appended to.
+        /// The file, which is appended to.
         path: PathBuf,
     },
     /// A Kafka topic.
@@ -23,7 +23,7 @@ pub enum DeadLetterConfig {
         brokers: String,
         /// The topic.
         topic: String,
-        /// Further properties of librdkafka.
+        /// Additional librdkafka properties.
         properties: BTreeMap<String, String>,
     },
 }

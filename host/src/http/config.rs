@@ -1,4 +1,4 @@
-//! `[http]`: its keys, and the usable settings.
+//! `[http]`: the keys as written, and the validated settings.
 
 use std::net::SocketAddr;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::config::value::{Secret, address, secret};
 use crate::config::{Result, error};
 
-/// Where metrics, health and plugins are served, and to whom.
+/// The address of the HTTP server, and who may use `/plugins`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct HttpConfig {
-    /// The address; `None` where none is written.
+    /// The address, if it is configured.
     pub listen: Option<SocketAddr>,
-    /// What a caller must know to see and change plugins.
+    /// The token that callers of `/plugins` must send, if it is configured.
     pub token: Option<Secret>,
 }
 
@@ -26,10 +26,10 @@ pub struct RawHttp {
 
 pub fn http(raw: &RawHttp) -> Result<HttpConfig> {
     let token = secret("http.token", raw.token.as_ref(), raw.token_file.as_deref())?;
-    // What cannot stand in a header could never be sent.
+    // Other characters cannot be sent in a header.
     if token.as_ref().is_some_and(|token| token.0.is_empty() || !token.0.bytes().all(|byte| byte.is_ascii_graphic())) {
         return error(
-            "http.token (or the file of http.token_file) must be one word of visible ASCII characters; make one with `openssl rand -hex 32`",
+            "http.token (or the content of http.token_file) must be one word of visible ASCII characters; create one with `openssl rand -hex 32`",
         );
     }
     Ok(HttpConfig { listen: raw.listen.as_deref().map(|text| address("http.listen", text)).transpose()?, token })

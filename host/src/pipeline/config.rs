@@ -1,4 +1,4 @@
-//! `[pipeline]` and `[limits]`: their keys, and the usable settings.
+//! `[pipeline]` and `[limits]`: the keys as written, and the validated settings.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use crate::config::{Result, error};
 /// Threads, batches, memory.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PipelineConfig {
-    /// Transform workers.
+    /// The number of transform workers.
     pub workers: usize,
-    /// Records of a batch between source and sink.
+    /// The maximum number of records in a batch.
     pub batch_rows: usize,
-    /// Bytes of such a batch.
+    /// The maximum number of bytes in a batch.
     pub batch_bytes: usize,
-    /// Bytes of records on their way; beyond it partitions are paused.
+    /// The maximum number of bytes of records in flight; above it, partitions are paused.
     pub bytes_in_flight: usize,
     /// How often offsets are committed.
     pub commit_interval: Duration,
-    /// How long a shutdown may take.
+    /// How long a graceful shutdown may take.
     pub shutdown_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! `[plugins]`: its keys, and the usable settings.
+//! `[plugins]`: the keys as written, and the validated settings.
 
 mod publication;
 
@@ -13,37 +13,37 @@ use crate::config::{ConfigError, Overrides, Result, error};
 
 pub use publication::{CompileConfig, ProbationConfig, Rollout, RolloutChange, RolloutMode, TrustConfig, WatchConfig};
 
-/// Which plugins run.
+/// Which plugins run, and how new generations are published.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PluginConfig {
-    /// The folder that holds them; `None` for no plugins.
+    /// The folder of `.wasm` files; `None` for no plugins.
     pub dir: Option<PathBuf>,
-    /// Names in the order of the chain.
+    /// Names of plugins that run first, in this order.
     pub order: Vec<String>,
-    /// Names that are not used.
+    /// Names of plugins that do not run.
     pub disabled: Vec<String>,
-    /// Names that may import WASI, which then does nothing.
+    /// Names of plugins that may import WASI, which then does nothing.
     pub wasi: Vec<String>,
-    /// Settings by name, as JSON objects.
+    /// Settings by plugin name, as JSON objects.
     pub settings: BTreeMap<String, String>,
-    /// Whether documents tell which generations made them.
+    /// Whether documents name the generations that produced them.
     pub stamp: bool,
-    /// The private folder of last good files, compiled code and decisions; `None` keeps nothing.
+    /// The private folder for last good files, compiled code and operator commands; `None` saves nothing.
     pub state: Option<PathBuf>,
-    /// How the folder is looked at.
+    /// How changes of the folder are noticed.
     #[serde(flatten)]
     pub watch: WatchConfig,
-    /// Which files are taken.
+    /// Which files are accepted.
     #[serde(flatten)]
     pub trust: TrustConfig,
-    /// What compiling may use.
+    /// The limits for compiling a file.
     #[serde(flatten)]
     pub compile: CompileConfig,
-    /// How a new generation comes in.
+    /// How a new generation is published.
     pub rollout: Rollout,
-    /// The same by name, for some plugins.
+    /// The rollouts of single plugins, by name.
     pub rollouts: BTreeMap<String, Rollout>,
-    /// When it is taken back.
+    /// When it is rolled back.
     pub probation: ProbationConfig,
 }
 
@@ -51,16 +51,16 @@ pub struct PluginConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct RawPlugins {
     pub dir: Option<String>,
-    /// Names of plugins, in the order of the chain; those left out follow in the order of their files.
+    /// Names of plugins that run first, in this order; the others follow in the order of their file names.
     pub order: Vec<String>,
-    /// Names of plugins that are not used though their files are there.
+    /// Names of plugins that do not run although their files are in the folder.
     pub disabled: Vec<String>,
     /// Names of plugins that may import WASI, which then does nothing.
     pub wasi: Vec<String>,
-    /// Whether documents tell which generations made them.
+    /// Whether documents name the generations that produced them.
     pub stamp: bool,
     pub settings: BTreeMap<String, toml::Value>,
-    /// The private folder; empty for none.
+    /// The private folder; an empty string for none.
     pub state: Option<String>,
     pub events: Option<bool>,
     pub poll: Option<String>,
@@ -71,7 +71,7 @@ pub struct RawPlugins {
     pub compile_memory: Option<Size>,
     pub compile_time: Option<String>,
     pub rollout: RolloutChange,
-    /// By plugin; what is left out is as in `rollout`.
+    /// By plugin; omitted keys have the values from `rollout`.
     pub rollouts: BTreeMap<String, RolloutChange>,
     pub probation: RawProbation,
 }
@@ -85,17 +85,17 @@ pub struct RawProbation {
     pub row_time: Option<String>,
 }
 
-/// The private folder where none is named.
-const STATE: &str = ".rowmill";
-/// The folder is read that often; more would only be work.
-const SHORTEST_POLL: Duration = Duration::from_millis(10);
-/// Less address space than this does not hold the compiler itself.
-const LEAST_COMPILE_MEMORY: usize = 64 << 20;
+/// The default private folder.
+const DEFAULT_STATE: &str = ".rowmill";
+/// The shortest interval between two readings of the folder.
+const MIN_POLL: Duration = Duration::from_millis(10);
+/// The compiler alone needs about this much address space.
+const MIN_COMPILE_MEMORY: usize = 64 << 20;
 
 pub fn plugins(raw: RawPlugins, overrides: &Overrides) -> Result<PluginConfig> {
     let dir = overrides.plugins.clone().or_else(|| raw.dir.as_ref().map(PathBuf::from));
     let state = match raw.state.as_deref() {
-        None => dir.as_ref().map(|_| STATE.into()),
+        None => dir.as_ref().map(|_| DEFAULT_STATE.into()),
         Some("") => None,
         Some(path) => Some(path.into()),
     };
@@ -129,7 +129,7 @@ fn settings((name, value): (&String, &toml::Value)) -> Result<(String, String)> 
 fn watch(raw: &RawPlugins) -> Result<WatchConfig> {
     let default = WatchConfig::default();
     let poll = duration("plugins.poll", raw.poll.as_deref())?.unwrap_or(default.poll);
-    if poll < SHORTEST_POLL {
+    if poll < MIN_POLL {
         return error("plugins.poll must be at least 10ms; the default is \"2s\"");
     }
     Ok(WatchConfig { events: raw.events.unwrap_or(default.events), poll })
@@ -141,7 +141,7 @@ fn trust(raw: &RawPlugins) -> Result<TrustConfig> {
         match hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             true => Ok(hex),
             false => error(format!(
-                "plugins.hashes: {text:?} is no SHA-256; write the 64 hexadecimal digits that `sha256sum FILE.wasm` prints"
+                "plugins.hashes: {text:?} is not a SHA-256 hash; write the 64 hexadecimal digits that `sha256sum FILE.wasm` prints"
             )),
         }
     };
@@ -151,7 +151,7 @@ fn trust(raw: &RawPlugins) -> Result<TrustConfig> {
         match text.contains("-----BEGIN PUBLIC KEY-----") {
             true => Ok(PathBuf::from(path)),
             false => error(format!(
-                "plugins.trusted_keys: {path} holds no public key; write one with `openssl pkey -in PRIVATE.pem -pubout -out {path}`, and keep the private one off this machine"
+                "plugins.trusted_keys: {path} does not contain a public key; create one with `openssl pkey -in PRIVATE.pem -pubout -out {path}`, and keep the private key on another machine"
             )),
         }
     };
@@ -164,7 +164,7 @@ fn trust(raw: &RawPlugins) -> Result<TrustConfig> {
 fn compile(raw: &RawPlugins) -> Result<CompileConfig> {
     let default = CompileConfig::default();
     let memory = raw.compile_memory.map_or(default.memory, |size| size.0);
-    if memory < LEAST_COMPILE_MEMORY {
+    if memory < MIN_COMPILE_MEMORY {
         return error(format!(
             "plugins.compile_memory must be at least 64MiB; the default is \"{}MiB\"",
             default.memory >> 20
@@ -196,7 +196,7 @@ fn probation(raw: &RawProbation) -> Result<ProbationConfig> {
         row_time: duration("plugins.probation.row_time", raw.row_time.as_deref())?.unwrap_or(default.row_time),
     };
     if probation.failed_rows == 0 {
-        return error("plugins.probation.failed_rows must be at least 1; to take nothing back, write window = \"0s\"");
+        return error("plugins.probation.failed_rows must be at least 1; to disable probation, write window = \"0s\"");
     }
     if !(0.0..=1.0).contains(&probation.failed_share) {
         return error(format!(

@@ -1,4 +1,4 @@
-//! `[config_topic]`: its keys, and the usable settings.
+//! `[config_topic]`: the keys as written, and the validated settings.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::config::value::cluster;
 use crate::config::{Result, SourceConfig, error};
 
-/// A compacted Kafka topic of one partition, whose last record of a key is laid over the file.
+/// A compacted Kafka topic with one partition. The last record with the key overrides the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfigTopicConfig {
     /// `host:port` of some brokers.
     pub brokers: String,
     /// The topic.
     pub topic: String,
-    /// The key of our records.
+    /// The key of this gateway's records.
     pub key: String,
-    /// Further properties of librdkafka.
+    /// Additional librdkafka properties.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -33,7 +33,7 @@ pub fn config_topic(raw: &RawConfigTopic, source: &SourceConfig) -> Result<Optio
     let Some(topic) = raw.topic.clone() else {
         if raw.brokers.is_some() || raw.key.is_some() || !raw.properties.is_empty() {
             return error(
-                "[config_topic] needs config_topic.topic, a topic of one partition with cleanup.policy=compact",
+                "[config_topic] needs config_topic.topic, a topic with one partition and cleanup.policy=compact",
             );
         }
         return Ok(None);

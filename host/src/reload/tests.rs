@@ -1,4 +1,4 @@
-//! A changed file against a thread that answers as the owner of the plugins does.
+//! Changes of the file, applied to a thread that answers like the owner of the plugins.
 
 use std::fs;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use crate::plugins::control::Request;
 const TEXT: &str = "[source]\nkind = \"file\"\npath = \"x\"\n[sink]\nkind = \"embedded\"\n";
 const SOON: Duration = Duration::from_secs(10);
 
-/// What the owner of the plugins was asked: the settings of `a`, and the index of the first route.
+/// The requests to the owner of the plugins: the settings of `a`, and the index of the first route.
 type Asked = Arc<Mutex<Vec<(Option<String>, Option<String>)>>>;
 
 struct Bench {
@@ -21,7 +21,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// An owner that refuses settings which say so.
+    /// An owner that refuses settings that contain `bad`.
     fn new() -> Self {
         let (control, requests) = Control::channel();
         let asked = Asked::default();
@@ -45,7 +45,7 @@ impl Bench {
         Self { folder, follower, now: Instant::now(), asked }
     }
 
-    /// Writes the file and looks until it is settled.
+    /// Writes the file, and reads it until it has settled.
     fn write(&mut self, text: &str) {
         fs::write(&self.follower.origin.file, text).unwrap();
         while let Some(again) = self.follower.look(self.now) {
@@ -57,7 +57,7 @@ impl Bench {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
-    /// Changes that were applied and refused.
+    /// The number of changes that were applied and refused.
     fn counted(&self) -> (u64, u64) {
         let of =
             |kind: &str| self.follower.live.metrics.config_changes.get_or_create(&Kind { kind: kind.into() }).get();
@@ -70,10 +70,10 @@ impl Bench {
 }
 
 #[test]
-fn a_change_goes_to_whom_it_concerns() {
+fn a_change_goes_to_the_parts_that_it_affects() {
     let mut bench = Bench::new();
     bench.write(TEXT);
-    assert_eq!((bench.asked(), bench.counted()), (vec![], (0, 0)), "what it was started with is no change");
+    assert_eq!((bench.asked(), bench.counted()), (vec![], (0, 0)), "the initial configuration is not a change");
     bench.write(&format!("{TEXT}bulk_documents = 7\n"));
     assert_eq!((bench.bulk().documents, bench.asked()), (7, vec![]), "plugins are not asked");
     bench.write(&format!(
@@ -87,10 +87,10 @@ fn a_change_goes_to_whom_it_concerns() {
 }
 
 #[test]
-fn a_change_is_taken_over_whole_or_not_at_all() {
+fn a_change_is_applied_completely_or_not_at_all() {
     let mut bench = Bench::new();
     for bad in [
-        // No configuration.
+        // Not a configuration.
         format!("{TEXT}lingr = \"1s\"\nbulk_documents = 7\n"),
         "[source".into(),
         "\u{0}".into(),
@@ -106,7 +106,7 @@ fn a_change_is_taken_over_whole_or_not_at_all() {
     assert_eq!(bench.bulk(), BulkConfig::default());
     let started = read_text(TEXT, "rowmill.toml", &Overrides::default()).unwrap();
     assert!(bench.follower.running == started);
-    // The next good one is taken over, however often it was refused before.
+    // The next valid one is applied, however many were refused before.
     bench.write(&format!("{TEXT}bulk_documents = 8\n"));
     assert_eq!((bench.bulk().documents, bench.counted()), (8, (1, 5)));
 }
@@ -123,26 +123,27 @@ fn a_refusal_names_each_key_that_needs_a_restart() {
 }
 
 #[test]
-fn a_record_is_laid_over_the_file() {
+fn a_record_overrides_the_file() {
     let mut bench = Bench::new();
     bench.follower.topic = "settings".into();
-    let said = |offset, text: Option<&[u8]>| Said { offset, timestamp: None, value: text.map(<[u8]>::to_vec) };
-    bench.follower.hear(said(1, Some(b"[sink]\nbulk_documents = 7\n")));
-    assert_eq!(bench.counted(), (0, 0), "there is no file yet to lay it over");
+    let record =
+        |offset, text: Option<&[u8]>| PushedRecord { offset, timestamp: None, value: text.map(<[u8]>::to_vec) };
+    bench.follower.receive(record(1, Some(b"[sink]\nbulk_documents = 7\n")));
+    assert_eq!(bench.counted(), (0, 0), "the file has not settled yet");
     bench.write(TEXT);
     assert_eq!((bench.bulk().documents, bench.counted()), (7, (1, 0)));
     bench.write(&format!("{TEXT}bulk_documents = 5\nin_flight = 9\n"));
-    assert_eq!((bench.bulk().documents, bench.bulk().in_flight), (7, 9), "the record stands over the file");
+    assert_eq!((bench.bulk().documents, bench.bulk().in_flight), (7, 9), "the record overrides the file");
     for (offset, bad) in
         [&b"[sink]\nbulk_documents = 0\nin_flight = 8\n"[..], b"[pipeline]\nworkers = 3\n", b"\xff"].iter().enumerate()
     {
-        bench.follower.hear(said(2 + offset as i64, Some(bad)));
+        bench.follower.receive(record(2 + offset as i64, Some(bad)));
         let reason = bench.follower.read().unwrap_err();
         assert!(reason.contains(&format!("offset {} of partition 0 of the topic settings", 2 + offset)), "{reason}");
     }
     assert_eq!((bench.bulk().documents, bench.bulk().in_flight, bench.counted()), (7, 9, (2, 3)));
-    bench.follower.hear(said(5, None));
-    assert_eq!((bench.bulk().documents, bench.bulk().in_flight), (5, 9), "the file alone holds again");
+    bench.follower.receive(record(5, None));
+    assert_eq!((bench.bulk().documents, bench.bulk().in_flight), (5, 9), "the file alone applies again");
 }
 
 #[test]
@@ -157,22 +158,22 @@ fn a_half_written_or_missing_file_changes_nothing() {
     }
     fs::remove_file(&bench.follower.origin.file).unwrap();
     assert_eq!(bench.follower.look(bench.now), None);
-    assert!(bench.follower.is_away);
+    assert!(bench.follower.is_missing);
     bench.now += SETTLE;
     fs::write(&bench.follower.origin.file, &whole).unwrap();
-    assert_eq!(bench.follower.look(bench.now), Some(SETTLE), "what was seen before it was away does not count");
+    assert_eq!(bench.follower.look(bench.now), Some(SETTLE), "readings from before it was missing do not count");
     assert_eq!(bench.counted(), (0, 0));
     bench.write(&whole);
     assert_eq!(bench.counted(), (1, 0));
 }
 
 #[test]
-fn the_file_is_followed_until_the_end() {
+fn the_file_is_watched_until_the_end() {
     let Bench { folder, follower, .. } = Bench::new();
     let mut bulk = follower.live.bulk.subscribe();
     let Follower { origin, running, live, .. } = follower;
     let reload = Reload::start(origin.clone(), running, live, None).unwrap();
-    // As an editor writes: beside it, and renamed over.
+    // As editors do: written beside it, and renamed over it.
     fs::write(folder.path().join(".new"), format!("{TEXT}bulk_documents = 7\n")).unwrap();
     fs::rename(folder.path().join(".new"), &origin.file).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -1,5 +1,5 @@
-//! The second place of a configuration: a record of a compacted Kafka topic, laid over the file, so that a fleet changes
-//! together.
+//! The configuration topic: the last record of a compacted Kafka topic overrides the file, so that many gateways change at
+//! once.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,30 +17,30 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::config::{ConfigError, ConfigTopicConfig, Layer};
 use crate::kafka::{self, AccessContext};
 
-/// The section that says how to log in.
+/// The section with the login properties, for messages.
 const PROPERTIES: &str = "[config_topic.properties]";
-/// How long the brokers may be silent.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often the end is thought of while nothing comes.
-const STEP: Duration = Duration::from_millis(200);
-/// The one partition: with several the order of changes would not be known.
+/// How long to wait for an answer from the brokers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The timeout of one poll, after which the shutdown and the deadline are checked.
+const POLL_TIMEOUT: Duration = Duration::from_millis(200);
+/// The only partition. With several, the order of changes would be undefined.
 const PARTITION: i32 = 0;
 
-/// A topic that was read to its end, to be followed from there.
+/// A topic that has been read to its end, and can be followed from there.
 pub struct Topic {
     config: ConfigTopicConfig,
     consumer: BaseConsumer<AccessContext>,
-    last: Option<Said>,
+    last: Option<PushedRecord>,
 }
 
-/// The last record of our key.
+/// A record with this gateway's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct PushedRecord {
     /// Its offset, in partition 0.
     pub offset: i64,
     /// When it was written, in milliseconds since 1970.
     pub timestamp: Option<i64>,
-    /// Its text; `None` where it takes away what was said before.
+    /// Its text; `None` if it removes the previous record.
     pub value: Option<Vec<u8>>,
 }
 
@@ -48,26 +48,26 @@ impl Topic {
     /// Reads the topic to its end.
     ///
     /// # Errors
-    /// The brokers do not answer, do not let us in, or have no such topic of one partition.
+    /// The brokers do not answer or refuse the connection, or there is no such topic with one partition.
     pub fn open(config: &ConfigTopicConfig) -> anyhow::Result<Self> {
         let topic = &config.topic;
-        Self::read(config).with_context(|| format!("the configuration's topic {topic}"))
+        Self::read(config).with_context(|| format!("the configuration topic {topic}"))
     }
 
     fn read(config: &ConfigTopicConfig) -> anyhow::Result<Self> {
         let mut client = client(config);
-        let topics = kafka::topics(&client, PROPERTIES, &config.brokers, PATIENCE)?;
+        let topics = kafka::topics(&client, PROPERTIES, &config.brokers, ANSWER_TIMEOUT)?;
         match topics.iter().find(|(name, _)| *name == config.topic) {
             Some((_, 1)) => {}
             Some((_, n)) => bail!(ConfigError(format!(
-                "it has {n} partitions, so the order of changes is not known; use a topic of one partition"
+                "it has {n} partitions, so the order of changes is undefined; use a topic with one partition"
             ))),
             None => bail!(ConfigError(
-                "there is none of that name; create it with one partition and cleanup.policy=compact".into()
+                "the topic does not exist; create it with one partition and cleanup.policy=compact".into()
             )),
         }
         client
-            // Needed to make a consumer; the group is not joined and nothing is committed.
+            // A consumer needs a group; it does not join it and commits nothing.
             .set("group.id", "rowmill-config")
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
@@ -79,57 +79,57 @@ impl Topic {
         list.add_partition_offset(&config.topic, PARTITION, Offset::Beginning)?;
         consumer.assign(&list)?;
         let mut topic = Self { config: config.clone(), consumer, last: None };
-        let mut deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + ANSWER_TIMEOUT;
         loop {
-            match topic.consumer.poll(STEP) {
+            match topic.consumer.poll(POLL_TIMEOUT) {
                 Some(Ok(message)) => {
-                    deadline = Instant::now() + PATIENCE;
-                    if let Some(said) = said(&message, &topic.config.key) {
-                        topic.last = Some(said);
+                    deadline = Instant::now() + ANSWER_TIMEOUT;
+                    if let Some(record) = pushed_record(&message, &topic.config.key) {
+                        topic.last = Some(record);
                     }
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(topic),
                 Some(Err(_)) | None => {
-                    let told = topic.consumer.context().take_message().unwrap_or_else(|| "nothing came".into());
+                    let reason = topic.consumer.context().take_message().unwrap_or_else(|| "no records".into());
                     ensure!(
                         Instant::now() < deadline,
-                        "it does not answer: {told}; are the brokers right and running?"
+                        "it does not answer: {reason}; check config_topic.brokers, and that they run"
                     );
                 }
             }
         }
     }
 
-    /// What holds now; `None` if nothing is said, or it was taken away.
-    pub fn said(&self) -> Option<&Said> {
-        self.last.as_ref().filter(|said| said.value.is_some())
+    /// The last record; `None` if there is none, or it was removed.
+    pub fn record(&self) -> Option<&PushedRecord> {
+        self.last.as_ref().filter(|record| record.value.is_some())
     }
 
-    /// What holds now, to be laid over the file.
+    /// The layer in the last record, which overrides the file; `None` if there is none.
     ///
     /// # Errors
-    /// It is no text.
+    /// It is not UTF-8.
     pub fn layer(&self) -> Result<Option<Layer>, ConfigError> {
-        self.said().map_or(Ok(None), |said| said.layer(&self.config.topic))
+        self.record().map_or(Ok(None), |record| record.layer(&self.config.topic))
     }
 
-    /// Follows the topic until `stopped` is closed: what is said from now on arrives in `sender`.
-    pub(super) fn follow(self, sender: &Sender<Said>, stopped: &Receiver<()>) {
+    /// Follows the topic until `stopped` is closed, and sends new records to `sender`.
+    pub(super) fn follow(self, sender: &Sender<PushedRecord>, stopped: &Receiver<()>) {
         while !stopped.try_recv().is_err_and(|error| error.is_disconnected()) {
-            let Some(polled) = self.consumer.poll(STEP) else { continue };
+            let Some(polled) = self.consumer.poll(POLL_TIMEOUT) else { continue };
             match polled {
                 Ok(message) => {
-                    if let Some(said) = said(&message, &self.config.key)
-                        && sender.send(said).is_err()
+                    if let Some(record) = pushed_record(&message, &self.config.key)
+                        && sender.send(record).is_err()
                     {
                         return;
                     }
                 }
                 Err(KafkaError::PartitionEOF(_)) => {}
-                // The client tries again by itself.
+                // The client retries automatically.
                 Err(error) => {
-                    let told = self.consumer.context().take_message().unwrap_or_default();
-                    tracing::warn!(%error, topic = self.config.topic, told, "the configuration's topic cannot be read now; what runs stays");
+                    let reason = self.consumer.context().take_message().unwrap_or_default();
+                    tracing::warn!(%error, topic = self.config.topic, reason, "the configuration topic cannot be read, retrying; the running configuration stays in effect");
                 }
             }
         }
@@ -141,25 +141,25 @@ impl Topic {
     }
 }
 
-impl Said {
-    /// The layer that it is; `None` if it takes away what was said before.
+impl PushedRecord {
+    /// The layer in the record; `None` if it removes the previous record.
     ///
     /// # Errors
-    /// It is no text.
+    /// It is not UTF-8.
     pub fn layer(&self, topic: &str) -> Result<Option<Layer>, ConfigError> {
         let name = format!("the record at offset {} of partition {PARTITION} of the topic {topic}", self.offset);
         let Some(value) = &self.value else { return Ok(None) };
         match String::from_utf8(value.clone()) {
             Ok(text) => Ok(Some(Layer { text, name })),
-            Err(_) => Err(ConfigError(format!("{name} is no UTF-8 text"))),
+            Err(_) => Err(ConfigError(format!("{name} is not UTF-8; push a TOML file with `rowmill config push`"))),
         }
     }
 }
 
-/// Writes a text, or takes away what was said before. Returns the record's offset.
+/// Writes a record, or removes the previous one. Returns the offset of the record.
 ///
 /// # Errors
-/// The brokers do not take it.
+/// The brokers reject it or do not answer.
 pub fn push(config: &ConfigTopicConfig, text: Option<&str>) -> anyhow::Result<i64> {
     let (sender, delivered) = bounded(1);
     let mut client = client(config);
@@ -170,16 +170,16 @@ pub fn push(config: &ConfigTopicConfig, text: Option<&str>) -> anyhow::Result<i6
         BaseRecord::to(&config.topic).partition(PARTITION).key(config.key.as_str());
     record.payload = text;
     producer.send(record).map_err(|(error, _)| error).context("cannot write the record")?;
-    match delivered.recv_timeout(PATIENCE) {
-        Ok(result) => result.map_err(anyhow::Error::msg).context("Kafka does not take the record"),
-        Err(_) => bail!("no answer from the brokers {} in {} s", config.brokers, PATIENCE.as_secs()),
+    match delivered.recv_timeout(ANSWER_TIMEOUT) {
+        Ok(result) => result.map_err(anyhow::Error::msg).context("Kafka rejects the record"),
+        Err(_) => bail!("no answer from the brokers {} in {} s", config.brokers, ANSWER_TIMEOUT.as_secs()),
     }
 }
 
 fn client(config: &ConfigTopicConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &config.brokers);
-    // Why a connection failed is told in the log alone; where it goes is for us to say.
+    // librdkafka reports why a connection failed in its log only; `AccessContext` reads it there.
     client.set_log_level(RDKafkaLogLevel::Info);
     let properties: &BTreeMap<String, String> = &config.properties;
     for (key, value) in properties {
@@ -188,8 +188,8 @@ fn client(config: &ConfigTopicConfig) -> ClientConfig {
     client
 }
 
-fn said(message: &BorrowedMessage<'_>, key: &str) -> Option<Said> {
-    (message.key() == Some(key.as_bytes())).then(|| Said {
+fn pushed_record(message: &BorrowedMessage<'_>, key: &str) -> Option<PushedRecord> {
+    (message.key() == Some(key.as_bytes())).then(|| PushedRecord {
         offset: message.offset(),
         timestamp: message.timestamp().to_millis(),
         value: message.payload().map(<[u8]>::to_vec),
@@ -204,12 +204,12 @@ impl ProducerContext for Delivery {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let told = match result {
+        let delivered = match result {
             Ok(message) => Ok(message.offset()),
             Err((error, _)) => Err(error.to_string()),
         };
-        // Whoever waited may have given up.
-        let _ = self.0.try_send(told);
+        // The receiver may have timed out.
+        let _ = self.0.try_send(delivered);
     }
 }
 
@@ -233,9 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn the_last_record_of_the_key_holds_and_a_tombstone_takes_it_away() {
+    fn the_last_record_of_the_key_counts_and_a_tombstone_removes_it() {
         let (_cluster, config) = cluster(1);
-        assert_eq!(Topic::open(&config).unwrap().said(), None);
+        assert_eq!(Topic::open(&config).unwrap().record(), None);
         for text in ["one", "two"] {
             push(&config, Some(text)).unwrap();
         }
@@ -250,8 +250,8 @@ mod tests {
         let follower = std::thread::spawn(move || topic.follow(&sender, &stopped));
         for text in [Some("four"), None] {
             push(&config, text).unwrap();
-            let said = records.recv_timeout(PATIENCE).unwrap();
-            assert_eq!(said.value.as_deref(), text.map(str::as_bytes));
+            let record = records.recv_timeout(ANSWER_TIMEOUT).unwrap();
+            assert_eq!(record.value.as_deref(), text.map(str::as_bytes));
         }
         drop(stop);
         follower.join().unwrap();
@@ -261,9 +261,9 @@ mod tests {
     #[test]
     fn a_topic_that_cannot_be_used_is_an_error() {
         let (_cluster, config) = cluster(3);
-        let told = |config: &ConfigTopicConfig| format!("{:#}", Topic::open(config).err().unwrap());
-        assert!(told(&config).contains("3 partitions"));
+        let error = |config: &ConfigTopicConfig| format!("{:#}", Topic::open(config).err().unwrap());
+        assert!(error(&config).contains("3 partitions"));
         let other = ConfigTopicConfig { topic: "other".into(), ..config };
-        assert!(told(&other).contains("cleanup.policy=compact"), "{}", told(&other));
+        assert!(error(&other).contains("cleanup.policy=compact"), "{}", error(&other));
     }
 }

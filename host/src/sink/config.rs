@@ -1,4 +1,4 @@
-//! `[sink]`: its keys, and the usable settings.
+//! `[sink]`: the keys as written, and the validated settings.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,25 +15,25 @@ use crate::config::{Result, error};
 pub enum SinkConfig {
     /// An Elasticsearch cluster.
     Elasticsearch(ElasticsearchConfig),
-    /// The store in this process, and how to write to it.
+    /// The in-memory store in this process.
     Embedded {
-        /// Where it listens.
+        /// The address that it listens on.
         listen: SocketAddr,
-        /// Batches and retries, as for a real one.
+        /// Batches and retries, as for Elasticsearch.
         #[serde(flatten)]
         bulk: BulkConfig,
     },
-    /// A file of lines, or standard output (`-`).
+    /// Lines of JSON in a file, or on standard output (`-`).
     Ndjson {
-        /// The file; appended to.
+        /// The file, which is appended to.
         path: PathBuf,
     },
-    /// Nowhere: operations are counted and discarded.
+    /// Operations are counted and discarded.
     Null,
 }
 
 impl SinkConfig {
-    /// Batches and retries; for a sink that has none, the defaults.
+    /// Batches and retries; the defaults for a sink without these settings.
     pub fn bulk(&self) -> BulkConfig {
         match self {
             Self::Elasticsearch(elasticsearch) => elasticsearch.bulk,
@@ -47,12 +47,12 @@ impl SinkConfig {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ElasticsearchConfig {
     /// Its nodes.
-    #[serde(serialize_with = "as_texts")]
+    #[serde(serialize_with = "as_strings")]
     pub urls: Vec<url::Url>,
-    /// Who we are.
+    /// How to authenticate; `None` for no authentication.
     #[serde(rename = "username, sink.password or sink.api_key")]
     pub credentials: Option<Credentials>,
-    /// A file with the certificate authority, PEM.
+    /// A PEM file with the certificate authority.
     pub ca: Option<PathBuf>,
     /// Whether request bodies are compressed.
     pub gzip: bool,
@@ -61,33 +61,33 @@ pub struct ElasticsearchConfig {
     pub bulk: BulkConfig,
 }
 
-/// Who we are to Elasticsearch.
+/// How to authenticate to Elasticsearch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Credentials {
-    /// User and password.
+    /// Username and password.
     Basic(String, Secret),
-    /// An API key as Elasticsearch prints it in `encoded`.
+    /// An API key, as Elasticsearch returns it in `encoded`.
     ApiKey(Secret),
 }
 
 /// How documents are written.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct BulkConfig {
-    /// Bytes of a bulk request.
+    /// The maximum number of bytes in a bulk request.
     #[serde(rename = "bulk_bytes")]
     pub bytes: usize,
-    /// Documents of a bulk request.
+    /// The maximum number of operations in a bulk request.
     #[serde(rename = "bulk_documents")]
     pub documents: usize,
-    /// How long the first document of a request waits for others.
+    /// How long the first operation of a request waits for others.
     pub linger: Duration,
-    /// Bulk requests at a time.
+    /// The maximum number of concurrent bulk requests.
     pub in_flight: usize,
-    /// How long a request may take.
+    /// How long a request may take before it is retried.
     pub timeout: Duration,
-    /// The first wait before an operation is sent again; doubles with each attempt.
+    /// The wait before the first retry of an operation; it doubles with each retry.
     pub retry_wait: Duration,
-    /// The longest such wait.
+    /// The longest wait before a retry.
     pub retry_wait_max: Duration,
     /// Whether missing indices are created.
     pub create_indices: bool,
@@ -130,11 +130,11 @@ pub struct RawSink {
     pub create_indices: Option<bool>,
     /// The file of the sink `ndjson`.
     pub path: Option<String>,
-    /// Where the embedded store listens.
+    /// The address of the embedded store.
     pub listen: Option<String>,
 }
 
-fn as_texts<S: serde::Serializer>(urls: &[url::Url], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn as_strings<S: serde::Serializer>(urls: &[url::Url], serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_seq(urls.iter().map(url::Url::as_str))
 }
 
@@ -185,7 +185,7 @@ fn bulk(raw: &RawSink) -> Result<BulkConfig> {
     }
     if bulk.retry_wait_max < bulk.retry_wait {
         return error(format!(
-            "sink.retry_wait_max ({}) is the longest wait and cannot be less than sink.retry_wait ({}), the first one",
+            "sink.retry_wait_max ({}) must be at least sink.retry_wait ({})",
             humantime::format_duration(bulk.retry_wait_max),
             humantime::format_duration(bulk.retry_wait)
         ));

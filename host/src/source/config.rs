@@ -1,4 +1,4 @@
-//! `[source]` and `[tables]`: their keys, and the usable settings.
+//! `[source]` and `[tables]`: the keys as written, and the validated settings.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,27 +27,27 @@ pub enum SourceConfig {
 pub struct KafkaConfig {
     /// `host:port` of some brokers, separated by commas.
     pub brokers: String,
-    /// Topics by name, and by regular expression where they begin with `^`.
+    /// Topic names, or regular expressions that start with `^`.
     pub topics: Vec<String>,
     /// The consumer group.
     pub group: String,
-    /// Where to begin where the group has committed nothing.
+    /// Where to start if the group has no committed offset.
     pub start: Start,
-    /// Further properties of librdkafka.
+    /// Additional librdkafka properties.
     pub properties: BTreeMap<String, String>,
-    /// These partitions, without joining the group; `None` for those that the group assigns.
+    /// Reads these partitions without joining the group; `None` reads the partitions that the group assigns.
     #[serde(skip)]
     pub partitions: Option<Vec<TopicPartition>>,
 }
 
-/// Where to begin without a committed offset.
+/// Where to start without a committed offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Start {
-    /// At the first record that is kept.
+    /// At the first retained record.
     Earliest,
     /// After the last record.
     Latest,
-    /// At the first record that is not older, in milliseconds since 1970.
+    /// At the first record that is not older than this, in milliseconds since 1970.
     At(i64),
 }
 
@@ -69,7 +69,7 @@ pub fn source(raw: &RawSource) -> Result<SourceConfig> {
     let kind = one_of("source.kind", raw.kind.as_deref(), &[("kafka", 0), ("file", 1)])?;
     let forbid = |what: &str, given: bool| match given {
         true => error(format!(
-            "source.{what} has no meaning with source.kind = {:?}",
+            "source.{what} cannot be used with source.kind = {:?}; remove it",
             raw.kind.as_deref().unwrap_or("kafka")
         )),
         false => Ok(()),
@@ -118,7 +118,7 @@ fn kafka(raw: &RawSource) -> Result<KafkaConfig> {
                 Ok(timestamp) => Start::At(timestamp.as_millisecond()),
                 Err(_) => {
                     return error(format!(
-                        "source.start = {text:?} is neither \"earliest\", \"latest\" nor a time like \"2026-11-01T00:00:00Z\""
+                        "source.start = {text:?} is not \"earliest\", \"latest\" or a time like \"2026-11-01T00:00:00Z\""
                     ));
                 }
             },
@@ -128,7 +128,7 @@ fn kafka(raw: &RawSource) -> Result<KafkaConfig> {
     })
 }
 
-/// The format of the source's records.
+/// Reads the format of the source's records.
 pub fn format(raw: &RawSource) -> Result<Format> {
     one_of(
         "source.format",
@@ -142,7 +142,7 @@ pub fn format(raw: &RawSource) -> Result<Format> {
     )
 }
 
-/// How records are decoded, with the declared column types: table, column, MySQL type.
+/// Reads how records are decoded; `tables` declares the MySQL type of columns by table and column.
 pub fn decoder(raw: &RawSource, tables: &BTreeMap<String, BTreeMap<String, String>>) -> Result<DecoderSettings> {
     let mut decoder = DecoderSettings::default();
     if let Some(size) = raw.max_message_bytes {

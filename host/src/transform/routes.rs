@@ -1,4 +1,4 @@
-//! `[[routes]]`: their keys, read into [`Route`]s.
+//! `[[routes]]`: the keys as written, and the validated [`Route`]s.
 
 use rowmill_engine::version::{MAX_EPOCH, VersionStrategy};
 use rowmill_engine::{DeletePolicy, Route, TruncatePolicy};
@@ -19,20 +19,20 @@ pub struct RawRoute {
     pub epoch: Option<u64>,
     pub truncate: Option<String>,
     pub delete: Option<String>,
-    /// Path of a JSON file with the mapping of the index.
+    /// The path of a JSON file with the mapping of the index.
     pub mapping: Option<String>,
 }
 
 pub fn route(raw: &RawRoute) -> Result<Route> {
     if raw.table.is_empty() {
-        return error("a [[routes]] has no `table`; write table = \"shop.trade\", or a pattern with *");
+        return error("a [[routes]] entry has no `table`; write table = \"shop.trade\", or a pattern with *");
     }
     let place = |key: &str| format!("route of {:?}, {key}", raw.table);
     if let Some(index) = &raw.index
         && !rules::elasticsearch().is_index_name(index)
     {
         return error(format!(
-            "{}: {index:?} is no index name that Elasticsearch takes (lower case, no blanks or \\/*?\"<>|,#:)",
+            "{}: {index:?} is not a valid index name (lower case, no spaces, none of \\/*?\"<>|,#:)",
             place("index")
         ));
     }
@@ -40,13 +40,13 @@ pub fn route(raw: &RawRoute) -> Result<Route> {
         && (id.is_empty() || id.matches('{').count() != id.matches('}').count() || !id.contains('{'))
     {
         return error(format!(
-            "{}: {id:?} names no column; write columns in braces, for example \"{{order_id}}-{{line_no}}\"",
+            "{}: {id:?} contains no column, or a brace without its pair; write columns in braces, for example \"{{order_id}}-{{line_no}}\"",
             place("id")
         ));
     }
     let epoch = raw.epoch.unwrap_or(0);
     if epoch > MAX_EPOCH {
-        return error(format!("{}: {epoch} is more than {MAX_EPOCH}", place("epoch")));
+        return error(format!("{}: {epoch} must be from 0 to {MAX_EPOCH}", place("epoch")));
     }
     Ok(Route {
         table: Pattern::new(&raw.table),
@@ -85,7 +85,7 @@ fn version(place: &str, text: Option<&str>) -> Result<VersionStrategy> {
     }
 }
 
-/// The mapping in a file, a JSON object.
+/// Reads the mapping, a JSON object, from a file.
 fn mapping(place: &str, path: &str) -> Result<String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| ConfigError(format!("{place}: cannot read {path}: {error}")))?;

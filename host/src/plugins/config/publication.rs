@@ -1,17 +1,17 @@
-//! What the publication of a plugin goes by: where it is looked for, whom it is trusted from, how it comes in, and when
-//! it is taken back.
+//! How plugins are published: how their folder is watched, which files are accepted, the limits for compiling, the rollout,
+//! and the probation.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How the folder of plugins is looked at.
+/// How changes of the plugin folder are noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct WatchConfig {
-    /// Whether the file system's events are asked for.
+    /// Whether file system events are used.
     pub events: bool,
-    /// How often it is looked at without an event, since not every file system sends them.
+    /// How often the folder is read without an event, since not every file system sends events.
     pub poll: Duration,
 }
 
@@ -21,27 +21,27 @@ impl Default for WatchConfig {
     }
 }
 
-/// Which files are taken. With neither hashes nor keys any file is; otherwise one needs a listed hash, or a signature by
-/// one of the keys.
+/// Which files are accepted. Without hashes and keys, every file is accepted; otherwise a file needs one of the hashes or a
+/// signature by one of the keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TrustConfig {
     /// SHA-256 of files, in lower-case hexadecimal.
     pub hashes: Vec<String>,
-    /// PEM files of ed25519 public keys. A file's signature lies beside it: `NAME.wasm.sig`.
+    /// PEM files of ed25519 public keys. The signature of a file is `NAME.wasm.sig` beside it.
     #[serde(rename = "trusted_keys")]
     pub keys: Vec<PathBuf>,
 }
 
-/// What compiling a file may use.
+/// The limits for compiling a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CompileConfig {
-    /// The program that compiles in a process of its own (`rowmill`); `None` compiles in this process, without limits.
+    /// The program (`rowmill`) that compiles in a separate process; `None` compiles in this process, without limits.
     #[serde(skip)]
     pub program: Option<PathBuf>,
     /// Address space of that process, in bytes.
     #[serde(rename = "compile_memory")]
     pub memory: usize,
-    /// Time of a processor that it may take; by the clock three times as much, since it runs with a low priority.
+    /// The CPU time of that process. It may take three times as long in wall time, since its priority is low.
     #[serde(rename = "compile_time")]
     pub time: Duration,
 }
@@ -53,19 +53,19 @@ impl Default for CompileConfig {
     }
 }
 
-/// How a new generation of a plugin comes in.
+/// How a new generation of a plugin is published.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rollout {
     /// What happens before it is published.
     pub mode: RolloutMode,
-    /// How many rows the trial takes.
+    /// The number of rows in the trial.
     pub rows: u64,
-    /// Which share of the rows takes part, 0 to 1: of the batches in a shadow, of the document ids in a canary.
+    /// The share that takes part, 0 to 1: of the batches in a shadow, of the document IDs in a canary.
     pub share: f64,
-    /// Whether it is published on its own after the trial, within `max_changed`; otherwise by hand.
+    /// Whether it is published automatically after the trial, within `max_changed`; otherwise manually.
     pub publish: bool,
-    /// Which share of the documents may differ in a shadow for it to be published on its own, 0 to 1.
+    /// The share of documents that may differ in a shadow that is published automatically, 0 to 1.
     pub max_changed: f64,
 }
 
@@ -75,7 +75,7 @@ impl Default for Rollout {
     }
 }
 
-/// How a new generation comes in, as far as it is written: the rest stays as it is.
+/// A change of a rollout: the given values replace those of the rollout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[allow(missing_docs, reason = "the names are those of `Rollout`")]
@@ -93,10 +93,10 @@ pub struct RolloutChange {
 }
 
 impl RolloutChange {
-    /// The rollout with what is written here.
+    /// The rollout with this change applied.
     ///
     /// # Errors
-    /// A number is out of its range; the text begins with its name and says what to write.
+    /// A number is out of its range; the message starts with its name and says what to write.
     pub fn on(self, rollout: Rollout) -> Result<Rollout, String> {
         let changed = Rollout {
             mode: self.mode.unwrap_or(rollout.mode),
@@ -106,7 +106,10 @@ impl RolloutChange {
             max_changed: self.max_changed.unwrap_or(rollout.max_changed),
         };
         if changed.rows == 0 {
-            return Err("rows = 0 tries nothing; write how many rows the trial takes, or the mode \"direct\"".into());
+            return Err(
+                "rows = 0 is a trial without rows; write the number of rows in the trial, or use mode = \"direct\""
+                    .into(),
+            );
         }
         if !(changed.share > 0.0 && changed.share <= 1.0) {
             return Err(format!(
@@ -124,7 +127,7 @@ impl RolloutChange {
     }
 }
 
-/// What happens between a generation's proof and its publication.
+/// What happens between the validation of a generation and its publication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RolloutMode {
@@ -133,20 +136,20 @@ pub enum RolloutMode {
     Direct,
     /// Its documents are compared with those of the running generation, and not written.
     Shadow,
-    /// A stable share of the document ids takes it first.
+    /// It first produces the documents of a stable share of the IDs.
     Canary,
 }
 
-/// When a generation that was just published is taken back.
+/// When a recently published generation is rolled back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ProbationConfig {
-    /// How long it is watched; zero for not at all.
+    /// How long it is watched; zero disables probation.
     pub window: Duration,
-    /// Rows that it must have failed, which the last good generation does not fail, ...
+    /// The number of rows that it must fail and the last good generation accepts, ...
     pub failed_rows: u64,
-    /// ... and which share of the rows that it saw, 0 to 1.
+    /// ... and their share of the rows that it processed, 0 to 1.
     pub failed_share: f64,
-    /// What a row may take on average, once it saw some thousand.
+    /// The maximum average time per row, measured once it has processed a few thousand.
     pub row_time: Duration,
 }
 
