@@ -197,7 +197,7 @@ fn refused(configuration: &str, said: &str) {
 fn a_wrong_configuration_is_refused_with_its_line_and_the_nearest_key() {
     refused(
         "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\nlingr = \"1s\"\n",
-        "line 5: unknown key `lingr`; did you mean `linger`?",
+        "line 6: unknown key `lingr`; did you mean `linger`?",
     );
     refused("[source]\nkind = \"kafak\"\n", "did you mean \"kafka\"?");
     refused("[source\n", "line 1");

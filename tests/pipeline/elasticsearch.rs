@@ -498,7 +498,7 @@ fn no_access_stops() {
         sink.store.as_ref().expect("the embedded store").inject(FaultRule::request(effect));
         let run = sink.gateway(&things(5), "", "").run();
         assert_eq!(run.code, Some(1), "{}", run.log);
-        assert!(run.log.contains("does not let us"), "{}", run.log);
+        assert!(run.log.contains("check sink.username, sink.password or sink.api_key"), "{}", run.log);
         assert_eq!(sink.elasticsearch.sources(&sink.index("thing")).len(), 0);
     }
 }

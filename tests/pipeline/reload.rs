@@ -146,7 +146,7 @@ fn settings_routes_and_batches_reach_the_next_rows() {
     let told = bench.change(&third.replace("edit =", "edt ="), REFUSED);
     assert!(told.contains("shaper") && told.contains("edt"), "{told}");
     let told = bench.change(&format!("gzip = true\n{third}[pipeline]\nworkers = 7\n"), REFUSED);
-    assert!(told.contains("a change of sink.gzip, pipeline.workers needs a restart"), "{told}");
+    assert!(["sink.gzip", "pipeline.workers", "restart"].iter().all(|word| told.contains(word)), "{told}");
     bench.row(7);
     assert_eq!(bench.name("other", 7), "two x");
 
