@@ -59,7 +59,10 @@ impl ChangeTransform for AuditTrail {
             return Ok(Columns::none());
         }
         if table.key.is_empty() {
-            return Err(format!("table {} has no primary key, so audit documents cannot identify its rows", table.full_name()));
+            return Err(format!(
+                "table {} has no primary key, so audit documents cannot identify its rows",
+                table.full_name()
+            ));
         }
         let known = Known {
             columns: table.columns.iter().map(|column| column.name.clone()).collect(),
