@@ -165,7 +165,7 @@ fn from_an_empty_folder_to_documents_that_change() {
 
     let tested = cargo_test(&hello, false).ended(0);
     assert!(tested.err.contains("case first: 2 documents, 2 deletes, 2 dropped, 1 failed; "), "{}", tested.err);
-    assert!(tested.err.contains("µs a row") && tested.err.contains("bytes in") && tested.err.contains("MiB"));
+    assert!(tested.err.contains("µs per row") && tested.err.contains("bytes in") && tested.err.contains("MiB"));
 
     let built =
         rowmill(&hello, &["plugin", "build"]).ended(0).says(&["hello 0.1.0", "contract 1.0.0", "1 case embedded"]);

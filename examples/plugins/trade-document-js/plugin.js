@@ -1,7 +1,7 @@
 // Shapes rows of the `trade` table into documents: renamed and nested fields, readable status, exact cents, UTC times.
 //
-// The same as the bundled plugin `trade-document` in Rust, statement by statement. It works on rows of every source
-// format, also where the types of columns are unknown.
+// A line-by-line port of the bundled plugin `trade-document` in Rust. It accepts rows of every source format, even if column
+// types are unknown.
 
 import { isValidDate, plugin } from 'rowmill-plugin'
 
@@ -42,7 +42,7 @@ export const guest = plugin({
     if (indexDetail) document.column('detail')
 
     const status = row.scalar('status')
-    // A status that is new to the plugin stays as it is.
+    // An unknown status is passed on unchanged.
     if (status != null) document.text('status', STATUS.get(status) ?? status)
     const paid = row.boolean('is_paid')
     if (paid != null) document.boolean('paid', paid)

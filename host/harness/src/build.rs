@@ -1,4 +1,4 @@
-//! Builds the `.wasm` file of a plugin's crate, as `rowmill plugin build` and the tests of a plugin do.
+//! Builds the `.wasm` file of a plugin's crate, for `rowmill plugin build` and for the tests of a plugin.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use crate::checkout;
 
-/// What plugins are built for.
+/// The target of plugins.
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// The profile of plugins: what a release is, and small. It need not be in the crate's `Cargo.toml`; what is said there of
-/// `[profile.plugin]`'s `opt-level` holds.
+/// The profile of plugins: like `release`, but smaller. The crate's `Cargo.toml` need not contain it, and may set `opt-level` in
+/// `[profile.plugin]`.
 const PROFILE: &[&str] = &[
     "profile.plugin.inherits=\"release\"",
     "profile.plugin.lto=\"fat\"",
@@ -24,29 +24,29 @@ const PROFILE: &[&str] = &[
     "profile.plugin.debug=false",
 ];
 
-/// What is said where no compiler has the target.
+/// The error if no compiler has the target.
 const NO_TARGET: &str = "the compiler cannot build for wasm32-unknown-unknown; add the target with\n\n    \
                          rustup target add wasm32-unknown-unknown\n";
 
-/// A plugin's crate, as cargo knows it.
+/// A plugin's crate, as cargo describes it.
 #[derive(Clone, Debug)]
 pub struct Crate {
-    /// The crate's folder.
+    /// The folder of the crate.
     pub folder: PathBuf,
-    /// The package's name.
+    /// The name of the package.
     pub name: String,
-    /// The file's name without its ending: the library's name.
+    /// The name of the library, which is the file name without its extension.
     pub library: String,
-    /// Where cargo builds for this machine.
+    /// The target folder for builds for this machine.
     pub target_folder: PathBuf,
 }
 
-/// Where the compiler's words go.
+/// Where the output of the compiler goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Words {
-    /// To standard error as they come, for a person who waits.
+    /// To standard error immediately, for a user who waits.
     Shown,
-    /// Into the error, if there is one.
+    /// Into the error, if the build fails.
     Kept,
 }
 
@@ -54,12 +54,12 @@ impl Crate {
     /// Asks cargo about the crate in a folder.
     ///
     /// # Errors
-    /// It is no crate, or makes no `.wasm` file.
+    /// The folder contains no crate, or a crate that produces no `.wasm` file.
     pub fn find(folder: &Path) -> anyhow::Result<Self> {
         let manifest = folder.join("Cargo.toml");
         ensure!(
             manifest.is_file(),
-            "there is no Cargo.toml in {}; name the folder of the plugin's crate",
+            "there is no Cargo.toml in {}; pass the folder of the plugin's crate",
             folder.display()
         );
         let folder = folder.canonicalize()?;
@@ -75,13 +75,13 @@ impl Crate {
         let is_this =
             |package: &&Value| package["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest);
         let Some(package) = metadata["packages"].as_array().into_iter().flatten().find(is_this) else {
-            bail!("{} is a workspace; name the folder of the plugin's crate in it", folder.display());
+            bail!("{} is a workspace; pass the folder of the plugin's crate in it", folder.display());
         };
         let makes_wasm =
             |target: &&Value| target["crate_types"].as_array().is_some_and(|types| types.contains(&"cdylib".into()));
         let Some(library) = package["targets"].as_array().into_iter().flatten().find(makes_wasm) else {
             bail!(
-                "the crate makes no .wasm file; its Cargo.toml needs\n\n    [lib]\n    crate-type = [\"cdylib\", \"rlib\"]\n"
+                "the crate produces no .wasm file; its Cargo.toml needs\n\n    [lib]\n    crate-type = [\"cdylib\", \"rlib\"]\n"
             );
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
@@ -93,12 +93,12 @@ impl Crate {
         })
     }
 
-    /// Builds the `.wasm` file and says where it is. Nothing is done where it is up to date.
+    /// Builds the `.wasm` file, unless it is up to date, and returns its path.
     ///
-    /// It has a target folder of its own, so that it waits for no other cargo, such as the one that runs the tests.
+    /// The build uses a separate target folder, so that it does not wait for another cargo, such as the one that runs the tests.
     ///
     /// # Errors
-    /// It does not compile, or no compiler has the target; the message says how to get it.
+    /// It does not compile, or no compiler has the target; the message says how to install it.
     pub fn build(&self, words: Words) -> anyhow::Result<PathBuf> {
         let compiler = Compiler::find(&self.folder)?;
         let target_folder = self.target_folder.join("guests");
@@ -109,7 +109,7 @@ impl Crate {
             .arg("--target-dir")
             .arg(&target_folder)
             .stdin(Stdio::null())
-            // Flags for this machine (coverage, say) have no place in a plugin.
+            // Flags for this machine (such as coverage) must not apply to a plugin.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
             .env_remove("CARGO_BUILD_TARGET");
@@ -120,7 +120,7 @@ impl Crate {
         match words {
             Words::Shown => {
                 let status = cargo.status().context("cargo cannot be run; is Rust installed?")?;
-                ensure!(status.success(), "{} does not compile; the compiler's messages stand above", self.name);
+                ensure!(status.success(), "{} does not compile; see the compiler's messages above", self.name);
             }
             Words::Kept => {
                 let output = cargo.arg("--quiet").output().context("cargo cannot be run; is Rust installed?")?;
@@ -133,7 +133,7 @@ impl Crate {
             }
         }
         let built = target_folder.join(TARGET).join("plugin").join(format!("{}.wasm", self.library));
-        ensure!(built.is_file(), "cargo built no {}", built.display());
+        ensure!(built.is_file(), "cargo did not build {}", built.display());
         Ok(built)
     }
 }
@@ -142,7 +142,7 @@ fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// A compiler that has the target.
+/// A compiler that has the target, and its linker.
 struct Compiler {
     /// `None` for cargo's own choice.
     other: Option<(PathBuf, OsString)>,
@@ -154,7 +154,7 @@ impl Compiler {
         if has_target(Path::new(&usual), folder) {
             return Ok(Self { other: None });
         }
-        // Where rustup cannot fetch the target, scripts/setup-wasm.sh leaves the paths of another compiler and its linker.
+        // If rustup cannot fetch the target, scripts/setup-wasm.sh writes the paths of another compiler and its linker here.
         let note = checkout::find().and_then(|root| fs::read_to_string(root.join("target/wasm-rustc")).ok());
         if let Some((rustc, linker)) = note.as_deref().and_then(|note| note.trim_end().split_once('\n'))
             && has_target(Path::new(rustc), folder)
@@ -171,8 +171,8 @@ impl Compiler {
     }
 }
 
-/// Whether a compiler has a standard library for the target. It is asked in the crate's folder, where rustup finds which
-/// toolchain is meant.
+/// Returns true if a compiler has a standard library for the target. It runs in the folder of the crate, since rustup selects
+/// the toolchain by folder.
 fn has_target(rustc: &Path, folder: &Path) -> bool {
     let output = Command::new(rustc)
         .current_dir(folder)

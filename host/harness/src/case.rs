@@ -1,4 +1,4 @@
-//! Golden cases: an input, settings, and what is expected to come out; as a folder, or inside of a `.wasm` file.
+//! Golden cases: an input, settings, and the expected outcomes, in a folder or embedded in a `.wasm` file.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,24 +13,24 @@ use crate::outcome::{Outcome, from_ndjson, to_ndjson};
 /// The file of expected outcomes.
 const EXPECTED: &str = "expected.ndjson";
 
-/// A golden case: a folder, or the same files inside of a `.wasm` file (see [`crate::embedded`]):
+/// A golden case: a folder, or the same files embedded in a `.wasm` file (see [`crate::embedded`]):
 ///
-/// - `input.ndjson` (any other ending will do): rows, or captured records; see [`Input::read`];
-/// - `types.toml`: column types of captured records, where the gateway's configuration declares some; see [`Reading`];
-/// - `settings.toml` or `settings.json`: the plugin's settings; none is `{}`;
-/// - `expected.ndjson`: the outcomes; see [`Outcome`]. It is written, not typed: look at it before it is kept.
+/// - `input.ndjson` (or another extension): rows, or captured records; see [`Input::read`];
+/// - `types.toml`: column types of captured records, as in `[tables]` of the gateway's configuration; see [`Reading`];
+/// - `settings.toml` or `settings.json`: the plugin's settings, by default `{}`;
+/// - `expected.ndjson`: the outcomes; see [`Outcome`]. It is generated: review it before committing it.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// The folder's name.
+    /// The name of the folder.
     pub name: String,
     input: File,
     types: Option<File>,
     settings: Option<File>,
-    /// On disk it may be missing.
+    /// The file may not exist yet.
     expected: File,
 }
 
-/// A case's file.
+/// A file of a case.
 #[derive(Clone, Debug)]
 enum File {
     OnDisk(PathBuf),
@@ -45,7 +45,7 @@ impl File {
         }
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     fn place(&self) -> String {
         match self {
             Self::OnDisk(path) => path.display().to_string(),
@@ -68,10 +68,10 @@ impl File {
 }
 
 impl Case {
-    /// The cases of a folder in the order of their names; or the folder itself, if it is a case.
+    /// The cases in a folder, ordered by name; or the folder itself, if it is a case.
     ///
     /// # Errors
-    /// There is no case, or a folder is none: the message says what is missing or too much.
+    /// There is no case, or a folder is not a valid case; the message says what is missing or must be removed.
     pub fn all(folder: &Path) -> anyhow::Result<Vec<Self>> {
         let cases = Self::any(folder)?;
         ensure!(
@@ -83,7 +83,7 @@ impl Case {
         Ok(cases)
     }
 
-    /// The same, and none is fine.
+    /// As [`Case::all`], but there may be no cases.
     pub(crate) fn any(folder: &Path) -> anyhow::Result<Vec<Self>> {
         let mut cases = Vec::new();
         let mut entries = Vec::new();
@@ -112,17 +112,17 @@ impl Case {
                 ("types.toml", _) => types = Some(path),
                 (EXPECTED, _) => {}
                 ("reference" | "tables", _) => bail!(
-                    "case {name}: the folder {} would be reference tables, which plugins cannot look into yet; remove it",
+                    "case {name}: the folder {} contains reference tables, which are not supported yet; remove it",
                     path.display()
                 ),
                 (_, "input") if !path.is_dir() => inputs.push(path),
                 (other, _) if other.starts_with('.') || other.ends_with(".md") => {}
                 (other, _) => bail!(
-                    "case {name}: {other} is not known; a case has input.ndjson, types.toml, settings.toml or settings.json, and {EXPECTED}"
+                    "case {name}: {other} is unknown; a case has input.ndjson, types.toml, settings.toml or settings.json, and {EXPECTED}"
                 ),
             }
         }
-        ensure!(settings.len() < 2, "case {name}: settings.toml and settings.json are both there; remove one");
+        ensure!(settings.len() < 2, "case {name}: it has both settings.toml and settings.json; remove one");
         match inputs.len() {
             1 => Ok(Self {
                 name,
@@ -131,12 +131,12 @@ impl Case {
                 settings: settings.pop().map(File::OnDisk),
                 expected: File::OnDisk(folder.join(EXPECTED)),
             }),
-            0 => bail!("case {name}: there is no input.ndjson with its rows in {}", folder.display()),
-            _ => bail!("case {name}: there are several files input.*; make each a case of its own"),
+            0 => bail!("case {name}: there is no input.ndjson with rows in {}", folder.display()),
+            _ => bail!("case {name}: it has several files input.*; make a separate case of each"),
         }
     }
 
-    /// A case of these files, by name.
+    /// A case from embedded files, by name.
     pub(crate) fn embedded(name: &str, files: BTreeMap<String, String>) -> anyhow::Result<Self> {
         let (mut input, mut types, mut settings, mut expected) = (None, None, None, None);
         for (name, text) in files {
@@ -145,9 +145,9 @@ impl Case {
                 "settings.toml" | "settings.json" => &mut settings,
                 EXPECTED => &mut expected,
                 other if stem(Path::new(other)) == "input" => &mut input,
-                other => bail!("the file {other:?} of a case is not known"),
+                other => bail!("the file {other:?} of a case is unknown"),
             };
-            ensure!(slot.is_none(), "there are two files for what {name:?} tells");
+            ensure!(slot.is_none(), "{name:?} duplicates another file of the case");
             *slot = Some(File::Embedded { name, text });
         }
         Ok(Self {
@@ -159,7 +159,7 @@ impl Case {
         })
     }
 
-    /// Its files by name, as [`Case::embedded`] takes them; `None` if nothing is expected of it yet.
+    /// Its files by name, for [`Case::embedded`]; `None` if it has no expected outcomes yet.
     pub(crate) fn files(&self) -> anyhow::Result<Option<BTreeMap<String, String>>> {
         if matches!(&self.expected, File::OnDisk(path) if !path.exists()) {
             return Ok(None);
@@ -189,7 +189,7 @@ impl Case {
         Settings::parse(&file.text()?, &file.name()).with_context(|| file.place())
     }
 
-    /// What is expected; `None` before the first blessing.
+    /// The expected outcomes; `None` before the first blessing.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -200,13 +200,13 @@ impl Case {
         from_ndjson(&self.expected.text()?).with_context(|| self.expected.place()).map(Some)
     }
 
-    /// Makes these outcomes the expected ones. Tells whether anything changed.
+    /// Makes these outcomes the expected ones. Returns true if they changed.
     ///
     /// # Errors
-    /// The file cannot be written, or lies inside of a `.wasm` file.
+    /// The file cannot be written, or the case is embedded in a `.wasm` file.
     pub fn bless(&self, outcomes: &[Outcome]) -> anyhow::Result<bool> {
         let File::OnDisk(path) = &self.expected else {
-            bail!("a case inside of a .wasm file cannot be blessed; bless it in the plugin's folder, and build again")
+            bail!("an embedded case cannot be blessed; bless it in the plugin's folder, and build again")
         };
         let text = to_ndjson(outcomes);
         if fs::read_to_string(path).is_ok_and(|known| known == text) {
@@ -231,7 +231,7 @@ impl Settings {
     /// Reads a `.toml` or `.json` file.
     ///
     /// # Errors
-    /// The file cannot be read, or holds no table.
+    /// The file cannot be read, or does not contain a table.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text, &file_name(path)).with_context(|| path.display().to_string())
@@ -302,7 +302,7 @@ mod tests {
     fn what_is_no_case_is_refused_with_what_to_do() {
         refused(&[("README.md", "")], "no case in");
         refused(&[("a/expected.ndjson", "")], "case a: there is no input.ndjson");
-        refused(&[("a/input.ndjson", ""), ("a/setting.toml", "")], "case a: setting.toml is not known");
+        refused(&[("a/input.ndjson", ""), ("a/setting.toml", "")], "case a: setting.toml is unknown");
         refused(&[("a/input.ndjson", ""), ("a/input.txt", "")], "several files input.*");
         refused(&[("a/input.ndjson", ""), ("a/settings.toml", ""), ("a/settings.json", "")], "remove one");
         refused(&[("a/input.ndjson", ""), ("a/reference/fx.csv", "")], "reference tables");

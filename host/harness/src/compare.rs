@@ -1,4 +1,4 @@
-//! Where two runs differ: by row and field, with the lines around.
+//! Compares two runs by row and field, and shows the differing lines with context.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,22 +10,22 @@ use similar::{ChangeTag, TextDiff};
 use crate::input::{Input, object_of};
 use crate::outcome::Outcome;
 
-/// Rows that are shown whole; of more only their number is told.
-const MOST_SHOWN: usize = 10;
+/// The maximum number of rows that are shown; of the others, only the number is shown.
+const MAX_SHOWN: usize = 10;
 
-/// How long the lines of one row may take to compare; usual ones take microseconds.
-const LONGEST_COMPARISON: Duration = Duration::from_millis(500);
+/// The maximum time for comparing the lines of one row, which usually takes microseconds.
+const MAX_COMPARISON: Duration = Duration::from_millis(500);
 
-/// What the two sides are called: `-` stands before lines of the first, `+` before those of the second.
+/// The names of the two sides: `-` marks lines of the first, `+` lines of the second.
 #[derive(Clone, Copy, Debug)]
 pub struct Sides {
-    /// The first.
+    /// The name of the first side.
     pub before: &'static str,
-    /// The second.
+    /// The name of the second side.
     pub after: &'static str,
 }
 
-/// Compares two runs over the same input, for a person; `None` if they are equal.
+/// Compares two runs with the same input and describes the differences for users; `None` if they are equal.
 pub fn compare(sides: Sides, before: &[Outcome], after: &[Outcome], input: &Input) -> Option<String> {
     let mut rows: BTreeMap<usize, (Vec<&Outcome>, Vec<&Outcome>)> = BTreeMap::new();
     for outcome in before {
@@ -40,7 +40,7 @@ pub fn compare(sides: Sides, before: &[Outcome], after: &[Outcome], input: &Inpu
     }
     let mut text = String::new();
     let n_rows = rows.len();
-    for (row, (before, after)) in rows.iter().take(MOST_SHOWN) {
+    for (row, (before, after)) in rows.iter().take(MAX_SHOWN) {
         let mut fields = Vec::new();
         for place in 0..before.len().max(after.len()) {
             let of = |side: &[&Outcome]| side.get(place).map(|outcome| outcome.value()).unwrap_or_default();
@@ -49,14 +49,14 @@ pub fn compare(sides: Sides, before: &[Outcome], after: &[Outcome], input: &Inpu
         let _ = writeln!(text, "{}: {}", place_of(*row, input), fields.join(", "));
         lines(&mut text, before, after);
     }
-    if n_rows > MOST_SHOWN {
-        let _ = writeln!(text, "… and {} more rows", n_rows - MOST_SHOWN);
+    if n_rows > MAX_SHOWN {
+        let _ = writeln!(text, "… and {} more rows", n_rows - MAX_SHOWN);
     }
     let _ = writeln!(text, "(- {}, + {})", sides.before, sides.after);
     Some(text)
 }
 
-/// The row with what a person needs to find it.
+/// Describes the row so that users can find it.
 fn place_of(row: usize, input: &Input) -> String {
     let Some((origin, change)) = row.checked_sub(1).and_then(|place| input.rows.get(place)) else {
         return if row == 0 { "settings".to_string() } else { format!("row {row}, which the input does not have") };
@@ -94,19 +94,19 @@ fn differing(path: &str, before: &Value, after: &Value, fields: &mut Vec<String>
                 }
             }
         }
-        (Value::Null, Value::Object(_)) if path.is_empty() => fields.push("one outcome more".into()),
-        (Value::Object(_), Value::Null) if path.is_empty() => fields.push("one outcome less".into()),
+        (Value::Null, Value::Object(_)) if path.is_empty() => fields.push("one more outcome".into()),
+        (Value::Object(_), Value::Null) if path.is_empty() => fields.push("one outcome fewer".into()),
         _ if !fields.iter().any(|known| known == path) => fields.push(path.to_string()),
         _ => {}
     }
 }
 
-/// The outcomes line by line: what differs, with two lines around.
+/// Writes the differing lines of the outcomes, with two lines of context.
 fn lines(text: &mut String, before: &[&Outcome], after: &[&Outcome]) {
     let pretty = |side: &[&Outcome]| -> String { side.iter().map(|outcome| outcome.pretty() + "\n").collect() };
     let (before, after) = (pretty(before), pretty(after));
-    // A deadline, since documents may be made to be slow to compare; what differs is then told less finely.
-    let diff = TextDiff::configure().timeout(LONGEST_COMPARISON).diff_lines(&before, &after);
+    // With a deadline, since documents may be slow to compare; after it, the differences are coarser.
+    let diff = TextDiff::configure().timeout(MAX_COMPARISON).diff_lines(&before, &after);
     for (place, group) in diff.grouped_ops(2).iter().enumerate() {
         if place > 0 {
             text.push_str("      …\n");
@@ -169,9 +169,9 @@ mod tests {
     fn rows_that_only_one_side_has() {
         let drop = outcomes(&[json!({"row": 2, "operation": "drop"})]);
         let text = compare(SIDES, &[], &drop, &input()).unwrap();
-        assert!(text.starts_with("row 2 (Delete of shop.orders id 8): one outcome more\n    + drop\n"), "{text}");
+        assert!(text.starts_with("row 2 (Delete of shop.orders id 8): one more outcome\n    + drop\n"), "{text}");
         let refused = outcomes(&[json!({"row": 0, "operation": "refused", "reason": "no"})]);
         let text = compare(SIDES, &refused, &[], &input()).unwrap();
-        assert!(text.starts_with("settings: one outcome less\n    - refused: no\n"), "{text}");
+        assert!(text.starts_with("settings: one outcome fewer\n    - refused: no\n"), "{text}");
     }
 }

@@ -1,7 +1,7 @@
-//! A plugin's golden cases inside of its `.wasm` file, so that whoever loads the file can run them.
+//! Embeds a plugin's golden cases into its `.wasm` file, so that the gateway can run them.
 //!
-//! They are a custom section, `rowmill:cases`, at the end of a core module or a component: JSON, the text of each file by
-//! its name by the name of its case. Engines pass over it.
+//! They are in a custom section, `rowmill:cases`, at the end of a core module or component: a JSON object of cases by name, each
+//! an object with the text of its files by name. Engines ignore the section.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,22 +11,22 @@ use anyhow::{Context, bail, ensure};
 
 use crate::case::Case;
 
-/// The section's name.
+/// The name of the section.
 const NAME: &[u8] = b"rowmill:cases";
-/// Longest section. Cases are loaded with the file each time.
-const MOST_BYTES: usize = 4 << 20;
+/// The maximum size of the section, in bytes. Cases are loaded with the file each time.
+const MAX_BYTES: usize = 4 << 20;
 /// Magic number and version.
 const PREAMBLE: usize = 8;
-/// The number of custom sections.
+/// The ID of custom sections.
 const CUSTOM: u8 = 0;
 
 type Files = BTreeMap<String, BTreeMap<String, String>>;
 
-/// The file with the cases of a folder in it, in place of any that it had. A case of which nothing is expected yet is
-/// left out. The same file and cases give the same bytes.
+/// Returns the file with the cases of a folder embedded, replacing existing ones. Cases without expected outcomes are left out.
+/// The result is deterministic.
 ///
 /// # Errors
-/// A case is broken, no text or too large, or the bytes are no WebAssembly.
+/// A case is invalid, not UTF-8 or too large, or the bytes are not WebAssembly.
 pub fn embed(wasm: &[u8], cases: &Path) -> anyhow::Result<Vec<u8>> {
     let mut files = Files::new();
     for case in Case::any(cases)? {
@@ -40,8 +40,8 @@ pub fn embed(wasm: &[u8], cases: &Path) -> anyhow::Result<Vec<u8>> {
     }
     let data = serde_json::to_vec(&files)?;
     ensure!(
-        data.len() <= MOST_BYTES,
-        "the cases in {} have {} bytes, more than the {MOST_BYTES} that go into a .wasm file; shorten their rows, or build with --no-cases",
+        data.len() <= MAX_BYTES,
+        "the cases in {} have {} bytes, but at most {MAX_BYTES} can be embedded; remove rows, or build with --no-cases",
         cases.display(),
         data.len()
     );
@@ -53,10 +53,10 @@ pub fn embed(wasm: &[u8], cases: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The file without cases.
+/// Returns the file without cases.
 ///
 /// # Errors
-/// The bytes are no WebAssembly.
+/// The bytes are not WebAssembly.
 pub fn without_cases(wasm: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut bytes = wasm.get(..PREAMBLE).context(NOT_WASM)?.to_vec();
     for section in Sections::of(wasm)? {
@@ -68,21 +68,21 @@ pub fn without_cases(wasm: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The cases in a file, in the order of their names; none if it brings none.
+/// The cases embedded in a file, ordered by name.
 ///
 /// # Errors
-/// Their section is broken or too large, or the bytes are no WebAssembly.
+/// The section is invalid or too large, or the bytes are not WebAssembly.
 pub fn cases(wasm: &[u8]) -> anyhow::Result<Vec<Case>> {
     let mut found = None;
     for section in Sections::of(wasm)? {
         let section = section?;
         if section.is_of_cases(wasm) {
-            ensure!(found.is_none(), "there are two sections of cases; build the file anew");
+            ensure!(found.is_none(), "it has two sections of cases; build the file again");
             found = Some(section.data);
         }
     }
     let Some(data) = found else { return Ok(Vec::new()) };
-    ensure!(data.len() <= MOST_BYTES, "its cases have {} bytes, more than {MOST_BYTES}", data.len());
+    ensure!(data.len() <= MAX_BYTES, "its cases have {} bytes, more than {MAX_BYTES}", data.len());
     let files: Files = serde_json::from_slice(&wasm[data]).context("the section of cases cannot be read")?;
     files
         .into_iter()
@@ -90,14 +90,14 @@ pub fn cases(wasm: &[u8]) -> anyhow::Result<Vec<Case>> {
         .collect()
 }
 
-const NOT_WASM: &str = "this is no WebAssembly file, or one that is cut off";
+const NOT_WASM: &str = "this is not a WebAssembly file, or it is truncated";
 
-/// A section of the outermost level. Those of modules and of components look alike.
+/// A top-level section. Those of modules and of components have the same encoding.
 struct Section {
     whole: Range<usize>,
     /// The name of a custom section.
     name: Range<usize>,
-    /// What follows the name.
+    /// The content after the name.
     data: Range<usize>,
 }
 
@@ -134,7 +134,7 @@ impl<'a> Sections<'a> {
         Ok(Section { whole: start..end, data: name.end..end, name })
     }
 
-    /// A number in LEB128, as all of WebAssembly's are.
+    /// Reads a number in LEB128, the encoding of all numbers in WebAssembly.
     fn number(&mut self, end: usize) -> anyhow::Result<usize> {
         let mut number = 0_u64;
         for shift in (0..35).step_by(7) {
@@ -158,7 +158,7 @@ impl Iterator for Sections<'_> {
         }
         let section = self.section();
         if section.is_err() {
-            // What follows cannot be found.
+            // The length is wrong, so the next section cannot be found.
             self.at = self.wasm.len();
         }
         Some(section)
@@ -223,7 +223,7 @@ mod tests {
             assert_eq!(found[1].input().unwrap().rows.len(), 1);
             assert_eq!(found[0].expected().unwrap().unwrap(), [Outcome::new(1, "drop")]);
             assert!(found[0].bless(&[]).unwrap_err().to_string().contains("build again"));
-            // Again: the same bytes, not one section more.
+            // Embedding again replaces the section.
             assert_eq!(embed(&bytes, folder.path()).unwrap(), bytes);
             assert_eq!(without_cases(&bytes).unwrap(), file);
         }
@@ -238,12 +238,12 @@ mod tests {
 
     #[test]
     fn what_is_too_large_says_so() {
-        let folder = folder(&[("a/input.ndjson", &"x".repeat(MOST_BYTES)), ("a/expected.ndjson", "")]);
+        let folder = folder(&[("a/input.ndjson", &"x".repeat(MAX_BYTES)), ("a/expected.ndjson", "")]);
         let error = embed(FILES[0], folder.path()).unwrap_err().to_string();
         assert!(error.contains("--no-cases") && error.contains("4194304"), "{error}");
     }
 
-    /// A file with a section of this text.
+    /// A file with this text in the section.
     fn with_section(text: &[u8]) -> Vec<u8> {
         let mut bytes = FILES[0].to_vec();
         bytes.push(CUSTOM);
@@ -264,8 +264,8 @@ mod tests {
         broken(&with_section(b"[]"), "cannot be read");
         broken(&with_section(br#"{"a": {}}"#), "embedded case a: there is no input");
         broken(&with_section(br#"{"a": {"input.ndjson": ""}}"#), "there is no expected.ndjson");
-        broken(&with_section(br#"{"a": {"../x": ""}}"#), "\"../x\" of a case is not known");
-        broken(&with_section(br#"{"a": {"input.a": "", "input.b": ""}}"#), "two files");
+        broken(&with_section(br#"{"a": {"../x": ""}}"#), "\"../x\" of a case is unknown");
+        broken(&with_section(br#"{"a": {"input.a": "", "input.b": ""}}"#), "duplicates another file");
         broken(&[&with_section(b"{}")[..], &with_section(b"{}")[FILES[0].len()..]].concat(), "two sections");
         broken(b"<html>", NOT_WASM);
         let whole = with_section(b"{}");

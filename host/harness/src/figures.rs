@@ -1,38 +1,38 @@
-//! What rows cost: time, the instance's memory, and the bytes that went in and came out.
+//! Measures the cost of rows: time, memory of the instance, and bytes in and out.
 
 use std::time::{Duration, Instant};
 
 use rowmill_sandbox::{Batch, Guest};
 use serde::{Deserialize, Serialize};
 
-/// How long the calls are repeated at least, so that the time a row means something.
-const LONG_ENOUGH: Duration = Duration::from_millis(30);
-/// How often they are repeated at most.
-const MOST_ROUNDS: u32 = 10_000;
+/// The minimum time for which calls are repeated, so that the time per row is meaningful.
+const MIN_TIME: Duration = Duration::from_millis(30);
+/// The maximum number of repetitions.
+const MAX_ROUNDS: u32 = 10_000;
 
-/// What the rows of an input cost.
+/// The cost of the rows of an input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figures {
-    /// How many images (in the mode `change`: changes) the plugin was shown.
+    /// The number of images (in the mode `change`: changes) that the plugin processed.
     pub shown: u64,
-    /// Microseconds an image, of the call alone, warm.
+    /// Microseconds per image, for warm calls alone.
     pub microseconds: f64,
-    /// Bytes that went into the plugin, cells and their ends, of all images together.
+    /// Bytes passed to the plugin for all images: cells and their end positions.
     pub bytes_in: u64,
-    /// Bytes that came out of it.
+    /// Bytes returned by the plugin.
     pub bytes_out: u64,
-    /// Memory of the instance in bytes; `None` for native code, which has none of its own.
+    /// Memory of the instance in bytes; `None` for native code.
     pub memory: Option<u64>,
 }
 
 impl Figures {
-    /// One line for people.
+    /// One line for users.
     pub fn line(&self) -> String {
         let each = |bytes: u64| bytes as f64 / self.shown.max(1) as f64;
         let memory =
             self.memory.map_or(String::new(), |bytes| format!(", {:.1} MiB", bytes as f64 / f64::from(1 << 20)));
         format!(
-            "{:.2} µs a row, {:.0} bytes in, {:.0} out{memory}",
+            "{:.2} µs per row, {:.0} bytes in, {:.0} out{memory}",
             self.microseconds,
             each(self.bytes_in),
             each(self.bytes_out)
@@ -40,7 +40,7 @@ impl Figures {
     }
 }
 
-/// Measures calls with these batches; `None` where there is none, or one fails.
+/// Measures calls with these batches; `None` if there are none, or a call fails.
 pub(crate) fn measure(guest: &mut dyn Guest, batches: &[Batch]) -> Option<Figures> {
     let shown: u64 = batches.iter().map(|batch| u64::from(batch.count)).sum();
     if shown == 0 {
@@ -54,7 +54,7 @@ pub(crate) fn measure(guest: &mut dyn Guest, batches: &[Batch]) -> Option<Figure
     }
     let begin = Instant::now();
     let mut rounds = 0_u32;
-    while rounds < MOST_ROUNDS && (rounds == 0 || begin.elapsed() < LONG_ENOUGH) {
+    while rounds < MAX_ROUNDS && (rounds == 0 || begin.elapsed() < MIN_TIME) {
         for batch in batches {
             guest.transform(batch).ok()?;
         }

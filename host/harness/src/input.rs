@@ -1,4 +1,4 @@
-//! Rows for a plugin: read from captured files, from lines of JSON, or made in code.
+//! Rows for a plugin: read from captured records or from lines of JSON, or built in code.
 
 mod captured;
 mod lines;
@@ -13,44 +13,44 @@ use serde_json::{Map, Value};
 
 pub use rowmill_rows::Operation;
 
-/// A row's cells, one JSON value a column; empty for a column that the source did not send.
+/// The cells of a row: one JSON value per column, empty if the source did not send the column.
 pub type Image = Vec<Vec<u8>>;
 
 /// A change of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The place of its table version in [`Input::tables`].
+    /// The index of its table version in [`Input::tables`].
     pub table: usize,
-    /// What happened; never a truncate, of which plugins are not told.
+    /// What happened; never a truncate, which plugins do not receive.
     pub operation: Operation,
-    /// How the row was; `None` too for an update of which the source does not tell it.
+    /// The before image; `None` also for updates whose source does not send it.
     pub before: Option<Image>,
-    /// How the row is.
+    /// The after image.
     pub after: Option<Image>,
 }
 
-/// Rows, with the tables that they are of.
+/// Rows and their tables.
 #[derive(Clone, Debug, Default)]
 pub struct Input {
-    /// The table versions; a table's `id` is its place here.
+    /// The table versions; the `id` of a table is its index here.
     pub tables: Vec<Table>,
-    /// The rows in their order, each with where it stands (a line, a record's offset; nothing for one made in code). A
-    /// record that is no row has the reason in its place.
+    /// The rows in order, each with its origin (a line or an offset; empty if built in code). A record that cannot be decoded has
+    /// the reason instead of the row.
     pub rows: Vec<(String, Result<Row, String>)>,
 }
 
 impl Input {
-    /// Reads a file: lines of JSON that begin with a table's description, or what Canal, Debezium or Maxwell wrote.
+    /// Reads a file: lines of JSON that start with the description of a table, or records of Canal, Debezium or Maxwell.
     ///
     /// # Errors
-    /// The file cannot be read or is neither; the message says which line and what was expected.
+    /// The file cannot be read or is neither; the message names the line and what was expected.
     pub fn read(path: &Path, reading: &Reading) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Self::parse(&bytes, &name, reading).with_context(|| path.display().to_string())
     }
 
-    /// The same from a file's bytes; `name` is the topic of events that name none.
+    /// Reads the bytes of a file; `name` is the topic of events without one.
     ///
     /// # Errors
     /// See [`Input::read`].
@@ -58,7 +58,7 @@ impl Input {
         let has_table = lines::begins_with_table(bytes);
         ensure!(
             reading.types.is_empty() || !has_table && reading.table.is_none(),
-            "types are declared for records of Canal, Debezium or Maxwell; these are rows, whose table's description tells them"
+            "types can be declared for records of Canal, Debezium or Maxwell only; these are rows, and the description of their table contains the types"
         );
         match &reading.table {
             Some(table) => lines::parse_of_table(bytes, table),
@@ -67,12 +67,12 @@ impl Input {
         }
     }
 
-    /// The rows as lines of JSON, which [`Input::parse`] reads again.
+    /// The rows as lines of JSON, which [`Input::parse`] can read.
     pub fn to_ndjson(&self) -> String {
         lines::write(self)
     }
 
-    /// How many table versions, rows and records without a row there are, for people.
+    /// The number of rows and the tables, for users.
     pub fn summary(&self) -> String {
         let names: Vec<String> = self.tables.iter().map(Table::full_name).collect();
         format!("{} of {}", count(self.rows.len(), "row"), names.join(", "))
@@ -83,17 +83,17 @@ impl Input {
     }
 }
 
-/// What a file of rows does not say itself.
+/// Information that a file of rows does not contain.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// The table of lines that come without a description; their columns are then of unknown kinds.
+    /// The table of lines without a description; the kinds of their columns are unknown.
     pub table: Option<String>,
-    /// Column types of captured records, as the gateway's configuration declares them.
+    /// The column types of captured records, as in `[tables]` of the gateway's configuration.
     pub types: DeclaredTypes,
 }
 
 impl Reading {
-    /// Declares the types of a file, which is what the gateway's configuration has under `[tables]`:
+    /// Declares the types in a file with the content of `[tables]` in the gateway's configuration:
     ///
     /// ```toml
     /// ["shop.trade"]
@@ -107,7 +107,7 @@ impl Reading {
         self.declare_text(&text).with_context(|| path.display().to_string())
     }
 
-    /// The same from a file's text.
+    /// Declares the types in the text of a file.
     pub(crate) fn declare_text(&mut self, text: &str) -> anyhow::Result<()> {
         let tables: BTreeMap<String, BTreeMap<String, String>> = toml::from_str(text)?;
         for (table, columns) in &tables {
@@ -124,7 +124,7 @@ pub(crate) fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Makes rows of one table in code.
+/// Builds rows of one table in code.
 ///
 /// ```
 /// use rowmill_harness::Rows;
@@ -141,8 +141,8 @@ pub(crate) fn count(n: usize, what: &str) -> String {
 pub struct Rows(Input);
 
 impl Rows {
-    /// Rows of the table of this name. Columns have a type as MySQL spells it (`bigint unsigned`) or a kind of the
-    /// contract (`unsigned-integer`); the first column is the key.
+    /// Rows of the table with this name. Columns have a MySQL type (`bigint unsigned`) or a kind of the contract
+    /// (`unsigned-integer`); the first column is the key.
     ///
     /// # Panics
     /// A type is unknown.
@@ -155,7 +155,7 @@ impl Rows {
         }
     }
 
-    /// The columns of the primary key, in its order.
+    /// Sets the columns of the primary key, in order.
     ///
     /// # Panics
     /// The table has no such column.
@@ -171,7 +171,7 @@ impl Rows {
         self
     }
 
-    /// A new row, an object of its columns; a column that is left out is absent.
+    /// Adds an inserted row, an object of its columns; an omitted column is absent.
     ///
     /// # Panics
     /// The row does not fit the table.
@@ -181,7 +181,7 @@ impl Rows {
         self.push(Operation::Insert, None, Some(row))
     }
 
-    /// A row as a backfill reads it.
+    /// Adds a row that a backfill read.
     ///
     /// # Panics
     /// The row does not fit the table.
@@ -191,7 +191,7 @@ impl Rows {
         self.push(Operation::Snapshot, None, Some(row))
     }
 
-    /// A changed row: how it was, and how it is.
+    /// Adds an updated row: the before image and the after image.
     ///
     /// # Panics
     /// A row does not fit the table.
@@ -201,7 +201,7 @@ impl Rows {
         self.push(Operation::Update, Some(before), Some(after))
     }
 
-    /// A removed row.
+    /// Adds a deleted row.
     ///
     /// # Panics
     /// The row does not fit the table.
@@ -226,7 +226,7 @@ impl Rows {
     }
 }
 
-/// A row's image as an object of its columns, for people.
+/// A row image as an object of its columns, for users.
 pub(crate) fn object_of(table: &Table, image: &Image) -> Value {
     let cells = table.columns.iter().zip(image).filter(|(_, cell)| !cell.is_empty());
     let fields: Map<String, Value> =
@@ -234,12 +234,12 @@ pub(crate) fn object_of(table: &Table, image: &Image) -> Value {
     Value::Object(fields)
 }
 
-/// What a cell of this kind looks like, in words that follow "expected".
+/// Describes cells of this kind, to follow the word "expected".
 fn spelling(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::Unknown | ColumnKind::Json => "a JSON value",
-        ColumnKind::Integer => "a number without a fraction",
-        ColumnKind::UnsignedInteger | ColumnKind::Bit => "a number from 0 on without a fraction",
+        ColumnKind::Integer => "an integer",
+        ColumnKind::UnsignedInteger | ColumnKind::Bit => "an integer of at least 0",
         ColumnKind::Boolean => "true or false",
         ColumnKind::Float | ColumnKind::Double => "a number",
         ColumnKind::Decimal => "its digits as a string, \"9.90\"",

@@ -1,4 +1,4 @@
-//! The harness: runs plugins on rows from files and code, and compares what comes out with golden cases.
+//! The harness: runs plugins on rows from files and code, and compares the outcomes with golden cases.
 //!
 //! ```text
 //! cases/first/input.ndjson ─▶ Input ──┐                              ┌─▶ compare with expected.ndjson, or bless it
@@ -6,11 +6,11 @@
 //!             (native code or an instance of the sandbox)            └─▶ compare native with the sandbox, old with new
 //! ```
 //!
-//! A [`Subject`] is anything that makes a [`rowmill_sandbox::Guest`]: native code in a plugin's own tests, an instance of
+//! A [`Subject`] is anything that creates a [`rowmill_sandbox::Guest`]: native code in a plugin's own tests, an instance of
 //! the sandbox in `rowmill plugin`. An [`Outcome`] is what the engine does for a row with the plugin alone in the chain:
 //! documents with index, ID, routing and body, deletes, rows that are kept or dropped, failures with their reason.
 //!
-//! A plugin's cases are folders, and sections of its `.wasm` file once [`embedded`] has put them there.
+//! A plugin's cases are folders; [`embedded`] copies them into its `.wasm` file.
 //!
 //! This crate depends on neither Kafka, Elasticsearch nor wasmtime, so the first `cargo test` of a new plugin builds in
 //! seconds.

@@ -1,55 +1,55 @@
-//! What became of a row, as a line of `expected.ndjson`.
+//! The outcome of a row, as a line of `expected.ndjson`.
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// What Rowmill does for a row: one document operation, or that there is none and why.
+/// What Rowmill does for a row: one document operation, or the reason why there is none.
 ///
-/// A row has at least one outcome. An update may have several: what is written, and what is deleted because only the row
-/// as it was gives it.
+/// A row has at least one outcome. An update may have several: the documents written, and the documents deleted because only the
+/// before image produces them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outcome {
-    /// The row's number in the input, from 1; 0 for what concerns no row.
+    /// The number of the row in the input, from 1; 0 if the outcome concerns no row.
     pub row: usize,
     /// `index`, `merge`, `delete` and the other operations on documents; `keep` for a row that goes on to the next
-    /// plugin, with the document that it becomes after the last one; `drop` for a filtered row; `fail` for a dead letter;
-    /// `undecodable` for a record that is no row; `refused` where the plugin refused its settings.
+    /// plugin, with the document that the row becomes after the last plugin; `drop` for a filtered row; `fail` for a dead letter;
+    /// `undecodable` for a record that cannot be decoded; `refused` if the plugin refused its settings.
     pub operation: String,
     /// The document's index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<String>,
-    /// The document's id.
+    /// The document's ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// The document's routing value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<String>,
-    /// Which item of an array, of `put-item` and `remove-item`.
+    /// The array item, for `put-item` and `remove-item`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub item: Option<ItemKey>,
     /// Why the row failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The document, its fields in the order in which the plugin gave them.
+    /// The document, with its fields in the plugin's order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<Box<RawValue>>,
 }
 
-/// Which item of which array of a document that several rows build.
+/// An item of an array in a merged document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ItemKey {
-    /// The array's field.
+    /// The field of the array.
     pub array: String,
-    /// What tells the item from the others.
+    /// The key that identifies the item.
     pub key: String,
 }
 
 impl Outcome {
-    /// An outcome of nothing but an operation's name.
+    /// An outcome with only a row and an operation.
     pub fn new(row: usize, operation: &str) -> Self {
         let operation = operation.to_string();
         Self { row, operation, index: None, id: None, routing: None, item: None, reason: None, body: None }
@@ -60,17 +60,17 @@ impl Outcome {
         Self { reason: Some(reason.into()), ..Self::new(row, operation) }
     }
 
-    /// Whether it writes, changes or deletes a document.
+    /// Returns true if it writes, changes or deletes a document.
     pub fn is_document(&self) -> bool {
         self.index.is_some() && self.operation != "keep"
     }
 
-    /// The document as a value; null where there is none.
+    /// The document as a value; null if there is none.
     pub fn body(&self) -> Value {
         self.body.as_ref().and_then(|body| serde_json::from_str(body.get()).ok()).unwrap_or_default()
     }
 
-    /// For people: a line of what is done, and the document below it.
+    /// For users: one line about the operation, and the document below it.
     pub fn pretty(&self) -> String {
         let mut text = self.operation.clone();
         if let (Some(index), Some(id)) = (&self.index, &self.id) {
@@ -91,7 +91,7 @@ impl Outcome {
         text
     }
 
-    /// The whole outcome as a value, for comparisons: the order of fields does not count, every digit of a number does.
+    /// The whole outcome as a value, for comparisons: every digit of a number counts, the order of fields does not.
     pub fn value(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }
@@ -103,20 +103,22 @@ impl PartialEq for Outcome {
     }
 }
 
-/// Outcomes as lines of JSON.
+/// Writes outcomes as lines of JSON.
 pub fn to_ndjson(outcomes: &[Outcome]) -> String {
     let line = |outcome| serde_json::to_string(outcome).unwrap_or_default() + "\n";
     outcomes.iter().map(line).collect()
 }
 
-/// Outcomes from lines of JSON.
+/// Reads outcomes from lines of JSON.
 ///
 /// # Errors
-/// A line is none.
+/// A line is not an outcome.
 pub fn from_ndjson(text: &str) -> anyhow::Result<Vec<Outcome>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
-        .map(|(place, line)| serde_json::from_str(line).with_context(|| format!("line {} is no outcome", place + 1)))
+        .map(|(place, line)| {
+            serde_json::from_str(line).with_context(|| format!("line {} is not an outcome", place + 1))
+        })
         .collect()
 }
 

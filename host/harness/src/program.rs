@@ -1,7 +1,6 @@
-//! The program `rowmill` as the sandbox of a plugin's tests.
+//! Runs the sandbox half of a plugin's tests with the program `rowmill`.
 //!
-//! A plugin's test program has no engine in it: compiling one would take a new user minutes before the first test. The
-//! sandbox's half of the tests is run by the program, which has it.
+//! The test program of a plugin does not contain wasmtime: compiling it would take minutes before the first test.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,21 +13,21 @@ use crate::input::Input;
 use crate::outcome::{Outcome, from_ndjson};
 use crate::report::CaseReport;
 
-/// The variable that names the program.
+/// The environment variable with the path of the program.
 pub const VARIABLE: &str = "ROWMILL_BIN";
 
-/// Finds the program: the one that `ROWMILL_BIN` names; else the one beside the running test; else the newest of the
-/// checkout that this crate came from; else the one in `PATH`.
+/// Finds the program: the one in `ROWMILL_BIN`, or beside the running test, or the newest in the checkout of this crate, or in
+/// `PATH`.
 ///
 /// # Errors
-/// There is none; the message says how to get it.
+/// There is none; the message says how to install it.
 pub fn find() -> anyhow::Result<PathBuf> {
     if let Some(named) = std::env::var_os(VARIABLE) {
         let named = PathBuf::from(named);
         return if named.is_file() {
             Ok(named)
         } else {
-            bail!("{VARIABLE} names {}, which does not exist", named.display())
+            bail!("{VARIABLE} is set to {}, which does not exist", named.display())
         };
     }
     let file = format!("rowmill{}", std::env::consts::EXE_SUFFIX);
@@ -49,11 +48,11 @@ pub fn find() -> anyhow::Result<PathBuf> {
     }
     match checkout::find() {
         Some(root) => bail!(
-            "the program `rowmill`, which runs the .wasm file in the sandbox, is not built; run `cargo build` in {}, or name a program with {VARIABLE}",
+            "the program `rowmill`, which runs the .wasm file in the sandbox, is not built; run `cargo build` in {}, or set {VARIABLE} to its path",
             root.display()
         ),
         None => bail!(
-            "the program `rowmill`, which runs the .wasm file in the sandbox, is not in PATH; install it, or name it with {VARIABLE}"
+            "the program `rowmill`, which runs the .wasm file in the sandbox, is not in PATH; install it, or set {VARIABLE} to its path"
         ),
     }
 }
@@ -64,10 +63,10 @@ pub fn find() -> anyhow::Result<PathBuf> {
 /// The program is missing or refuses the file or a case.
 pub fn run_cases(wasm: &Path, cases: &Path) -> anyhow::Result<Vec<CaseReport>> {
     let text = run(&["plugin", "test", "--json"], wasm, &[("--cases", cases)])?;
-    text.lines().map(|line| serde_json::from_str(line).context("what `rowmill plugin test --json` printed")).collect()
+    text.lines().map(|line| serde_json::from_str(line).context("the output of `rowmill plugin test --json`")).collect()
 }
 
-/// Runs rows through a `.wasm` file in the sandbox; `folder` is for the files that hold rows and settings meanwhile.
+/// Runs rows through a `.wasm` file in the sandbox; temporary files with rows and settings are written into `folder`.
 ///
 /// # Errors
 /// The program is missing, or refuses the file.
@@ -93,9 +92,9 @@ fn run(command: &[&str], wasm: &Path, files: &[(&str, &Path)]) -> anyhow::Result
     let output = rowmill.output().with_context(|| format!("{} cannot be run", program.display()))?;
     let said = String::from_utf8_lossy(&output.stderr);
     match output.status.code() {
-        // 3: a case is not as expected, which the caller sees for itself.
-        Some(0 | 3) => String::from_utf8(output.stdout).context("what rowmill printed"),
-        Some(2) => bail!("{}: {}\nis it as new as the SDK?", program.display(), said.trim_end()),
+        // 3: a case failed, which the caller detects itself.
+        Some(0 | 3) => String::from_utf8(output.stdout).context("the output of rowmill"),
+        Some(2) => bail!("{}: {}\ncheck that rowmill is as new as the SDK", program.display(), said.trim_end()),
         _ => bail!("{}: {}", program.display(), said.trim_end()),
     }
 }

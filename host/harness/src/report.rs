@@ -1,4 +1,4 @@
-//! What a run of a case came to: for people, and as a line of JSON between the program `rowmill` and a plugin's tests.
+//! The report of a case: for users, and as a line of JSON from the program `rowmill` to a plugin's tests.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,14 +6,14 @@ use crate::figures::Figures;
 use crate::input::count;
 use crate::outcome::Outcome;
 
-/// A case that was run in the sandbox. `rowmill plugin test --json` prints one a line.
+/// A case that ran in the sandbox. `rowmill plugin test --json` prints one per line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CaseReport {
     /// The case's name.
     pub case: String,
-    /// What became of its rows.
+    /// The outcomes of its rows.
     pub outcomes: Vec<Outcome>,
-    /// What the rows cost, where the plugin took them.
+    /// The cost of its rows, if the plugin accepted them.
     pub figures: Option<Figures>,
 }
 

@@ -1,4 +1,4 @@
-//! A plugin under test, native or in the sandbox, and what it makes of rows.
+//! A plugin under test, native or in the sandbox, and the outcomes of rows.
 
 use std::sync::Arc;
 
@@ -13,10 +13,10 @@ use crate::through_engine;
 /// Images per call when costs are measured, as in the gateway.
 const IMAGES_PER_CALL: usize = 512;
 
-/// Makes an instance with these settings (a JSON object), or returns why the plugin refuses them.
+/// Creates an instance with these settings (a JSON object), or returns why the plugin refuses them.
 pub type Make = Arc<dyn Fn(&str) -> Result<Box<dyn Guest>, String> + Send + Sync>;
 
-/// A plugin, and how to make instances of it.
+/// A plugin, and how to create instances of it.
 pub struct Subject {
     description: Description,
     tables: Vec<Pattern>,
@@ -41,8 +41,8 @@ impl Subject {
         &self.description
     }
 
-    /// What becomes of the rows, in their order, when they go through the engine with the plugin alone in the chain. Rows
-    /// of tables that the plugin does not want have no outcome.
+    /// The outcomes of the rows, in order, from the engine with only this plugin in the chain. Rows of tables that the plugin
+    /// does not process have no outcome.
     pub fn run(&self, settings: &str, input: &Input) -> Vec<Outcome> {
         let (make, with) = (self.make.clone(), settings.to_string());
         let plugin = ChainPlugin::new(self.description.clone(), String::new(), 1, Box::new(move || make(&with)));
@@ -73,7 +73,7 @@ impl Subject {
         self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches_table(&table.database, &table.name))
     }
 
-    /// What the rows cost; the calls are repeated until the time per row is meaningful. `None` if the plugin refuses the
+    /// The cost of the rows; the calls are repeated until the time per row is meaningful. `None` if the plugin refuses the
     /// settings or fails.
     pub fn figures(&self, settings: &str, input: &Input) -> Option<Figures> {
         let mut guest = (self.make)(settings).ok()?;

@@ -1,4 +1,4 @@
-//! Rows of an input through the engine that ships, and its operations as outcomes.
+//! Runs the rows of an input through the gateway's engine, and returns its operations as outcomes.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::outcome::{ItemKey, Outcome};
 /// Rows per batch, as many as the gateway's default.
 const ROWS_PER_BATCH: usize = 512;
 
-/// The outcomes of the rows of tables that the plugin wants, when it is alone in the chain. The default route applies:
+/// The outcomes of the rows of tables that the plugin processes, with only this plugin in the chain. The default route applies:
 /// index and document ID come from the table.
 pub(crate) fn run(plugin: ChainPlugin, input: &Input) -> Vec<Outcome> {
     let tables: Vec<Arc<TableVersion>> = input.tables.iter().map(|table| Arc::new(version_of(table))).collect();
@@ -87,7 +87,7 @@ fn item_of(members: &str) -> Option<ItemKey> {
     serde_json::from_str(&format!("{{{members}}}")).ok()
 }
 
-/// The rows as a decoder would give them: all cells in the scratch arena, a record for each row.
+/// The rows as a decoder returns them: all cells in the scratch arena, one record per row.
 fn engine_rows(rows: &[(usize, &Row)]) -> (RowBatch, RecordBatch) {
     let mut batch = RowBatch::default();
     let mut records = RecordBatch::new(TopicPartition { topic: "input".into(), partition: 0 }, Format::Auto);
@@ -130,7 +130,7 @@ fn version_of(table: &Table) -> TableVersion {
     }
 }
 
-/// A column type of this kind. What a kind does not say (labels, scale) no plugin sees.
+/// A column type of this kind. The kind omits labels and scale, which plugins do not see.
 fn type_of(kind: ColumnKind) -> ColumnType {
     match kind {
         ColumnKind::Unknown => ColumnType::Unknown,

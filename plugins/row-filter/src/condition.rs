@@ -1,17 +1,17 @@
-//! One condition on one column: exact comparison of numbers, comparison of texts by their bytes.
+//! A condition on one column: numbers are compared exactly, texts byte by byte.
 
 use std::cmp::Ordering;
 
 use rowmill_sdk::{Col, ColumnKind, Decimal, Fail, Row};
 
-/// Tests of one column, all of which must hold.
+/// The tests of one column, all of which must succeed.
 #[derive(Debug)]
 pub(crate) struct Condition {
     pub(crate) column: String,
     pub(crate) tests: Vec<Test>,
 }
 
-/// One operator with what it compares to.
+/// An operator and its operand.
 #[derive(Debug)]
 pub(crate) enum Test {
     In(Vec<Operand>),
@@ -26,7 +26,7 @@ pub(crate) enum Test {
     IsNull(bool),
 }
 
-/// A value of the settings.
+/// A value from the settings.
 #[derive(Debug)]
 pub(crate) enum Operand {
     /// With all its digits.
@@ -36,7 +36,7 @@ pub(crate) enum Operand {
 }
 
 impl Condition {
-    /// Whether every operand can be compared with values of this kind.
+    /// Checks that every operand can be compared with values of this kind.
     pub(crate) fn fits(&self, kind: ColumnKind) -> Result<(), String> {
         let operands = self.tests.iter().flat_map(|test| match test {
             Test::In(list) | Test::NotIn(list) => list.as_slice(),
@@ -48,7 +48,7 @@ impl Condition {
                 && is_numeric(kind)
                 && Decimal::parse(text).is_none()
             {
-                return Err(format!("column '{}' holds numbers, but '{text}' is none", self.column));
+                return Err(format!("column '{}' contains numbers, but '{text}' is not a number", self.column));
             }
         }
         Ok(())
@@ -87,7 +87,7 @@ struct Value<'a> {
     row: &'a Row<'a>,
     column: Col,
     kind: ColumnKind,
-    /// Whether the cell is a JSON number or boolean, not a string.
+    /// True if the cell is a JSON number or boolean, not a string.
     bare: bool,
     text: &'a str,
 }
@@ -101,7 +101,7 @@ impl Value<'_> {
         }
     }
 
-    /// Whether a text of the settings is meant as a number.
+    /// Returns true if a text in the settings is to be compared as a number.
     fn is_number(&self) -> bool {
         is_numeric(self.kind) || self.bare
     }
@@ -125,7 +125,7 @@ impl Value<'_> {
             Operand::Text(text) => (text.as_str(), self.is_number()),
             Operand::Boolean(_) => ("", false),
         };
-        // Without a known kind two texts that are numbers compare as such, others as texts.
+        // If the kind is unknown, two texts that are numbers are compared as numbers, others as texts.
         if meant || self.kind == ColumnKind::Unknown {
             match (self.number(), Decimal::parse(text)) {
                 (Some(mine), Some(theirs)) => return Ok(mine.cmp(&theirs)),

@@ -1,4 +1,4 @@
-//! Keeps or drops rows by conditions on their columns, which its settings give.
+//! Keeps or drops rows by conditions on their columns, as configured in the settings.
 //!
 //! ```json
 //! {"rules": [{"table": "shop.trade", "where": [
@@ -8,9 +8,9 @@
 //! ]}]}
 //! ```
 //!
-//! A row is kept if it passes every rule of its table; a rule passes if all of its conditions hold, or with `"any": true`
-//! one of them. Rows of tables without a rule are kept, so without settings the plugin changes nothing. As in SQL, NULL
-//! fulfils no condition but `is_null`; a column that the source did not send counts as NULL.
+//! A row is kept if it matches every rule of its table. A row matches a rule if it matches all conditions, or with `"any": true`
+//! at least one. Rows of tables without a rule are kept, so without settings the plugin changes nothing. As in SQL, NULL matches
+//! only `is_null`; a column that the source did not send counts as NULL.
 
 mod condition;
 mod settings;
@@ -26,14 +26,14 @@ pub use crate::settings::Settings;
 #[derive(Debug)]
 pub struct RowFilter {
     rules: Vec<Rule>,
-    /// Which rules apply to a table version: numbers of `rules`. Rows carry a plan's number as their tag.
+    /// The rules that apply to each table version, as places in `rules`. The tag of a row is the place of its plan.
     plans: RefCell<Vec<Vec<usize>>>,
 }
 
-/// What rows of some tables must fulfil.
+/// The conditions for rows of matching tables.
 #[derive(Debug)]
 struct Rule {
-    /// The rule's place in the settings, for messages.
+    /// The position of the rule in the settings, for messages.
     place: String,
     table: String,
     conditions: Vec<Condition>,
@@ -78,7 +78,7 @@ impl Transform for RowFilter {
     fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
         let plans = self.plans.borrow();
         let plan = plans.get(row.tag() as usize).map_or(&[][..], Vec::as_slice);
-        // Columns were asked for in the order of rules and conditions.
+        // The columns are in the order of rules and conditions.
         let mut column = 0;
         for rule in plan.iter().map(|&number| &self.rules[number]) {
             let first = column;

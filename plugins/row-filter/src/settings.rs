@@ -1,4 +1,4 @@
-//! The settings as written, and their checked form.
+//! The settings as written, and their validated form.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::Rule;
 use crate::condition::{Condition, Operand, Test};
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -41,7 +41,7 @@ struct RawCondition {
 }
 
 impl Settings {
-    /// The rules, or what is wrong with them.
+    /// The validated rules, or the error in them.
     pub(crate) fn rules(self) -> Result<Vec<Rule>, String> {
         let Some(rules) = self.rules else {
             return Ok(Vec::new());
@@ -57,10 +57,10 @@ impl Settings {
 impl RawRule {
     fn check(self, place: String) -> Result<Rule, String> {
         if self.table.is_empty() {
-            return Err(format!("{place}: 'table' is empty; '*' stands for all tables"));
+            return Err(format!("{place}: 'table' is empty; write '*' for all tables"));
         }
         if self.r#where.is_empty() {
-            return Err(format!("{place}: 'where' is empty, so the rule says nothing"));
+            return Err(format!("{place}: 'where' is empty; add a condition"));
         }
         let conditions = self.r#where.into_iter().map(RawCondition::check).collect::<Result<_, _>>();
         let conditions = conditions.map_err(|e| format!("{place}: {e}"))?;

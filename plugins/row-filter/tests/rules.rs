@@ -52,7 +52,7 @@ fn numbers_are_compared_exactly() {
 }
 
 #[test]
-fn settings_keep_numbers_whole() {
+fn settings_keep_all_digits() {
     let settings: Value = serde_json::from_str(
         r#"{"rules":[{"table":"*","where":[{"column":"amount","eq":123456789012345678901234567890.12}]}]}"#,
     )
@@ -77,7 +77,7 @@ fn texts_and_labels() {
     check(json!({"column": "paid", "eq": true}), row, true);
     check(json!({"column": "paid", "eq": 1}), row, true);
     check(json!({"column": "paid", "ne": true}), row, false);
-    // A text column that holds digits is still a text.
+    // A text column with digits is still text.
     check(json!({"column": "name", "lt": "5"}), r#"{"name":"10"}"#, true);
     check(json!({"column": "name", "eq": "1.0"}), r#"{"name":"1"}"#, false);
     check(json!({"column": "name", "eq": 1.0}), r#"{"name":"1"}"#, true);
@@ -103,7 +103,7 @@ fn unknown_kinds() {
 }
 
 #[test]
-fn null_fulfils_is_null_alone() {
+fn null_matches_is_null_only() {
     for row in [r#"{"name":null}"#, "{}"] {
         check(json!({"column": "name", "is_null": true}), row, true);
         check(json!({"column": "name", "is_null": false}), row, false);
@@ -141,7 +141,7 @@ fn tables_without_a_rule_and_no_settings_keep_every_row() {
 }
 
 #[test]
-fn tables_that_a_rule_does_not_fit() {
+fn tables_that_do_not_fit_a_rule() {
     let refused = |condition: Value| {
         let settings = json!({"rules": [{"table": "*", "where": [condition]}]});
         Harness::<RowFilter>::new(&settings).unwrap().row(&trade(), "{}").unwrap_err()
@@ -149,7 +149,7 @@ fn tables_that_a_rule_does_not_fit() {
     assert_eq!(refused(json!({"column": "typo", "eq": 1})), "table shop.trade has no column 'typo'");
     assert_eq!(
         refused(json!({"column": "amount", "gt": "ten"})),
-        "rule 1: column 'amount' holds numbers, but 'ten' is none"
+        "rule 1: column 'amount' contains numbers, but 'ten' is not a number"
     );
 }
 
@@ -159,14 +159,14 @@ fn refuses(settings: Value, expect: &str) {
 }
 
 #[test]
-fn settings_that_are_refused() {
+fn invalid_settings_are_refused() {
     let rule = |conditions: Value| json!({"rules": [{"table": "t", "where": conditions}]});
     refuses(json!({"rule": []}), "settings: unknown field 'rule', expected 'rules'");
     refuses(json!({"rules": []}), "settings: 'rules' is empty; leave it out to keep every row");
-    refuses(rule(json!([])), "settings: rule 1: 'where' is empty, so the rule says nothing");
+    refuses(rule(json!([])), "settings: rule 1: 'where' is empty; add a condition");
     refuses(
         json!({"rules": [{"table": "", "where": [{"column": "x", "eq": 1}]}]}),
-        "settings: rule 1: 'table' is empty; '*' stands for all tables",
+        "settings: rule 1: 'table' is empty; write '*' for all tables",
     );
     refuses(json!({"rules": [{"where": []}]}), "settings: missing field 'table'");
     refuses(

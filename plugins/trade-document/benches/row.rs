@@ -1,4 +1,4 @@
-//! What one row costs in the plugin, natively: `cargo bench -p trade-document`. Prints the best of many batches.
+//! The time per row in the plugin as native code: `cargo bench -p trade-document`. Prints the best of many batches.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::hint::black_box;

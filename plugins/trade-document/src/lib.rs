@@ -1,7 +1,7 @@
 //! Shapes rows of the `trade` table into documents: renamed and nested fields, readable status, exact cents, UTC times.
 //!
-//! It works on rows of every source format, also where the types of columns are unknown: times may be texts or epoch
-//! numbers, decimals texts or numbers, the status a label or its number.
+//! It accepts rows of every source format, even if column types are unknown: times may be texts or epoch numbers, decimals
+//! texts or numbers, the status a label or its number.
 
 use rowmill_sdk::{Col, Description, Document, Fail, Out, Row, Table, Transform};
 use serde::Deserialize;
@@ -42,13 +42,13 @@ pub struct TradeDocument {
     settings: Settings,
 }
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct Settings {
-    /// The currency of rows that name none: three letters.
+    /// The currency for rows without one: three capital letters.
     currency: String,
-    /// Whether the documents have the long `detail`.
+    /// Whether documents contain the long `detail`.
     index_detail: bool,
 }
 
@@ -147,7 +147,7 @@ impl TradeDocument {
     }
 }
 
-/// The status in words, from the label or from its number in the ENUM. A status that is new to the plugin stays as it is.
+/// The status as a word, from its label or its number in the ENUM. An unknown status is passed on unchanged.
 fn readable_status(status: &str) -> &str {
     match status {
         "NEW" | "1" => "new",
@@ -159,7 +159,7 @@ fn readable_status(status: &str) -> &str {
     }
 }
 
-/// A time in ISO-8601 with a `Z`; nothing for NULL, and for MySQL's zero dates, which no date field takes.
+/// Writes a time in ISO-8601 with a `Z`; nothing for NULL and for MySQL's zero dates, which date fields reject.
 fn time(row: &Row<'_>, doc: &mut Document<'_, '_>, column: Col, name: &'static str) -> Result<(), Fail> {
     if let Some(time) = row.datetime(column)?
         && time.is_valid()

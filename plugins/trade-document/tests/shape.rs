@@ -1,4 +1,4 @@
-//! What trade rows become, as every source format spells them.
+//! The documents of trade rows, in the spelling of every source format.
 #![allow(clippy::unwrap_used)]
 
 use rowmill_sdk::Table;
@@ -42,7 +42,7 @@ fn a_typed_row() {
 
 #[test]
 fn the_same_row_without_types() {
-    // Debezium without a schema, and Maxwell: epochs, bare decimals, arrays of labels, a label's number.
+    // As from Debezium without a schema and Maxwell: epochs, decimals as numbers, arrays of labels, the number of a label.
     let row = TYPED
         .replace(r#""2026-03-04T05:06:07.123456""#, "1772600767123456")
         .replace(r#""2026-03-01T00:00:00.000001""#, "1772323200000001")
@@ -54,7 +54,7 @@ fn the_same_row_without_types() {
 }
 
 #[test]
-fn the_detail_on_request() {
+fn detail_is_optional() {
     let document = shape(json!({"indexDetail": true}), &trade(true), TYPED).document();
     assert_eq!(document["detail"], json!("<p>\n</p>"));
 }
@@ -116,7 +116,7 @@ fn rows_that_fail() {
 }
 
 #[test]
-fn settings_and_tables_that_are_refused() {
+fn invalid_settings_and_tables_are_refused() {
     let refused = |settings: Value| Harness::<TradeDocument>::new(&settings).unwrap_err();
     assert_eq!(
         refused(json!({"currency": "euro"})),

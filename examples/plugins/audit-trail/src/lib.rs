@@ -1,7 +1,7 @@
 //! Writes an audit document for every change, and keeps a deleted row's document with `"is_deleted": true`.
 //!
-//! It needs to know what happened to a row, not only how the row is, so it has the mode `change`: it sees both images
-//! and the operation, and answers for deletes and for changed keys itself.
+//! It needs to know what happened to a row, so it uses the mode `change`: it sees both images and the operation, and handles
+//! deletes and changed keys itself.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -13,15 +13,15 @@ use serde::Deserialize;
 #[derive(Debug)]
 pub struct AuditTrail {
     settings: Settings,
-    /// What was learnt of each audited table version. Rows carry its number, from 1, as their tag.
+    /// The audited table versions. The tag of a row is the number of its version, from 1.
     tables: RefCell<Vec<Known>>,
 }
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The tables that are audited: `database.table` or `table`, `*` for any text.
+    /// The audited tables: `database.table` or `table`, where `*` matches any text.
     tables: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ impl Default for Settings {
     }
 }
 
-/// The columns of a table version, and those of its key.
+/// The columns of a table version, and the columns of its key.
 #[derive(Debug, PartialEq)]
 struct Known {
     columns: Vec<String>,
@@ -59,7 +59,10 @@ impl ChangeTransform for AuditTrail {
             return Ok(Columns::none());
         }
         if table.key.is_empty() {
-            return Err(format!("table {} has no primary key, so its rows cannot be told apart", table.full_name()));
+            return Err(format!(
+                "table {} has no primary key, so audit documents cannot identify its rows",
+                table.full_name()
+            ));
         }
         let known = Known {
             columns: table.columns.iter().map(|column| column.name.clone()).collect(),
@@ -76,19 +79,19 @@ impl ChangeTransform for AuditTrail {
     fn change(&self, change: &Change<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
         let tables = self.tables.borrow();
         let Some(row) = change.row() else { return Ok(()) };
-        // Tag 0: a table that is not audited. Its rows go on to the next plugin.
+        // Tag 0 is a table that is not audited: its rows go on to the next plugin.
         let Some(known) = (row.tag() as usize).checked_sub(1).and_then(|place| tables.get(place)) else {
             out.keep();
             return Ok(());
         };
         let key = known.key_of(row)?;
 
-        // The row's own document: copied by the host from the image after, or of a delete from the image before.
+        // The document of the row: the host copies it from the after image, or for a delete from the before image.
         out.document().all().boolean("is_deleted", change.operation == Operation::Delete);
 
-        // In the mode `change` a changed key is ours to handle too: the old key's document is marked.
+        // In the mode `change`, the plugin also handles changed keys: it marks the document of the old key.
         if let (Some(before), Some(_)) = (&change.before, &change.after) {
-            // Without an image before, all its cells are absent.
+            // Without a before image, all its cells are absent.
             let old_key = if before.is_absent(known.key[0].as_str())? { key.clone() } else { known.key_of(before)? };
             if old_key != key {
                 let mut old = out.document();
@@ -105,13 +108,13 @@ impl ChangeTransform for AuditTrail {
 }
 
 impl Known {
-    /// The row's key as the host makes ids of it: the values joined by `|`.
+    /// The row's key in the form of the default ID: the values joined by `|`.
     fn key_of(&self, row: &Row<'_>) -> Result<String, Fail> {
         let mut key = String::new();
         for (place, column) in self.key.iter().enumerate() {
             let value = row
                 .scalar(column.as_str())?
-                .ok_or_else(|| row.wrong(column.as_str(), "is part of the key and missing"))?;
+                .ok_or_else(|| row.wrong(column.as_str(), "is part of the key and is missing"))?;
             let _ = write!(key, "{}{value}", if place > 0 { "|" } else { "" });
         }
         Ok(key)
@@ -124,7 +127,7 @@ impl Known {
             Operation::Delete => "delete",
             Operation::Snapshot => "snapshot",
         };
-        // The same change read twice must be the same document, so its id comes from the change and nothing else.
+        // A change that is read twice must produce the same document, so the ID depends on the change alone.
         let mut hash = Fnv::default();
         for column in &self.columns {
             for image in [&change.before, &change.after].into_iter().flatten() {
@@ -155,7 +158,7 @@ impl Known {
         Ok(())
     }
 
-    /// Copies an image's cells under their names.
+    /// Copies the cells of an image under their column names.
     fn copy(&self, image: &Row<'_>, into: &mut Document<'_, '_>) -> Result<(), Fail> {
         for column in &self.columns {
             let cell = image.raw(column.as_str())?;
@@ -178,7 +181,7 @@ impl Default for Fnv {
 
 impl Fnv {
     fn add(&mut self, bytes: &[u8]) {
-        // 0xff stands in no UTF-8 text, so it separates cells.
+        // 0xff cannot occur in UTF-8, so it separates cells.
         for &byte in bytes.iter().chain(&[0xff]) {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }

@@ -26,7 +26,7 @@ const OPEN: &str = r#"{"id": 1, "state": "open"}"#;
 const PAID: &str = r#"{"id": 1, "state": "paid"}"#;
 
 #[test]
-fn an_update_is_the_row_and_an_audit_document() {
+fn an_update_writes_the_row_and_an_audit_document() {
     let documents = documents(Operation::Update, Some(OPEN), Some(PAID));
     assert_eq!(documents.len(), 2);
     assert_eq!((documents[0].index.as_deref(), documents[0].id.as_deref()), (None, None));
@@ -43,7 +43,7 @@ fn an_update_is_the_row_and_an_audit_document() {
 }
 
 #[test]
-fn a_delete_leaves_the_row_marked() {
+fn a_delete_marks_the_row() {
     let documents = documents(Operation::Delete, Some(PAID), None);
     assert_eq!(documents[0].operation, "index");
     assert_eq!(body(&documents[0]), json!({"id": 1, "state": "paid", "is_deleted": true}));
@@ -62,19 +62,19 @@ fn a_changed_key_marks_the_old_document() {
 }
 
 #[test]
-fn the_same_change_is_the_same_document_and_another_is_not() {
+fn the_same_change_has_the_same_document_and_another_has_not() {
     let id = |before, after| documents(Operation::Update, Some(before), Some(after))[1].id.clone();
     assert_eq!(id(OPEN, PAID), id(OPEN, PAID));
     assert_ne!(id(OPEN, PAID), id(PAID, OPEN));
 }
 
 #[test]
-fn a_backfilled_row_is_no_change() {
+fn a_backfilled_row_is_not_a_change() {
     assert_eq!(documents(Operation::Snapshot, None, Some(OPEN)).len(), 1);
 }
 
 #[test]
-fn an_update_without_an_image_before_is_audited_all_the_same() {
+fn an_update_without_a_before_image_is_audited() {
     let documents = documents(Operation::Update, None, Some(PAID));
     assert_eq!(documents.len(), 2);
     assert_eq!(documents[1].body["before"], json!({}));
@@ -88,7 +88,7 @@ fn rows_of_other_tables_go_on() {
 }
 
 #[test]
-fn what_cannot_be_audited_is_refused() {
+fn tables_and_settings_that_cannot_be_audited_are_refused() {
     assert!(ChangeHarness::<AuditTrail>::new(&json!({"tables": []})).is_err());
     assert!(ChangeHarness::<AuditTrail>::new(&json!({"table": ["x"]})).unwrap_err().contains("unknown field"));
     let keyless = Table { key: Vec::new(), ..orders() };

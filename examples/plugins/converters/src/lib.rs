@@ -1,4 +1,4 @@
-//! Changes the values of columns as the settings say, and passes the row on: to the next plugin, or to the index as it is.
+//! Converts column values as configured, and passes the row on to the next plugin, or to the index.
 
 use rowmill_sdk::{Columns, Fail, Out, Row, Table, Transform};
 use serde::Deserialize;
@@ -9,40 +9,40 @@ pub struct Converters {
     rules: Vec<Rule>,
 }
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     rules: Vec<Rule>,
 }
 
-/// One column of one table.
+/// The conversions of one column of one table.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// `database.table` or `table`, `*` for any text.
+    /// `database.table` or `table`, where `*` matches any text.
     table: String,
     column: String,
-    /// What is done, one after the other.
+    /// The conversions, in order.
     #[serde(rename = "do")]
     steps: Vec<Step>,
 }
 
-/// A conversion. All leave NULL as it is.
+/// A conversion. NULL stays NULL.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// White space goes from both ends of a text.
+    /// Removes white space from both ends.
     Trim,
-    /// A text in upper case.
+    /// Converts to upper case.
     UpperCase,
-    /// A text in lower case.
+    /// Converts to lower case.
     LowerCase,
-    /// An empty text becomes NULL.
+    /// Converts an empty string to NULL.
     EmptyToNull,
-    /// A date and time, or an epoch in seconds, milliseconds or microseconds, as ISO-8601 in UTC.
+    /// Converts a date and time, or an epoch in seconds, milliseconds or microseconds, to ISO-8601 in UTC.
     Iso8601,
-    /// An amount as a whole number of its hundredths.
+    /// Converts an amount to an integer number of cents.
     Cents,
 }
 
@@ -65,7 +65,7 @@ impl Transform for Converters {
     }
 
     fn columns(&self, table: &Table) -> Result<Columns, String> {
-        // A rule's column that the table lacks is refused, with its name.
+        // A table without a column of a rule is refused, with the name of the column.
         Ok(Columns::of(self.rules.iter().filter(|rule| table.matches(&rule.table)).map(|rule| &rule.column)))
     }
 
@@ -86,7 +86,7 @@ impl Transform for Converters {
                     }
                     Step::EmptyToNull => {}
                     Step::Iso8601 => {
-                        // MySQL's zero date is no time at all.
+                        // MySQL's zero date is not a time.
                         match row.datetime(column)?.filter(|time| time.is_valid()) {
                             Some(time) => edit.text(column, &format!("{time}Z")),
                             None => edit.null(column),

@@ -1,7 +1,7 @@
-//! Masks personal data in place, and passes the row on: what is masked here is in no index, and in no later plugin.
+//! Masks personal data and passes the row on, so that neither the index nor later plugins contain the original values.
 //!
-//! The settings name the columns by how they are masked. A column that the table gets later passes as it is, unless `only`
-//! names what may pass.
+//! The settings name the columns for each kind of masking. Columns added to the table later pass unmasked, unless `only` names
+//! the columns that may pass.
 
 use rowmill_sdk::{Columns, Fail, Out, Row, Table, Transform};
 use serde::Deserialize;
@@ -12,28 +12,28 @@ pub struct MaskPersonal {
     rules: Vec<Rule>,
 }
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     rules: Vec<Rule>,
 }
 
-/// What is masked in one table.
+/// The masking of one table.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
-    /// `database.table` or `table`, `*` for any text.
+    /// `database.table` or `table`, where `*` matches any text.
     table: String,
-    /// Columns of which the last four characters stay: `*******4321`.
+    /// Columns that keep the last four characters: `*******4321`.
     last_four: Vec<String>,
-    /// Columns of which the first letter stays: `王*`.
+    /// Columns that keep the first letter: `王*`.
     first_letter: Vec<String>,
-    /// Columns of e-mail addresses, of which the first letter and the domain stay: `u***@example.test`.
+    /// Columns with e-mail addresses, which keep the first letter and the domain: `u***@example.test`.
     email: Vec<String>,
-    /// Columns that are left out.
+    /// Columns that are removed.
     remove: Vec<String>,
-    /// If it is given, all columns that are named nowhere in the rule are left out too.
+    /// If set, all columns that the rule does not name are removed too.
     only: Option<Vec<String>>,
 }
 
@@ -57,7 +57,7 @@ impl Transform for MaskPersonal {
 
     fn columns(&self, table: &Table) -> Result<Columns, String> {
         let rules = || self.rules.iter().filter(|rule| table.matches(&rule.table));
-        // A column that is to be masked must be there: a renamed one would leak.
+        // A table without a column to be masked is refused: a renamed column would leak.
         let columns = Columns::of(rules().flat_map(Rule::masked));
         Ok(rules().flat_map(|rule| &rule.remove).fold(columns, |columns, name| columns.pass(name)))
     }
@@ -96,7 +96,7 @@ impl Transform for MaskPersonal {
 
 fn last_four(text: &str) -> String {
     let count = text.chars().count();
-    // Of a short text nothing stays: four of five characters are no mask.
+    // Short texts are masked completely: showing four of five characters would not mask anything.
     let keep = if count >= 8 { 4 } else { 0 };
     text.chars().enumerate().map(|(place, letter)| if place + keep < count { '*' } else { letter }).collect()
 }

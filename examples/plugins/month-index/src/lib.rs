@@ -1,7 +1,7 @@
-//! Sends rows of the `trade` table into an index a month: `trade-2026-03`.
+//! Writes rows of the `trade` table into one index per month: `trade-2026-03`.
 //!
-//! The index depends on the row alone, so the host can work out the rest: when the month of a row changes, the row before
-//! gives a document in the old index and the row after one in the new, and the old one is deleted.
+//! The index depends on the row alone, so the host handles the rest: when the month of a row changes, the before image produces
+//! a document in the old index and the after image one in the new index, and the host deletes the old one.
 
 use rowmill_sdk::{Columns, Description, Fail, Out, Row, Table, Transform};
 use serde::Deserialize;
@@ -12,11 +12,11 @@ pub struct MonthIndex {
     settings: Settings,
 }
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// The column whose month tells the index.
+    /// The column whose month determines the index.
     column: String,
 }
 
@@ -40,7 +40,7 @@ impl Transform for MonthIndex {
     }
 
     fn columns(&self, _: &Table) -> Result<Columns, String> {
-        // Only this one is copied into the sandbox. A table without it is refused, with its name.
+        // Only this column is copied into the sandbox. A table without it is refused, with the name of the column.
         Ok(Columns::none().read(&self.settings.column))
     }
 

@@ -17,7 +17,7 @@ fn check(settings: serde_json::Value, row: &str, index: &str) {
         Verdict::Documents(documents) => {
             assert_eq!(documents.len(), 1);
             assert_eq!(documents[0].index.as_deref(), Some(index));
-            // The id is left to the configuration: by default the primary key.
+            // The configuration determines the ID: by default the primary key.
             assert_eq!(documents[0].id, None);
             assert_eq!(
                 serde_json::Value::Object(documents[0].body.clone()),
@@ -29,7 +29,7 @@ fn check(settings: serde_json::Value, row: &str, index: &str) {
 }
 
 #[test]
-fn the_month_is_the_index() {
+fn the_month_determines_the_index() {
     check(json!({}), r#"{"id": 1, "created_at": "2026-03-01T00:00:00"}"#, "trade-2026-03");
     check(json!({}), r#"{"id": 1, "created_at": "0999-12-31T23:59:59.999999"}"#, "trade-0999-12");
 }
@@ -54,7 +54,7 @@ fn a_table_without_the_column_is_refused() {
 }
 
 #[test]
-fn a_value_that_is_no_time_fails_the_row() {
+fn a_value_that_is_not_a_time_fails_the_row() {
     let mut plugin = Harness::<MonthIndex>::new(&json!({})).unwrap();
     let verdict = plugin.row(&trade(), r#"{"id": 1, "created_at": "soon"}"#).unwrap();
     assert!(

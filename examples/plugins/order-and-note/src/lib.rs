@@ -1,6 +1,6 @@
-//! An order becomes two documents: itself, and its note, where it has one, in an index of its own.
+//! An order becomes two documents: the order, and its note, if it has one, in a separate index.
 //!
-//! The host does the rest: when the note is set to NULL its document is deleted, and both go when the order goes.
+//! The host does the rest: it deletes the document of a note that is set to NULL, and both documents when the order is deleted.
 
 use rowmill_sdk::{Columns, Description, Fail, NoSettings, Out, Row, Table, Transform, fail};
 
@@ -35,7 +35,7 @@ impl Transform for OrderAndNote {
             let (Some(id), Some(customer)) = (row.i64("id")?, row.text("customer_no")?) else {
                 fail!("an order without number or customer");
             };
-            // An id of its own is not needed (the index is another one); this one says what the document is.
+            // The index differs, so the default ID would do; this one shows what the document is.
             out.document()
                 .index("order-notes")
                 .id(format_args!("order-{id}"))

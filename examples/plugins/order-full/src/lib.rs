@@ -1,7 +1,7 @@
-//! One document an order, with the order's items inside: rows of two tables build it, in whatever order they arrive.
+//! Builds one document per order, with its items, from rows of two tables, whatever the order of arrival.
 //!
-//! `shop.orders` gives the fields, each row of `shop.order_items` an item of the array `items`. An item that changes,
-//! moves to another order or is deleted touches its own place only.
+//! `shop.orders` provides the fields, each row of `shop.order_items` an item of the array `items`. An item that changes, moves
+//! to another order or is deleted does not affect other items.
 
 use rowmill_sdk::{Columns, Description, Fail, NoSettings, Out, Row, Table, Transform, fail};
 
@@ -32,7 +32,7 @@ impl Transform for OrderFull {
     }
 
     fn columns(&self, table: &Table) -> Result<Columns, String> {
-        // The tag tells the tables apart in `row`, without comparing names.
+        // The tag identifies the table in `row` without comparing names.
         Ok(match table.name.as_str() {
             "orders" => Columns::of(["id"]).pass("customer_no").pass("state").pass("total").tag(ORDERS),
             _ => Columns::of(["order_id", "line_no"]).pass("sku").pass("qty").tag(ITEMS),

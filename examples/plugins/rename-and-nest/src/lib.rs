@@ -1,10 +1,10 @@
-//! Orders with camel-case names, the customer and the total as objects. Shows `#[derive(Row)]` and `doc!`.
+//! Orders with camel-case names, and the customer and the total as objects. Demonstrates `#[derive(Row)]` and `doc!`.
 
 use rowmill_sdk::{
     Columns, DateTime, Decimal, Description, Fail, FromRow, NoSettings, Out, Row, Table, Transform, doc,
 };
 
-/// The columns that are read; all others are passed on, or left out, without entering the plugin.
+/// The columns that the plugin reads; all others are passed on or left out without entering the sandbox.
 #[derive(Row)]
 struct Order<'r> {
     total: Decimal<'r>,
@@ -35,7 +35,7 @@ impl Transform for RenameAndNest {
     fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
         let order = Order::from_row(row)?;
         let cents = order.total.to_cents().ok_or_else(|| row.wrong("total", "is not a whole number of cents"))?;
-        // A zero date is no date that Elasticsearch takes.
+        // Elasticsearch rejects zero dates.
         let ordered_at = order.ordered_at.filter(|time| time.is_valid()).map(|time| time.to_string());
         doc!(out.document(), {
             "orderId": column "id",

@@ -1,4 +1,4 @@
-//! Rows from what Canal, Debezium or Maxwell wrote: captured records, or plain events.
+//! Reads rows from messages of Canal, Debezium or Maxwell: captured records, or plain events.
 
 use anyhow::bail;
 use rowmill_rows::capture::Captures;
@@ -17,7 +17,7 @@ pub(super) fn parse(bytes: &[u8], name: &str, declared: DeclaredTypes) -> anyhow
         let record = record?;
         let partition = TopicPartition { topic: record.topic.as_str().into(), partition: record.partition };
         let origin = format!("{partition} offset {}", record.offset);
-        // Record by record: a file may mix topics, and its order is the rows' order.
+        // Record by record, since a file may mix topics, and its order is the order of the rows.
         let mut records = RecordBatch::new(partition, Format::Auto);
         record.push_to(&mut records);
         decoder.decode(&records, &mut rows);
@@ -30,7 +30,7 @@ pub(super) fn parse(bytes: &[u8], name: &str, declared: DeclaredTypes) -> anyhow
             let row = Row {
                 table: row.table as usize,
                 operation: row.operation,
-                // An image of which only the key is known says nothing of how the row was.
+                // An image with only the key is not a before image.
                 before: row.before.filter(|_| row.before_is_complete).map(image),
                 after: row.after.map(image),
             };
@@ -45,9 +45,9 @@ pub(super) fn parse(bytes: &[u8], name: &str, declared: DeclaredTypes) -> anyhow
         && input.tables.is_empty()
     {
         bail!(
-            "neither rows nor events. Rows begin with a line that describes their table, such as \
+            "neither rows nor events. Rows start with a line that describes their table, such as \
              {{\"table\": \"shop.orders\", \"columns\": {{\"id\": \"bigint\", \"state\": \"varchar(20)\"}}}}; \
-             read as events of Canal, Debezium or Maxwell, the first record says: {reason}"
+             read as an event of Canal, Debezium or Maxwell, the first record fails: {reason}"
         );
     }
     Ok(input)

@@ -1,4 +1,4 @@
-//! Rows as lines of JSON: a table's description, then its rows.
+//! Reads and writes rows as lines of JSON: the description of a table, then its rows.
 //!
 //! ```text
 //! {"table": "shop.orders", "columns": {"id": "bigint unsigned", "state": "varchar(20)"}, "key": ["id"]}
@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use super::{Image, Input, Operation, Row, spelling};
 
-/// A JSON object whose members keep their order and their values' spelling.
+/// A JSON object that keeps the order of its members and the spelling of their values.
 struct Members(Vec<(String, Box<RawValue>)>);
 
 impl<'de> Deserialize<'de> for Members {
@@ -55,13 +55,13 @@ impl Members {
     }
 }
 
-/// Whether the first line describes a table.
+/// Returns true if the first line describes a table.
 pub(super) fn begins_with_table(bytes: &[u8]) -> bool {
     let mut lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     lines.next().and_then(|line| serde_json::from_slice::<Members>(line).ok()).is_some_and(|line| line.is_table())
 }
 
-/// Lines of which the first describes a table.
+/// Reads lines of which the first describes a table.
 pub(super) fn parse(bytes: &[u8]) -> anyhow::Result<Input> {
     let mut input = Input::default();
     for_each_line(bytes, |number, members| {
@@ -77,10 +77,10 @@ pub(super) fn parse(bytes: &[u8]) -> anyhow::Result<Input> {
     Ok(input)
 }
 
-/// Lines without a description, of the table of this name: its columns are those that the rows have.
+/// Reads lines without a description, as rows of the table with this name. Its columns are those of the rows.
 pub(super) fn parse_of_table(bytes: &[u8], name: &str) -> anyhow::Result<Input> {
     if begins_with_table(bytes) {
-        bail!("it describes its table in the first line; leave the table's name out of the command");
+        bail!("the first line describes the table; omit the table's name");
     }
     let mut names: Vec<(String, String)> = Vec::new();
     for_each_line(bytes, |_, members| {
@@ -139,14 +139,14 @@ fn described(number: usize, members: &Members) -> anyhow::Result<Table> {
     table(number, &name, columns.collect::<anyhow::Result<_>>()?, key.transpose()?.as_deref())
 }
 
-/// A table; its first column is the key where none is told.
+/// A table; its first column is the key if none is given.
 pub(super) fn table(
     number: usize,
     full_name: &str,
     columns: Vec<(String, String)>,
     key: Option<&[String]>,
 ) -> anyhow::Result<Table> {
-    ensure!(!columns.is_empty(), "table {full_name}: no column is told");
+    ensure!(!columns.is_empty(), "table {full_name}: it has no columns");
     let (database, name) = full_name.split_once('.').unwrap_or(("", full_name));
     let mut kinds = Vec::new();
     for (column, kind) in &columns {
@@ -164,14 +164,14 @@ pub(super) fn table(
             .iter()
             .map(|name| {
                 let place = columns.iter().position(|(column, _)| column == name);
-                place.map(|place| place as u32).with_context(|| format!("`key` names {name}, which is no column"))
+                place.map(|place| place as u32).with_context(|| format!("`key` names {name}, which is not a column"))
             })
             .collect::<anyhow::Result<_>>()?,
     };
     Ok(Table::new(number as u32, database, name, kinds, &key))
 }
 
-/// A row of the table that was described last.
+/// A row of the last described table.
 fn row(tables: &[Table], members: &Members) -> anyhow::Result<Row> {
     let place = tables.len() - 1;
     let table = &tables[place];
@@ -219,7 +219,7 @@ fn row(tables: &[Table], members: &Members) -> anyhow::Result<Row> {
 
 pub(super) fn image_of_value(table: &Table, row: &Value) -> anyhow::Result<Image> {
     let members: Members = serde_json::from_str(&row.to_string())
-        .with_context(|| format!("a row of {} is no object", table.full_name()))?;
+        .with_context(|| format!("a row of {} is not an object", table.full_name()))?;
     image(table, &members)
 }
 
@@ -244,7 +244,7 @@ fn image(table: &Table, members: &Members) -> anyhow::Result<Image> {
     Ok(image)
 }
 
-/// Whether a JSON value is spelled as cells of this kind are: the gateway shows a plugin no others.
+/// Returns true if a JSON value is spelled like cells of this kind. The gateway passes no others to a plugin.
 fn fits(kind: ColumnKind, json: &str) -> bool {
     let whole = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let first = json.as_bytes().first().copied().unwrap_or_default();
@@ -261,7 +261,7 @@ fn fits(kind: ColumnKind, json: &str) -> bool {
     }
 }
 
-/// The rows as lines; each table is described before its first row.
+/// Writes the rows as lines; each table is described before its first row.
 pub(super) fn write(input: &Input) -> String {
     let mut out = String::new();
     let mut described = None;

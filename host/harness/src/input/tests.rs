@@ -1,4 +1,4 @@
-//! Rows as lines come back as they were, and what is no row is refused with its line.
+//! Rows survive a round trip through lines, and invalid rows are errors that name the line.
 
 use rowmill_rows::ColumnType;
 use rowmill_sandbox::ColumnKind;
@@ -27,7 +27,7 @@ fn lines_are_inserts_or_say_what_they_are() {
     use Operation as O;
     let operations: Vec<Operation> = rows.iter().map(|row| row.operation).collect();
     assert_eq!(operations, [O::Insert, O::Snapshot, O::Update, O::Update, O::Delete]);
-    // Cells keep their spelling; a column that is left out is absent, which is not NULL.
+    // Cells keep their spelling; an omitted column is absent, which is not NULL.
     assert_eq!(rows[0].after.as_ref().unwrap()[0], b"18446744073709551616");
     assert_eq!(rows[0].after.as_ref().unwrap()[2], br#"{"b": 1.50, "a": [ ]}"#);
     assert_eq!(rows[2].before.as_ref().unwrap()[1], b"null");
@@ -109,13 +109,13 @@ fn what_is_no_row_is_refused_with_its_line() {
         r#"{"total": 9.90}"#,
         "column total of shop.orders is of the kind decimal: expected its digits as a string",
     );
-    refused(r#"{"id": -1}"#, "expected a number from 0 on");
+    refused(r#"{"id": -1}"#, "expected an integer of at least 0");
     refused(r#"{"ids": 1}"#, "has no column \"ids\"; it has id, total, ext");
     refused(r#"{"insert": {"id": 1}, "before": {"id": 1}}"#, "`before` belongs to an `update`");
     refused(r#"{"insert": {"id": 1}, "delete": {"id": 1}}"#, "expected one of `insert`");
     refused(r#"{"delete": 1}"#, "`delete`: expected the row as an object");
-    refused(r#"{"table": "t", "columns": {"a": "int"}, "key": ["b"]}"#, "`key` names b, which is no column");
-    refused(r#"{"table": "t", "columns": {}}"#, "no column is told");
+    refused(r#"{"table": "t", "columns": {"a": "int"}, "key": ["b"]}"#, "`key` names b, which is not a column");
+    refused(r#"{"table": "t", "columns": {}}"#, "it has no columns");
     refused(r#"{"table": "t", "columns": {"a": 1}}"#, "column a: expected its type");
     let error = Input::parse(b"{\"id\": 1}", "rows", &Reading::default()).unwrap_err().to_string();
     assert!(error.contains("neither rows nor events") && error.contains("\"columns\""), "{error}");
