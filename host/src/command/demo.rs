@@ -123,7 +123,7 @@ impl View {
         print_line("Rowmill demo: MySQL rows → plugins → documents, all in this process\n");
         print_line("  source     a Kafka broker with the changes of a shop's four tables, as Canal captured them");
         print_line(&format!("  plugins    {names}, from {}", self.plugins));
-        print_line(&format!("  store      {}, answers like Elasticsearch", self.url));
+        print_line(&format!("  store      {}", self.url));
     }
 
     /// Shows how many documents there are, and one row beside its document.
