@@ -1,4 +1,4 @@
-//! A running gateway takes over what changes in its configuration file, whole or not at all, without a restart.
+//! A running gateway applies changes of its configuration file, completely or not at all, without a restart.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -52,7 +52,7 @@ impl Bench {
         Self { gateway, store, running, pipe, head }
     }
 
-    /// Does something and waits until the log tells once more what became of it; returns that line.
+    /// Does something and waits until the log has one more line with this text; returns that line.
     #[track_caller]
     fn told(&self, told: &str, action: impl FnOnce()) -> String {
         let lines =
@@ -62,13 +62,13 @@ impl Bench {
         wait::value(told, PATIENCE, || lines().get(before).cloned())
     }
 
-    /// Changes the configuration; returns the line that tells what became of it.
+    /// Changes the configuration; returns the log line with the result.
     #[track_caller]
     fn change(&self, rest: &str, told: &str) -> String {
         self.told(told, || self.gateway.configure(&format!("{}{rest}", self.head)))
     }
 
-    /// Runs `rowmill config` with these arguments; returns its exit code and what it says.
+    /// Runs `rowmill config` with these arguments; returns its exit code and output.
     fn config(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(binary());
         command.arg("config").args(arguments).arg("-c").arg(self.gateway.folder.path().join("rowmill.toml"));
@@ -89,7 +89,7 @@ impl Bench {
         self.pipe.write_all(format!("{}\n", record.line()).as_bytes()).expect("the gateway reads");
     }
 
-    /// Sends a row as Maxwell tells it.
+    /// Sends a row in Maxwell's format.
     fn row(&mut self, id: u64) {
         let value = json!({
             "database": "shop", "table": "thing", "type": "insert", "ts": 1_795_216_000, "xid": id, "commit": true,
@@ -129,7 +129,7 @@ fn settings_routes_and_batches_reach_the_next_rows() {
     bench.row(3);
     assert_eq!(bench.name("other", 3), "two x");
 
-    // Two documents are a request, and one waits for as long as it is told to; then that becomes shorter.
+    // Two documents fill a request, and a single one waits for `linger`, which then becomes shorter.
     bench.change(&format!("linger = \"1h\"\nbulk_documents = 2\n{other}"), CHANGED);
     (4..=6).for_each(|id| bench.row(id));
     assert_eq!((bench.name("other", 4), bench.name("other", 5)), ("two x".into(), "two x".into()));
@@ -138,7 +138,7 @@ fn settings_routes_and_batches_reach_the_next_rows() {
     assert!(told.contains("sink.linger") && !told.contains("sink.bulk_documents"), "{told}");
     assert_eq!(bench.name("other", 6), "two x");
 
-    // What is refused is refused whole: each of these would move rows to another index too.
+    // Refused changes are refused completely: each of these would also move rows to another index.
     let third = edit("three").replace("[plugins", "bulk_documents = 1\n[plugins")
         + "[[routes]]\ntable = \"*\"\nindex = \"third\"\n";
     let told = bench.change(&format!("lingr = \"1ms\"\n{third}"), REFUSED);
@@ -160,7 +160,7 @@ fn settings_routes_and_batches_reach_the_next_rows() {
     assert_eq!((run.number("documents.index"), run.number("dead_letters")), (8, 0), "{}", run.log);
 }
 
-/// Whichever of the two is proven first, in the end the new file runs with the new settings.
+/// Whichever of the two is validated first, in the end the new file runs with the new settings.
 #[test]
 fn a_file_and_its_settings_change_together() {
     let rest = |word: &str| format!("linger = \"1ms\"\n[plugins.settings.shaper]\nedit = [\"name\", \"{word} \"]\n");
@@ -177,7 +177,7 @@ fn a_file_and_its_settings_change_together() {
         let hash = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let is_told = |line: &str| line.contains("plugin published") && line.contains(&hash[..12]);
         wait::until("the file is published", PATIENCE, || bench.running.log().lines().any(is_told));
-        // The settings may come in behind the file.
+        // The settings may be applied after the file.
         let mut id = round * 1_000;
         wait::until("the new settings", PATIENCE, || {
             id += 1;
@@ -220,7 +220,7 @@ fn a_route_begins_to_apply_truncates() {
 }
 
 #[test]
-fn a_fleet_follows_a_topic() {
+fn several_gateways_follow_a_topic() {
     let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).expect("a broker in this process");
     cluster.create_topic("settings", 1, 1).expect("a topic");
     follow(&cluster.bootstrap_servers(), "settings");
@@ -228,14 +228,14 @@ fn a_fleet_follows_a_topic() {
 
 #[test]
 #[ignore = "needs a Kafka: make test"]
-fn a_fleet_follows_a_compacted_topic_of_a_real_kafka() {
+fn several_gateways_follow_a_compacted_topic_of_a_real_kafka() {
     let kafka = Kafka::real();
     let topic = rowmill_tests::unique("settings");
     kafka.create_compacted(&topic);
     follow(&kafka.brokers, &topic);
 }
 
-/// What is pushed to the topic stands over the file, in the gateways that run and in those that start later.
+/// The pushed record overrides the file, in running gateways and in those that start later.
 fn follow(brokers: &str, settings: &str) {
     let topic = format!("[config_topic]\ntopic = {settings:?}\nbrokers = {brokers:?}\n");
     let rest = format!("linger = \"1ms\"\n[plugins.settings.shaper]\nedit = [\"name\", \"file \"]\n{topic}");
@@ -252,7 +252,7 @@ fn follow(brokers: &str, settings: &str) {
     second.row(1);
     assert_eq!(second.name("thing", 1), "topic x");
 
-    // The file's other keys are followed as before, and told apart.
+    // Other keys of the file still apply, and `show` names their source.
     first.change(&rest.replace("1ms", "2ms"), CHANGED);
     let (code, shown) = first.config(&["show"]);
     assert_eq!(code, Some(0), "{shown}");
@@ -264,7 +264,7 @@ fn follow(brokers: &str, settings: &str) {
     assert!(line("sink.linger = \"2ms\"").contains("rowmill.toml"), "{shown}");
     assert!(!shown.contains("sink.urls"), "it needs a restart: {shown}");
 
-    // What does not fit the file is not even pushed; what a plugin refuses is refused where it runs.
+    // A record that is invalid with the file is not pushed; settings that a plugin refuses are refused by the gateways.
     let unfit = first.file("unfit.toml", "[pipeline]\nworkers = 3\n");
     let (code, said) = first.config(&["push", &unfit]);
     assert!(code == Some(2) && said.contains("pipeline.workers needs a restart"), "{code:?} {said}");
