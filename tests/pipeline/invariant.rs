@@ -228,7 +228,7 @@ fn stored<T>(
     (indices.flat_map(of_index).collect(), prepared)
 }
 
-fn records_of(reported: &[Reported], random: &mut fastrand::Rng) -> Vec<Record> {
+fn records_of(reported: &[ReportedRecord], random: &mut fastrand::Rng) -> Vec<Record> {
     let records: Vec<Record> = reported.iter().map(|reported| reported.record.clone()).collect();
     interleaved(&records, random)
 }

@@ -54,18 +54,18 @@ impl Bench {
 
     /// Does something and waits until the log has one more line with this text; returns that line.
     #[track_caller]
-    fn told(&self, told: &str, action: impl FnOnce()) -> String {
+    fn logged(&self, text: &str, action: impl FnOnce()) -> String {
         let lines =
-            || self.running.log().lines().filter(|line| line.contains(told)).map(String::from).collect::<Vec<_>>();
+            || self.running.log().lines().filter(|line| line.contains(text)).map(String::from).collect::<Vec<_>>();
         let before = lines().len();
         action();
-        wait::value(told, PATIENCE, || lines().get(before).cloned())
+        wait::value(text, PATIENCE, || lines().get(before).cloned())
     }
 
     /// Changes the configuration; returns the log line with the result.
     #[track_caller]
-    fn change(&self, rest: &str, told: &str) -> String {
-        self.told(told, || self.gateway.configure(&format!("{}{rest}", self.head)))
+    fn change(&self, rest: &str, text: &str) -> String {
+        self.logged(text, || self.gateway.configure(&format!("{}{rest}", self.head)))
     }
 
     /// Runs `rowmill config` with these arguments; returns its exit code and output.
@@ -118,14 +118,14 @@ fn settings_routes_and_batches_reach_the_next_rows() {
     bench.row(1);
     assert_eq!(bench.name("thing", 1), "one x");
 
-    let told = bench.change(&format!("linger = \"1ms\"\n{}", edit("two")), CHANGED);
-    assert!(told.contains("plugins.settings.shaper"), "{told}");
+    let entry = bench.change(&format!("linger = \"1ms\"\n{}", edit("two")), CHANGED);
+    assert!(entry.contains("plugins.settings.shaper"), "{entry}");
     bench.row(2);
     assert_eq!(bench.name("thing", 2), "two x");
 
     let other = format!("{}[[routes]]\ntable = \"shop.thing\"\nindex = \"other\"\n", edit("two"));
-    let told = bench.change(&format!("linger = \"1ms\"\n{other}"), CHANGED);
-    assert!(told.contains("routes"), "{told}");
+    let entry = bench.change(&format!("linger = \"1ms\"\n{other}"), CHANGED);
+    assert!(entry.contains("routes"), "{entry}");
     bench.row(3);
     assert_eq!(bench.name("other", 3), "two x");
 
@@ -134,19 +134,19 @@ fn settings_routes_and_batches_reach_the_next_rows() {
     (4..=6).for_each(|id| bench.row(id));
     assert_eq!((bench.name("other", 4), bench.name("other", 5)), ("two x".into(), "two x".into()));
     assert_eq!(bench.find("other", 6), None);
-    let told = bench.change(&format!("linger = \"1ms\"\nbulk_documents = 2\n{other}"), CHANGED);
-    assert!(told.contains("sink.linger") && !told.contains("sink.bulk_documents"), "{told}");
+    let entry = bench.change(&format!("linger = \"1ms\"\nbulk_documents = 2\n{other}"), CHANGED);
+    assert!(entry.contains("sink.linger") && !entry.contains("sink.bulk_documents"), "{entry}");
     assert_eq!(bench.name("other", 6), "two x");
 
     // Refused changes are refused completely: each of these would also move rows to another index.
     let third = edit("three").replace("[plugins", "bulk_documents = 1\n[plugins")
         + "[[routes]]\ntable = \"*\"\nindex = \"third\"\n";
-    let told = bench.change(&format!("lingr = \"1ms\"\n{third}"), REFUSED);
-    assert!(told.contains("did you mean `linger`?"), "{told}");
-    let told = bench.change(&third.replace("edit =", "edt ="), REFUSED);
-    assert!(told.contains("shaper") && told.contains("edt"), "{told}");
-    let told = bench.change(&format!("gzip = true\n{third}[pipeline]\nworkers = 7\n"), REFUSED);
-    assert!(told.contains("a change of sink.gzip, pipeline.workers needs a restart"), "{told}");
+    let entry = bench.change(&format!("lingr = \"1ms\"\n{third}"), REFUSED);
+    assert!(entry.contains("did you mean `linger`?"), "{entry}");
+    let entry = bench.change(&third.replace("edit =", "edt ="), REFUSED);
+    assert!(entry.contains("shaper") && entry.contains("edt"), "{entry}");
+    let entry = bench.change(&format!("gzip = true\n{third}[pipeline]\nworkers = 7\n"), REFUSED);
+    assert!(entry.contains("a change of sink.gzip, pipeline.workers needs a restart"), "{entry}");
     bench.row(7);
     assert_eq!(bench.name("other", 7), "two x");
 
@@ -175,8 +175,8 @@ fn a_file_and_its_settings_change_together() {
         fs::write(&part, &file).and_then(|()| fs::rename(&part, plugins.join("shaper.wasm"))).expect("a new file");
         bench.change(&rest(word), CHANGED);
         let hash = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let is_told = |line: &str| line.contains("plugin published") && line.contains(&hash[..12]);
-        wait::until("the file is published", PATIENCE, || bench.running.log().lines().any(is_told));
+        let is_published = |line: &str| line.contains("plugin published") && line.contains(&hash[..12]);
+        wait::until("the file is published", PATIENCE, || bench.running.log().lines().any(is_published));
         // The settings may be applied after the file.
         let mut id = round * 1_000;
         wait::until("the new settings", PATIENCE, || {
@@ -244,8 +244,8 @@ fn follow(brokers: &str, settings: &str) {
     assert_eq!(first.name("thing", 1), "file x");
 
     let pushed = first.file("push.toml", "[plugins.settings.shaper]\nedit = [\"name\", \"topic \"]\n");
-    let told = first.told(CHANGED, || assert_eq!(first.config(&["push", &pushed]).0, Some(0)));
-    assert!(told.contains("plugins.settings.shaper"), "{told}");
+    let entry = first.logged(CHANGED, || assert_eq!(first.config(&["push", &pushed]).0, Some(0)));
+    assert!(entry.contains("plugins.settings.shaper"), "{entry}");
     first.row(2);
     assert_eq!(first.name("thing", 2), "topic x");
     let mut second = Bench::start("reload-topic-later", &rest);
@@ -270,14 +270,14 @@ fn follow(brokers: &str, settings: &str) {
     assert!(code == Some(2) && said.contains("pipeline.workers needs a restart"), "{code:?} {said}");
     let bad = first.file("bad.toml", "[sink]\nbulk_documents = 1\n[plugins.settings.shaper]\nedt = 1\n");
     for bench in [&first, &second] {
-        let told = bench.told(REFUSED, || assert_eq!(bench.config(&["push", &bad]).0, Some(0)));
-        assert!(told.contains("edt"), "{told}");
+        let entry = bench.logged(REFUSED, || assert_eq!(bench.config(&["push", &bad]).0, Some(0)));
+        assert!(entry.contains("edt"), "{entry}");
     }
     first.row(3);
     assert_eq!(first.name("thing", 3), "topic x");
 
-    let told = first.told(CHANGED, || assert_eq!(first.config(&["push", "--remove"]).0, Some(0)));
-    assert!(told.contains("plugins.settings.shaper"), "{told}");
+    let entry = first.logged(CHANGED, || assert_eq!(first.config(&["push", "--remove"]).0, Some(0)));
+    assert!(entry.contains("plugins.settings.shaper"), "{entry}");
     first.row(4);
     assert_eq!(first.name("thing", 4), "file x");
     for bench in [first, second] {
