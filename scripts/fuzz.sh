@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Fuzzes for a minute per target: fuzz.sh [TARGET…]. Installs cargo-fuzz into target/tools if needed.
 #
-# SECONDS_PER_TARGET sets another time. New inputs stay in target/fuzz-corpus; the committed ones are in fuzz/corpus. A
-# crash leaves its input in fuzz/artifacts and ends with a status other than 0.
+# SECONDS_PER_TARGET changes the time. New inputs are stored in target/fuzz-corpus; the committed ones are in fuzz/corpus. After
+# a crash, the input is in fuzz/artifacts and the exit code is not 0.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

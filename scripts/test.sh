@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# All tests, against real servers: test.sh [ARGUMENT of cargo test]…
+# Runs all tests against real servers: test.sh [ARGUMENT of cargo test]…
 #
-# Starts Kafka and Elasticsearch of its own, plain and secured, on free ports and with fresh data, unless
-# ROWMILL_TEST_KAFKA and ROWMILL_TEST_ELASTICSEARCH name servers (tests of secured servers do not run then). Ends what it
-# started, whatever happens. Only a first run needs the network.
+# Starts Kafka and Elasticsearch, plain and secured, on free ports and with fresh data, unless ROWMILL_TEST_KAFKA and
+# ROWMILL_TEST_ELASTICSEARCH name servers (then tests of secured servers do not run). Always stops the servers that it started.
+# Only the first run needs the network.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# For tests of components that import WASI, which report that they did not run if this cannot be had.
+# For tests of components that import WASI; without this target they report that they did not run.
 if command -v rustup >/dev/null 2>&1; then
   timeout 300 rustup target add wasm32-wasip2 </dev/null 2>/dev/null || echo "test: no target wasm32-wasip2" >&2
 fi
 
-# Built before the servers start: compilers and two Java servers do not fit beside each other on a small machine.
+# Build before the servers start: compilers and two Java servers do not fit on a small machine at once.
 cargo test --workspace --no-run "$@"
 
-# A folder of our own, so that servers which a person started by hand in target/stack are neither used nor ended.
+# A separate folder, so that servers started manually in target/stack are neither used nor stopped.
 ROWMILL_STACK_DIR="$PWD/target/stack-test"
 export ROWMILL_STACK_DIR
 stop() {

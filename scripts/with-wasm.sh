@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs a cargo command that builds plugins, with the compiler that has the wasm target: with-wasm.sh cargo build …
-# That is the pinned one, unless setup-wasm.sh had to take another and left its path, and its linker's, in target/wasm-rustc.
+# Runs a cargo command that builds plugins with the compiler that has the wasm target: with-wasm.sh cargo build …
+# That is the pinned one, unless setup-wasm.sh had to use another and wrote its path and linker to target/wasm-rustc.
 set -euo pipefail
 note="$(dirname "${BASH_SOURCE[0]}")/../target/wasm-rustc"
 if [ -s "$note" ]; then

@@ -1,8 +1,8 @@
-//! What replacing plugins costs the rows: the pause that a swap adds to a batch, over a thousand swaps under full load;
-//! and what a compile bomb and a start function that hangs cost while they are being refused. `make bench-swap`.
+//! Measures the cost of replacing plugins: the pause that a swap adds to a batch, over a thousand swaps under full load; and the
+//! cost of refusing a compile bomb and a start function that hangs. `make bench-swap`.
 //!
-//! Machines are noisy: the pauses are times of this thread with whatever else runs on the machine, and of the second part
-//! only the ratios within the run count.
+//! Machines are noisy: the pauses include anything else that runs on the machine, and in the second part only the ratios within a
+//! run are meaningful.
 
 #![allow(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
@@ -32,13 +32,13 @@ const PLUGIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/dist/20-tr
 const WORKERS: usize = 2;
 const ROWS: usize = 512;
 const SWAPS: u64 = 1_000;
-/// The two sides of a comparison, in turn, so often.
+/// The number of alternating rounds of a comparison.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(3);
 const HANGS: &str = "a start function that hangs";
-/// As the gateway's own thread that proves plugins has it.
+/// As in the gateway's validation thread.
 const PRIORITY: i32 = 15;
-/// How long a worker may take to turn to a chain.
+/// The maximum time for a worker to switch to a chain.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn main() -> anyhow::Result<()> {
@@ -72,7 +72,7 @@ impl Load {
             "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nkind = \"null\"\n[dead_letter]\npath = \"/dev/null\"\n";
         let config = Arc::new(read_text(text, "bench", &Overrides::default())?);
         let metrics = Metrics::new();
-        // Every row is a document, so no letter is ever read.
+        // Every row becomes a document, so there are no dead letters to read.
         let (dead_letters, _) = DeadLetters::channel(metrics.clone());
         let published = Arc::new(ArcSwap::from_pointee(chain_of(code, 1, None)?));
         let (retire, retired) = Retire::channel();
@@ -118,7 +118,7 @@ impl Load {
         Ok(Self { published, rows, pauses, stop, workers })
     }
 
-    /// Rows a second for a while.
+    /// Rows per second, measured over this time.
     fn rate(&self, time: Duration) -> f64 {
         let (begin, rows) = (Instant::now(), self.rows.load(Ordering::Relaxed));
         std::thread::sleep(time);
@@ -185,7 +185,7 @@ fn swaps(load: &Load, code: &[Arc<Plugin>; 2]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the proof of hostile files costs the rows: in turn nothing, and files that are proven one after the other.
+/// Measures the cost of validating hostile files: alternating rounds without and with files that are validated one after the other.
 fn proofs(load: &Load, bytes: &[u8], sandbox: &Arc<Sandbox>) -> anyhow::Result<()> {
     let program = rowmill_program()?;
     let Some(program) = program else {

@@ -1,5 +1,5 @@
-//! What is wrong with what a person set up is said before any row is read: by `rowmill check` with a verdict on each
-//! part, and by `rowmill run` with the exit code of a wrong configuration.
+//! Problems are reported before any row is read: `rowmill check` prints a line for each part, and `rowmill run` exits with the
+//! code of a wrong configuration.
 
 use std::fs;
 use std::net::TcpListener;
@@ -22,7 +22,7 @@ fn gateway(sections: &str) -> Gateway {
     gateway
 }
 
-/// `check` ends with this code and has a line that begins and goes on like this.
+/// Checks that `check` exits with this code and prints a line that starts with `begin` and contains the words.
 #[track_caller]
 fn verdict(gateway: &Gateway, code: i32, begin: &str, words: &[&str]) {
     let (found, verdicts) = gateway.check();
@@ -35,7 +35,7 @@ fn verdict(gateway: &Gateway, code: i32, begin: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_file_of_dead_letters_is_tried_and_not_touched() {
+fn the_dead_letter_file_is_checked_and_not_changed() {
     let good = gateway("");
     verdict(&good, 0, "ok    dead letters", &["can be written"]);
     assert!(!good.letters_path().exists(), "check makes no file");
@@ -58,10 +58,10 @@ fn a_file_of_dead_letters_is_tried_and_not_touched() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_written_to_is_said() {
+fn a_read_only_folder_is_reported() {
     let folder = scratch("check");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o500)).expect("one's own folder");
-    // To root no folder is closed.
+    // Root can write to every folder.
     if fs::write(folder.path().join("trial"), "").is_err() {
         let path = folder.path().join("letters.ndjson").display().to_string();
         let gateway = gateway(&format!("[dead_letter]\npath = {path:?}\n"));
@@ -72,20 +72,20 @@ fn a_folder_that_may_not_be_written_to_is_said() {
 
 #[test]
 #[ignore = "needs a Kafka: make test"]
-fn a_topic_of_dead_letters_is_looked_for() {
+fn the_dead_letter_topic_must_exist() {
     let kafka = Kafka::real();
     let topic = unique("letters");
     let gateway =
         gateway(&format!("[dead_letter]\nkind = \"kafka\"\nbrokers = {:?}\ntopic = {topic:?}\n", kafka.brokers));
     verdict(&gateway, 0, "note  dead letters", &["has no topic", &topic, "create it"]);
-    // To look for it does not make it.
+    // The check does not create it.
     verdict(&gateway, 0, "note  dead letters", &["has no topic"]);
     kafka.create(&topic, 1);
     verdict(&gateway, 0, "ok    dead letters", &[&topic]);
 }
 
 #[test]
-fn a_kafka_of_dead_letters_that_is_away_is_said() {
+fn an_unreachable_kafka_for_dead_letters_is_reported() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
     let gateway =
         gateway(&format!("[dead_letter]\nkind = \"kafka\"\nbrokers = \"127.0.0.1:{port}\"\ntopic = \"letters\"\n"));
@@ -93,12 +93,12 @@ fn a_kafka_of_dead_letters_that_is_away_is_said() {
 }
 
 #[test]
-fn the_address_of_metrics_is_tried() {
+fn the_http_address_is_checked() {
     verdict(&gateway("[http]\nlisten = \"127.0.0.1:0\"\n"), 0, "ok    http", &["free"]);
 
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
-    // It hangs up on whoever asks, as nothing of ours does.
+    // It closes every connection, which a gateway never does.
     std::thread::spawn(move || taken.incoming().for_each(drop));
     let other = gateway(&format!("[http]\nlisten = \"{address}\"\n"));
     verdict(&other, 3, "FAIL  http", &[&address, "set http.listen"]);
@@ -106,7 +106,7 @@ fn the_address_of_metrics_is_tried() {
     assert_eq!(run.code, Some(1), "{}", run.log);
     assert!(run.log.contains("http.listen"), "{}", run.log);
 
-    // One that others reach, with plugins and without.
+    // An address that other machines can reach, with and without plugins.
     let others = "[http]\nlisten = \"0.0.0.0:0\"\n";
     let plugins = scratch("check-plugins");
     let with = format!("[plugins]\ndir = {:?}\n{others}", plugins.path().display().to_string());
@@ -116,13 +116,13 @@ fn the_address_of_metrics_is_tried() {
     let (_, said) = gateway(others).check();
     assert!(!said.contains("token"), "{said}");
 
-    // No address of this machine: one for documentation.
+    // An address reserved for documentation, not of this machine.
     verdict(&gateway("[http]\nlisten = \"192.0.2.1:8088\"\n"), 3, "FAIL  http", &["192.0.2.1:8088"]);
 }
 
-/// A person checks a changed configuration while the gateway runs: that its own address is taken is no failure.
+/// A changed configuration is checked while the gateway runs: its own address in use is not a failure.
 #[test]
-fn a_gateway_that_runs_is_known_by_its_health() {
+fn a_running_gateway_is_recognized_by_its_health() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
     let gateway = Gateway::new("check", "");
     let pipe = gateway.folder.path().join("records");
@@ -138,7 +138,7 @@ fn a_gateway_that_runs_is_known_by_its_health() {
     verdict(&gateway, 0, "note  http", &["a gateway already serves", "another http.listen"]);
 }
 
-/// `run` refuses it as a wrong configuration.
+/// Checks that `run` refuses it as a wrong configuration.
 #[track_caller]
 fn refused(sections: &str, words: &[&str]) {
     let run = gateway(sections).run();
@@ -149,7 +149,7 @@ fn refused(sections: &str, words: &[&str]) {
 }
 
 #[test]
-fn bad_plugins_and_settings_are_a_wrong_configuration() {
+fn bad_plugins_and_settings_are_configuration_errors() {
     let shaper = guests::shaper().display().to_string();
     let plugins = format!("[plugins]\ndir = {shaper:?}\n");
     refused(&format!("{plugins}[plugins.settings.shaper]\nkeeep = 1\n"), &["shaper.wasm", "keeep"]);
@@ -166,7 +166,7 @@ fn bad_plugins_and_settings_are_a_wrong_configuration() {
 }
 
 #[test]
-fn a_wrong_filter_of_logs_is_a_wrong_command_line() {
+fn an_invalid_log_filter_is_a_command_line_error() {
     let gateway = gateway("");
     let run = |arguments: &[&str], variable: Option<&str>| {
         let mut command = Command::new(binary());

@@ -1,5 +1,5 @@
-//! Every plugin of `examples/plugins` on its records, as its page says: what is in the store at the end is in the
-//! example's `documents.ndjson`. `ROWMILL_BLESS=1` writes that file anew.
+//! Runs every plugin of `examples/plugins` on its records, as its README says: the documents in the store at the end equal the
+//! example's `documents.ndjson`. `ROWMILL_BLESS=1` rewrites that file.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rowmill_tests::gateway::Gateway;
 use rowmill_tests::{guests, root};
 use serde_json::json;
 
-/// Runs an example, whose documents go into these indices.
+/// Runs an example that writes into these indices.
 #[track_caller]
 fn check(name: &str, indices: &[&str]) {
     let folder = root().join("examples/plugins").join(name);
@@ -22,7 +22,7 @@ fn check(name: &str, indices: &[&str]) {
     let mut documents = String::new();
     for index in indices {
         for (id, mut source) in elasticsearch.sources(index) {
-            // Versions of parts are the source's business, not the example's.
+            // The versions of parts depend on the source, not on the example.
             source.as_object_mut().expect("a document").remove("_rowmill");
             writeln!(documents, "{}", json!({ "index": index, "id": id, "source": source })).expect("a text grows");
         }
@@ -32,9 +32,9 @@ fn check(name: &str, indices: &[&str]) {
         std::fs::write(&expected, &documents).expect("the file can be written");
     }
     let known = std::fs::read_to_string(&expected).unwrap_or_default();
-    assert!(!known.is_empty(), "{}: there is nothing to compare with", expected.display());
+    assert!(!known.is_empty(), "{} is missing or empty; run with ROWMILL_BLESS=1", expected.display());
     for (line, (is, should)) in documents.lines().zip(known.lines()).enumerate() {
-        assert_eq!(is, should, "{name}, line {}; ROWMILL_BLESS=1 takes it as right", line + 1);
+        assert_eq!(is, should, "{name}, line {}; ROWMILL_BLESS=1 accepts it", line + 1);
     }
     assert_eq!(documents.lines().count(), known.lines().count(), "{name}");
 }
@@ -65,7 +65,7 @@ macro_rules! examples {
             check($name, &[$($index),+]);
         })+
 
-        /// No example is left out.
+        /// Every example is tested.
         #[test]
         fn all_examples_are_run() {
             let mut tested = vec![$($name),+];

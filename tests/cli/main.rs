@@ -1,4 +1,4 @@
-//! What a person meets on the command line: `rowmill check`, the commands for plugins, the examples.
+//! Tests of the command line: `rowmill check`, the commands for plugins, the examples.
 
 mod check;
 mod examples;

@@ -14,11 +14,11 @@ use rowmill_tests::gateway::binary;
 use rowmill_tests::{fixture, guests, root, scratch, wait};
 use serde_json::Value;
 
-/// How long a step may take on a busy machine.
+/// The maximum time of a step on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// A command with what it needs of this test's surroundings: the program, and a target folder that is kept, so that the
-/// second run of this test compiles nothing anew.
+/// A command with the environment of this test: the program, and a target folder that is kept, so that the second run of this
+/// test compiles nothing again.
 fn command(program: impl AsRef<Path>, folder: &Path) -> Command {
     let mut command = Command::new(program.as_ref());
     command
@@ -36,7 +36,7 @@ fn command(program: impl AsRef<Path>, folder: &Path) -> Command {
 fn target() -> PathBuf {
     let target = root().join("target/new-plugin");
     fs::create_dir_all(&target).expect("a target folder can be made");
-    // The compiled dependencies of the other tests' plugins serve this one too.
+    // The compiled dependencies of other tests' plugins are reused.
     #[cfg(unix)]
     if !target.join("guests").exists() {
         fs::create_dir_all(root().join("target/guests")).expect("a target folder can be made");
@@ -45,7 +45,7 @@ fn target() -> PathBuf {
     target
 }
 
-/// What a command printed.
+/// The output of a command.
 struct Said {
     code: Option<i32>,
     out: String,
@@ -120,13 +120,13 @@ impl Running {
         self.said.lock().expect("nobody panics with it").clone()
     }
 
-    /// Waits until it has printed this, and forgets what it printed until then.
+    /// Waits until it has printed this, and discards the output up to then.
     #[track_caller]
     fn wait_for(&self, words: &str) -> String {
         self.wait_for_all(&[words])
     }
 
-    /// Waits until it has printed all of this, in any order: its two streams come as they come.
+    /// Waits until it has printed all of this, in any order, since its two streams are not synchronized.
     #[track_caller]
     fn wait_for_all(&self, all: &[&str]) -> String {
         let found = wait::within(PATIENCE, || {
@@ -154,7 +154,7 @@ fn edit(file: &Path, from: &str, to: &str) {
 
 #[test]
 fn from_an_empty_folder_to_documents_that_change() {
-    // Outside of this repository: the crate has to build anywhere.
+    // Outside this repository, since the crate must build anywhere.
     let outside = tempfile::tempdir().expect("a temporary folder");
     rowmill(outside.path(), &["plugin", "new", "hello"]).ended(0).says(&["cargo test", "rowmill plugin build"]);
     rowmill(outside.path(), &["plugin", "new", "hello"]).ended(2).says(&["hello already exists"]);
@@ -208,7 +208,7 @@ fn cases_run_without_the_source(outside: &Path, wasm: &Path) {
     fs::remove_dir_all(alone.join("cases")).expect("it can be removed");
 }
 
-/// The file alone, in a folder without cases, knows what it should do.
+/// The file contains its cases, and needs no folder of cases.
 fn cases_travel_with_the_file(outside: &Path, wasm: &Path) {
     let (hello, alone) = (outside.join("hello"), outside.join("alone"));
     let test = |code: i32, words: &[&str]| {
@@ -221,7 +221,7 @@ fn cases_travel_with_the_file(outside: &Path, wasm: &Path) {
     assert_eq!(serde_json::from_str::<Value>(&said.out).expect("one JSON object")["cases"], 1);
     rowmill(&alone, &["plugin", "test", "some.wasm", "--bless"]).ended(1).says(&["cannot be blessed", "--cases"]);
 
-    // The gateway's own half: what is built and does not hold is not published.
+    // The gateway runs them too: a file whose cases fail is not published.
     edit(&hello.join("src/lib.rs"), "\"CNY\"", "\"USD\"");
     rowmill(&hello, &["plugin", "build"]).ended(0).says(&["1 case embedded"]);
     test(3, &["FAIL  first", "body.amount.currency", "1 case in some.wasm, 1 failed"]);
@@ -266,7 +266,7 @@ fn documents_follow_the_file(hello: &Path) {
     wait::until("an order is shaped by the plugin", PATIENCE, || n_documents("amount.currency:CNY") > 0);
     let took = begin.elapsed();
     eprintln!("the first document changed {took:?} after the file was there");
-    // A second on a machine that does nothing else.
+    // Takes a second on an idle machine.
     assert!(took < Duration::from_secs(10), "{took:?}");
     let left: Vec<String> = fs::read_dir(plugins.path())
         .expect("the folder")
@@ -296,7 +296,7 @@ fn every_save_is_built_and_compared(hello: &Path) {
 }
 
 #[test]
-fn a_file_is_shown_with_what_it_asks_for() {
+fn show_prints_the_columns_that_a_file_uses() {
     let file = guests::built().trade_document.display().to_string();
     let folder = scratch("inspect");
     let said = rowmill(folder.path(), &["plugin", "inspect", &file]).ended(0);
@@ -340,7 +340,7 @@ fn rows_go_in_and_documents_come_out() {
 }
 
 #[test]
-fn what_cannot_work_says_what_to_do() {
+fn errors_say_what_to_do() {
     let folder = scratch("wrong");
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);

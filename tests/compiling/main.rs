@@ -1,4 +1,4 @@
-//! Compiling a plugin costs the gateway nothing: it is done elsewhere, within limits, and once.
+//! Compiling a plugin does not burden the gateway: a separate process does it, within limits, and once.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use rowmill_tests::gateway::binary;
 use rowmill_tests::{bombs, guests, scratch};
 
 static SANDBOX: LazyLock<Arc<Sandbox>> = LazyLock::new(|| {
-    // Time enough for a busy machine, but not for ever.
+    // Enough time for a busy machine, but limited.
     let limits = Limits { setup_time: Duration::from_secs(2), ..Limits::default() };
     Arc::new(Sandbox::new(limits).expect("this machine can run the engine"))
 });
@@ -39,7 +39,7 @@ fn refused(config: CompileConfig, bytes: &[u8], words: &[&str]) {
     }
 }
 
-/// Memory of this process, in bytes, at its most so far.
+/// The peak memory of this process so far, in bytes.
 fn peak() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("a Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line of the peak");
@@ -53,7 +53,7 @@ fn a_plugin_is_compiled_elsewhere_and_runs_here() {
     assert_eq!(plugin.description().name, "trade-document");
     assert_eq!(plugin.hash(), Plugin::load(&SANDBOX, &bytes).expect("here too").hash());
     plugin.instantiate("{}").expect("it runs");
-    // What the other process refuses comes back as it would be refused here.
+    // A refusal by the other process is the same as in this process.
     for file in [&b"<html>"[..], b"", b"\0asm\x01\0\0\0", b"\0asm\x0d\0\x01\0"] {
         let elsewhere = load(config(), file).expect_err("no plugin");
         assert_eq!(elsewhere, Plugin::load(&SANDBOX, file).expect_err("no plugin"));
@@ -61,7 +61,7 @@ fn a_plugin_is_compiled_elsewhere_and_runs_here() {
 }
 
 #[test]
-fn code_that_is_kept_is_not_compiled_again() {
+fn cached_code_is_not_compiled_again() {
     let folder = scratch("code");
     let kept = PrivateFolder::open(folder.path()).expect("a folder of our own");
     let bytes = guest();
@@ -79,7 +79,7 @@ fn code_that_is_kept_is_not_compiled_again() {
 fn a_compile_bomb_is_refused_within_its_limits() {
     let bomb = bombs::compile_bomb(&guest());
     assert!(bomb.len() < 1 << 20, "{} bytes", bomb.len());
-    // What this process needs for a plugin that is in order.
+    // The memory that this process needs for a good plugin.
     load(config(), &guest()).expect("a plugin that is in order");
     let before = peak();
 
@@ -98,7 +98,7 @@ fn a_compile_bomb_is_refused_within_its_limits() {
 }
 
 #[test]
-fn a_start_function_that_hangs_is_ended() {
+fn a_hanging_start_function_is_stopped() {
     let refusal = load(config(), &bombs::hanging_start(&guest())).expect_err("it never starts");
     assert_eq!(refusal.step, "instantiate");
     assert!(refusal.reason.contains("ran longer than the limit"), "{refusal}");

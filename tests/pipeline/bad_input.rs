@@ -1,5 +1,5 @@
-//! What cannot be processed is a dead letter with a reason a person understands; its record stays as it was, and its
-//! neighbours are written. A configuration that is wrong is refused with what to write instead.
+//! Records that cannot be processed become dead letters with the unchanged record and a clear reason, and all other records are
+//! written. Errors in a configuration say what to write instead.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rowmill_tests::kafka::Kafka;
 use rowmill_tests::{unique, wait};
 use serde_json::{Value, json};
 
-/// A row as Maxwell tells it.
+/// A row in Maxwell's format.
 fn maxwell(table: &str, row: Value, number: u64) -> String {
     json!({
         "database": "shop", "table": table, "type": "insert", "ts": 1_795_216_000, "xid": number, "commit": true,
@@ -21,7 +21,7 @@ fn maxwell(table: &str, row: Value, number: u64) -> String {
     .to_string()
 }
 
-/// Bad records by name, and what their reason must say.
+/// Bad records by name, and what their reason must contain.
 fn bad() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let good = maxwell("thing", json!({ "id": 1000, "name": "x" }), 900);
     vec![
@@ -72,7 +72,7 @@ fn reading(gateway: &Gateway, records: &[Record], store: &StoreHandle, more: &st
 }
 
 #[test]
-fn each_bad_record_is_a_letter_with_a_reason_and_its_neighbours_are_written() {
+fn each_bad_record_is_a_dead_letter_with_a_reason_and_the_others_are_written() {
     let store = Store::builder().start().expect("the embedded store starts");
     let gateway = Gateway::new("bad-input", "");
     let records = mixed("maxwell");
@@ -97,7 +97,7 @@ fn each_bad_record_is_a_letter_with_a_reason_and_its_neighbours_are_written() {
 }
 
 #[test]
-fn dead_letters_are_a_file_that_can_be_read_again() {
+fn a_file_of_dead_letters_can_be_replayed() {
     let store = Store::builder().start().expect("the embedded store starts");
     let gateway = Gateway::new("bad-input", "");
     reading(&gateway, &mixed("maxwell"), &store, "");
@@ -138,7 +138,7 @@ fn a_message_of_50_mb_is_written_or_refused_by_the_limit() {
 
 #[test]
 #[ignore = "needs a Kafka: make test"]
-fn letters_in_kafka_have_the_record_and_the_reason_in_headers() {
+fn dead_letters_in_kafka_have_the_record_and_headers_with_the_reason() {
     let kafka = Kafka::real();
     let store = Store::builder().start().expect("the embedded store starts");
     let name = unique("bad");
@@ -227,7 +227,7 @@ fn a_kafka_that_is_down_is_reported_and_retried() {
         running.log().contains(&format!("127.0.0.1:{port}"))
     });
     assert!(running.is_running(), "{}", running.log());
-    // Without a terminal a line tells every ten seconds how far it is; it once waited for itself there.
+    // Without a terminal, progress is logged every ten seconds; that once caused a deadlock.
     wait::until("it tells how far it is", Duration::from_secs(30), || running.log().contains(" events · "));
 }
 

@@ -1,4 +1,4 @@
-//! Killed at any moment and started again, the gateway loses nothing, and never commits what is not settled.
+//! A gateway that is killed at any moment and restarted loses nothing, and never commits unsettled records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const RECORDS: u64 = 30_000;
 const KEYS: u64 = 4_000;
 
-/// Upserts and deletes of a few thousand keys in three partitions, and what is left of them.
+/// Upserts and deletes of a few thousand keys in three partitions, and the resulting documents.
 fn history(topic: &str, random: &mut fastrand::Rng) -> (Vec<Record>, BTreeMap<String, Value>) {
     let mut table: BTreeMap<u64, Value> = BTreeMap::new();
     let mut offsets = [0; 3];

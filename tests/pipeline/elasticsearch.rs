@@ -1,4 +1,4 @@
-//! What the sink makes of Elasticsearch's answers: one list of scenarios against the embedded store and a real server,
+//! How the sink handles Elasticsearch's answers: one list of scenarios against the embedded store and a real server,
 //! and faults that only the embedded store has.
 
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Sink {
     }
 }
 
-/// A change as Debezium tells it, at a place of the binlog.
+/// A change in Debezium's format, at a binlog position.
 fn change(table: &str, place: u64, before: Option<Value>, after: Option<Value>) -> Record {
     let op = match (&before, &after) {
         (None, _) => "c",
@@ -69,7 +69,7 @@ fn change(table: &str, place: u64, before: Option<Value>, after: Option<Value>) 
         "source": { "connector": "mysql", "name": "tool", "ts_ms": 1_795_216_000_000_u64, "db": "shop", "table": table,
                     "file": "binlog.000001", "pos": place, "row": 0 },
     });
-    // Each record has a partition of its own: their order is that of arrival alone.
+    // Each record has its own partition, so only the order of arrival is defined.
     let mut record =
         Record::new(&format!("tool.shop.{table}"), 0, value.to_string()).key(json!({ "id": id }).to_string());
     record.partition = place as i32;
@@ -158,7 +158,7 @@ fn parts_of_two_tables_merge_in_every_order(sink: &Sink) {
 }
 
 /// Rows become items of an array in the document that another table's rows begin; every order of arrival of inserts, an
-/// update, a delete and a move to another document ends in the same. A truncate takes out what is older than it.
+/// update, a delete and a move to another document ends in the same. A truncate removes older parts.
 fn items_of_an_array_converge_in_every_order(sink: &Sink) {
     let line = |order: u64, id: u64, sku: &str| json!({ "order_id": order, "id": id, "sku": sku });
     let changes = |order: u64| {
@@ -229,7 +229,7 @@ fn an_item_does_not_overwrite_a_field_of_another_part(sink: &Sink) {
     assert_eq!(sink.elasticsearch.sources(&sink.index("merged"))["1"]["lines"], "a text");
 }
 
-/// Of parts that go into one update only the one that cannot be taken is a dead letter.
+/// If one of several parts in an update is invalid, only that part becomes a dead letter.
 fn a_refused_part_takes_no_other_with_it(sink: &Sink) {
     let sections = format!(
         "[[routes]]\ntable = \"*\"\nindex = \"{}\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\nitem = [\"order_id\", \"id\"]\n",
@@ -279,8 +279,8 @@ fn permutations(n: usize) -> Vec<Vec<usize>> {
         .collect()
 }
 
-/// The mapping refuses one document; it alone is a dead letter, with Elasticsearch's reason.
-fn a_mapping_error_is_a_dead_letter_and_neighbours_are_written(sink: &Sink) {
+/// The mapping rejects one document: only that one becomes a dead letter, with Elasticsearch's reason.
+fn a_mapping_error_is_a_dead_letter_and_the_others_are_written(sink: &Sink) {
     let mapping = json!({ "mappings": { "properties": { "name": { "type": "object" } } } });
     let (status, answer) = sink.elasticsearch.ask("PUT", &format!("/{}", sink.index("thing")), Some(&mapping));
     assert_eq!(status, 200, "{answer}");
@@ -301,7 +301,7 @@ fn a_mapping_error_is_a_dead_letter_and_neighbours_are_written(sink: &Sink) {
 
 /// Of one row come three documents that the mapping refuses, of the next two of another: each record is one letter, with
 /// all that was refused of it.
-fn a_record_with_several_refused_documents_is_one_letter(sink: &Sink) {
+fn a_record_with_several_rejected_documents_is_one_dead_letter(sink: &Sink) {
     let mapping = json!({ "mappings": { "properties": { "name": { "type": "object" } } } });
     let (status, answer) = sink.elasticsearch.ask("PUT", &format!("/{}", sink.index("thing")), Some(&mapping));
     assert_eq!(status, 200, "{answer}");
@@ -335,7 +335,7 @@ fn a_record_with_several_refused_documents_is_one_letter(sink: &Sink) {
 /// A TRUNCATE takes the documents of the table's rows, and not what a plugin of the mode `change` wrote beside them of
 /// how the rows changed, whatever comes first.
 fn an_audit_trail_survives_a_truncate(sink: &Sink) {
-    // The plugin's index has a fixed name, so the table has one of its own.
+    // The index of the plugin has a fixed name, so the name of the table is unique.
     let table = unique("audited").replace('-', "_");
     let index = sink.index("rows");
     let truncate = |place: u64| {
@@ -410,13 +410,13 @@ scenarios! {
     items_of_an_array_converge_in_every_order,
     an_item_does_not_overwrite_a_field_of_another_part,
     a_refused_part_takes_no_other_with_it,
-    a_mapping_error_is_a_dead_letter_and_neighbours_are_written,
-    a_record_with_several_refused_documents_is_one_letter,
+    a_mapping_error_is_a_dead_letter_and_the_others_are_written,
+    a_record_with_several_rejected_documents_is_one_dead_letter,
     an_audit_trail_survives_a_truncate,
     a_missing_index_stops_where_none_may_be_created,
 }
 
-/// 200 documents through a fault: all are there in the end, each once, and nothing is a dead letter.
+/// Writes 200 documents during a fault: in the end each exists once, and there are no dead letters.
 #[track_caller]
 fn survives(rules: impl IntoIterator<Item = FaultRule>) -> (Run, u64) {
     let sink = Sink::embedded();
@@ -438,7 +438,7 @@ fn rejected_items_are_sent_again() {
 }
 
 #[test]
-fn a_rejected_document_holds_back_only_itself() {
+fn a_rejected_document_delays_only_itself() {
     let rule = FaultRule::item(FaultEffect::TooManyRequests).times(5).when(|target| target.id == Some("7"));
     let (run, faults) = survives([rule]);
     assert_eq!((run.number("documents.index"), faults), (200, 5));

@@ -55,7 +55,7 @@ fn check_all(what: &str, stream: &str, chain: Chain, mut sources: impl FnMut(&st
     }
 }
 
-/// A stream in a real Kafka, and indices of its own in a real Elasticsearch.
+/// A stream in a real Kafka, and its own indices in a real Elasticsearch.
 struct Servers {
     kafka: Kafka,
     elasticsearch: Elasticsearch,
@@ -70,7 +70,7 @@ impl Servers {
         let prefix = unique("e2e");
         let mut records = captured(stream);
         for record in &mut records {
-            // In front, since the last parts of a topic's name can tell the table.
+            // A prefix, since the last parts of a topic name can name the table.
             record.topic = format!("{prefix}.{}", record.topic);
         }
         kafka.load(&records);
@@ -120,7 +120,7 @@ fn kafka_to_elasticsearch(stream: &str, chain: Chain) {
     assert_eq!(servers.documents(), before, "reading all again changes neither a source nor a version");
 }
 
-/// Without declared types the values stay as the tool spells them; what they say is the same.
+/// Without declared types, values keep the tool's spelling, with the same meaning.
 #[track_caller]
 fn undeclared(stream: &str) {
     let (store, _) = into_store(&captured(stream), Chain::None, "undeclared", "");
@@ -269,8 +269,8 @@ fn a_file_into_elasticsearch() {
     assert!(gateway.letters().is_empty());
 }
 
-/// What Canal cannot tell (docs/versions.md): the order of two changes of one document that stand in two partitions and
-/// happened within one second. The higher offset wins, whichever came last; a second later the order is right again.
+/// A limit of Canal (docs/versions.md): two changes of one document, in two partitions and within one second, have no order. The
+/// higher offset wins, whichever arrived last; a second later the order is correct again.
 #[test]
 fn one_second_of_canal_in_two_partitions_has_no_order() {
     let change = |partition, offset, second: i64, name: &str, old: Option<&str>| {

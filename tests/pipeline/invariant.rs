@@ -17,7 +17,7 @@ use rowmill_tests::guests;
 use serde_json::{Value, json};
 
 use swap::Swapper;
-use tools::{Told, Tool};
+use tools::{ReportedRecord, Tool};
 
 /// A row of the table `shop.thing`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Row {
     }
 }
 
-/// What is tried on the table; what is not possible (an insert of a row that is there) does nothing.
+/// A change tried on the table; an impossible one (an insert of an existing row) does nothing.
 #[derive(Clone, Debug)]
 enum Try {
     Insert(Row),
@@ -46,7 +46,7 @@ enum Try {
     Truncate,
 }
 
-/// What then happened.
+/// The change that happened.
 #[derive(Clone, Debug)]
 enum Change {
     /// The row before and after.
@@ -77,7 +77,7 @@ fn tries() -> impl Strategy<Value = Vec<Try>> {
     prop::collection::vec(one, 1..40)
 }
 
-/// The changes, and the table at the end. Nothing is truncated where the tool could not tell it.
+/// The changes, and the table at the end. There are no truncates if the tool does not report them.
 fn played(tries: &[Try], tool: Tool) -> (Vec<Change>, Table) {
     let mut table = Table::new();
     let mut changes = Vec::new();
@@ -112,7 +112,7 @@ fn played(tries: &[Try], tool: Tool) -> (Vec<Change>, Table) {
     (changes, table)
 }
 
-/// What the plugin is told to do.
+/// The instruction to the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Keep,
@@ -171,7 +171,7 @@ impl Shape {
 /// Documents by index and id.
 type Documents = BTreeMap<(String, String), Value>;
 
-/// What the plugins make of the table.
+/// The documents that the plugins build from the table.
 fn wanted(table: &Table, shape: Shape, tool: Tool) -> Documents {
     let documents = table.values().flat_map(|(row, _)| shape.documents(row, tool));
     documents.map(|(index, id, source)| ((index, id), source)).collect()
@@ -184,7 +184,7 @@ struct Cut {
     batch_rows: usize,
 }
 
-/// Small batches and two workers, so that there is much to go wrong.
+/// Small batches and two workers, to provoke races.
 const SMALL: Cut = Cut { workers: 2, batch_rows: 3 };
 /// Rows one after the other, each by the chain that is published then.
 const SINGLE: Cut = Cut { workers: 1, batch_rows: 1 };
@@ -228,12 +228,12 @@ fn stored<T>(
     (indices.flat_map(of_index).collect(), prepared)
 }
 
-fn records_of(told: &[Told], random: &mut fastrand::Rng) -> Vec<Record> {
-    let records: Vec<Record> = told.iter().map(|told| told.record.clone()).collect();
+fn records_of(reported: &[ReportedRecord], random: &mut fastrand::Rng) -> Vec<Record> {
+    let records: Vec<Record> = reported.iter().map(|reported| reported.record.clone()).collect();
     interleaved(&records, random)
 }
 
-/// Tries many histories, each with a shape and a random number generator of its own.
+/// Tries many histories, each with its own shape and random number generator.
 ///
 /// The seed is printed: `ROWMILL_TEST_SEED` gives the same cases again, `PROPTEST_CASES` sets another number of them.
 #[track_caller]
@@ -290,7 +290,7 @@ fn of_debezium_with_schema() {
     holds(Tool::DebeziumWithSchema, &Shape::ALL);
 }
 
-/// Unwrapped rows tell no image before an update: only what has its usual id and index can follow.
+/// Unwrapped updates have no before image: only documents with the default ID and index can follow a row.
 #[test]
 fn of_unwrapped_debezium() {
     holds(Tool::Unwrapped, &[Shape::Keep, Shape::Filter, Shape::Edit]);
@@ -320,15 +320,15 @@ fn while_a_plugin_is_replaced_by_an_equal_one() {
     assert!(swaps.into_inner() > 0, "plugins were replaced");
 }
 
-/// A plugin is replaced by one that writes a field otherwise: rows that come after have it the new way, and what was
-/// there stays as it was until its row changes.
+/// A plugin is replaced by one that writes a field differently: later rows have the new form, and existing documents stay until
+/// their row changes.
 #[test]
 fn while_a_plugin_is_replaced_by_one_that_changes_a_field() {
     let prefix = |swapped: bool| if swapped { "changed " } else { "edited " };
     for tool in [Tool::Canal, Tool::Debezium, Tool::Maxwell] {
         check(tool, &[Shape::Edit], |changes, table, _, random| {
-            let told = tool.records(changes);
-            let (records, marks) = swap::marked(records_of(&told, random), 1, random);
+            let reported = tool.records(changes);
+            let (records, marks) = swap::marked(records_of(&reported, random), 1, random);
             let (found, swapper) = stored(&records, tool, "", SINGLE, |pipeline| {
                 Swapper::start(
                     pipeline,
@@ -338,8 +338,8 @@ fn while_a_plugin_is_replaced_by_one_that_changes_a_field() {
             prop_assert_eq!(swapper.swaps(), 1);
             let mut wanted = Documents::new();
             for (row, change) in table.values() {
-                // The record that told how the row is: of a changed key the one with the row after.
-                let last = told.iter().find(|told| told.change == *change && told.has_after);
+                // The record with the after image; for a changed key, the one with the new row.
+                let last = reported.iter().find(|reported| reported.change == *change && reported.has_after);
                 let record = &last.expect("a row comes from a change").record;
                 let place = records.iter().position(|other| other == record).expect("all records are read");
                 let mut source = row.cells();

@@ -1,4 +1,4 @@
-//! What must hold of the way from a record to a document: nothing lost, nothing stale, bad input kept with a reason.
+//! Tests of the pipeline from records to documents: nothing is lost, nothing is stale, bad input is kept with a reason.
 
 mod bad_input;
 mod crash_recovery;

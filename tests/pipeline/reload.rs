@@ -1,4 +1,4 @@
-//! A running gateway takes over what changes in its configuration file, whole or not at all, without a restart.
+//! A running gateway applies changes of its configuration file, completely or not at all, without a restart.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -52,23 +52,23 @@ impl Bench {
         Self { gateway, store, running, pipe, head }
     }
 
-    /// Does something and waits until the log tells once more what became of it; returns that line.
+    /// Does something and waits until the log has one more line with this text; returns that line.
     #[track_caller]
-    fn told(&self, told: &str, action: impl FnOnce()) -> String {
+    fn logged(&self, text: &str, action: impl FnOnce()) -> String {
         let lines =
-            || self.running.log().lines().filter(|line| line.contains(told)).map(String::from).collect::<Vec<_>>();
+            || self.running.log().lines().filter(|line| line.contains(text)).map(String::from).collect::<Vec<_>>();
         let before = lines().len();
         action();
-        wait::value(told, PATIENCE, || lines().get(before).cloned())
+        wait::value(text, PATIENCE, || lines().get(before).cloned())
     }
 
-    /// Changes the configuration; returns the line that tells what became of it.
+    /// Changes the configuration; returns the log line with the result.
     #[track_caller]
-    fn change(&self, rest: &str, told: &str) -> String {
-        self.told(told, || self.gateway.configure(&format!("{}{rest}", self.head)))
+    fn change(&self, rest: &str, text: &str) -> String {
+        self.logged(text, || self.gateway.configure(&format!("{}{rest}", self.head)))
     }
 
-    /// Runs `rowmill config` with these arguments; returns its exit code and what it says.
+    /// Runs `rowmill config` with these arguments; returns its exit code and output.
     fn config(&self, arguments: &[&str]) -> (Option<i32>, String) {
         let mut command = Command::new(binary());
         command.arg("config").args(arguments).arg("-c").arg(self.gateway.folder.path().join("rowmill.toml"));
@@ -89,7 +89,7 @@ impl Bench {
         self.pipe.write_all(format!("{}\n", record.line()).as_bytes()).expect("the gateway reads");
     }
 
-    /// Sends a row as Maxwell tells it.
+    /// Sends a row in Maxwell's format.
     fn row(&mut self, id: u64) {
         let value = json!({
             "database": "shop", "table": "thing", "type": "insert", "ts": 1_795_216_000, "xid": id, "commit": true,
@@ -118,35 +118,35 @@ fn settings_routes_and_batches_reach_the_next_rows() {
     bench.row(1);
     assert_eq!(bench.name("thing", 1), "one x");
 
-    let told = bench.change(&format!("linger = \"1ms\"\n{}", edit("two")), CHANGED);
-    assert!(told.contains("plugins.settings.shaper"), "{told}");
+    let entry = bench.change(&format!("linger = \"1ms\"\n{}", edit("two")), CHANGED);
+    assert!(entry.contains("plugins.settings.shaper"), "{entry}");
     bench.row(2);
     assert_eq!(bench.name("thing", 2), "two x");
 
     let other = format!("{}[[routes]]\ntable = \"shop.thing\"\nindex = \"other\"\n", edit("two"));
-    let told = bench.change(&format!("linger = \"1ms\"\n{other}"), CHANGED);
-    assert!(told.contains("routes"), "{told}");
+    let entry = bench.change(&format!("linger = \"1ms\"\n{other}"), CHANGED);
+    assert!(entry.contains("routes"), "{entry}");
     bench.row(3);
     assert_eq!(bench.name("other", 3), "two x");
 
-    // Two documents are a request, and one waits for as long as it is told to; then that becomes shorter.
+    // Two documents fill a request, and a single one waits for `linger`, which then becomes shorter.
     bench.change(&format!("linger = \"1h\"\nbulk_documents = 2\n{other}"), CHANGED);
     (4..=6).for_each(|id| bench.row(id));
     assert_eq!((bench.name("other", 4), bench.name("other", 5)), ("two x".into(), "two x".into()));
     assert_eq!(bench.find("other", 6), None);
-    let told = bench.change(&format!("linger = \"1ms\"\nbulk_documents = 2\n{other}"), CHANGED);
-    assert!(told.contains("sink.linger") && !told.contains("sink.bulk_documents"), "{told}");
+    let entry = bench.change(&format!("linger = \"1ms\"\nbulk_documents = 2\n{other}"), CHANGED);
+    assert!(entry.contains("sink.linger") && !entry.contains("sink.bulk_documents"), "{entry}");
     assert_eq!(bench.name("other", 6), "two x");
 
-    // What is refused is refused whole: each of these would move rows to another index too.
+    // Refused changes are refused completely: each of these would also move rows to another index.
     let third = edit("three").replace("[plugins", "bulk_documents = 1\n[plugins")
         + "[[routes]]\ntable = \"*\"\nindex = \"third\"\n";
-    let told = bench.change(&format!("lingr = \"1ms\"\n{third}"), REFUSED);
-    assert!(told.contains("did you mean `linger`?"), "{told}");
-    let told = bench.change(&third.replace("edit =", "edt ="), REFUSED);
-    assert!(told.contains("shaper") && told.contains("edt"), "{told}");
-    let told = bench.change(&format!("gzip = true\n{third}[pipeline]\nworkers = 7\n"), REFUSED);
-    assert!(["sink.gzip", "pipeline.workers", "restart"].iter().all(|word| told.contains(word)), "{told}");
+    let entry = bench.change(&format!("lingr = \"1ms\"\n{third}"), REFUSED);
+    assert!(entry.contains("did you mean `linger`?"), "{entry}");
+    let entry = bench.change(&third.replace("edit =", "edt ="), REFUSED);
+    assert!(entry.contains("shaper") && entry.contains("edt"), "{entry}");
+    let entry = bench.change(&format!("gzip = true\n{third}[pipeline]\nworkers = 7\n"), REFUSED);
+    assert!(["sink.gzip", "pipeline.workers", "restart"].iter().all(|word| entry.contains(word)), "{entry}");
     bench.row(7);
     assert_eq!(bench.name("other", 7), "two x");
 
@@ -160,7 +160,7 @@ fn settings_routes_and_batches_reach_the_next_rows() {
     assert_eq!((run.number("documents.index"), run.number("dead_letters")), (8, 0), "{}", run.log);
 }
 
-/// Whichever of the two is proven first, in the end the new file runs with the new settings.
+/// Whichever of the two is validated first, in the end the new file runs with the new settings.
 #[test]
 fn a_file_and_its_settings_change_together() {
     let rest = |word: &str| format!("linger = \"1ms\"\n[plugins.settings.shaper]\nedit = [\"name\", \"{word} \"]\n");
@@ -175,9 +175,9 @@ fn a_file_and_its_settings_change_together() {
         fs::write(&part, &file).and_then(|()| fs::rename(&part, plugins.join("shaper.wasm"))).expect("a new file");
         bench.change(&rest(word), CHANGED);
         let hash = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let is_told = |line: &str| line.contains("plugin published") && line.contains(&hash[..12]);
-        wait::until("the file is published", PATIENCE, || bench.running.log().lines().any(is_told));
-        // The settings may come in behind the file.
+        let is_published = |line: &str| line.contains("plugin published") && line.contains(&hash[..12]);
+        wait::until("the file is published", PATIENCE, || bench.running.log().lines().any(is_published));
+        // The settings may be applied after the file.
         let mut id = round * 1_000;
         wait::until("the new settings", PATIENCE, || {
             id += 1;
@@ -220,7 +220,7 @@ fn a_route_begins_to_apply_truncates() {
 }
 
 #[test]
-fn a_fleet_follows_a_topic() {
+fn several_gateways_follow_a_topic() {
     let cluster: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).expect("a broker in this process");
     cluster.create_topic("settings", 1, 1).expect("a topic");
     follow(&cluster.bootstrap_servers(), "settings");
@@ -228,14 +228,14 @@ fn a_fleet_follows_a_topic() {
 
 #[test]
 #[ignore = "needs a Kafka: make test"]
-fn a_fleet_follows_a_compacted_topic_of_a_real_kafka() {
+fn several_gateways_follow_a_compacted_topic_of_a_real_kafka() {
     let kafka = Kafka::real();
     let topic = rowmill_tests::unique("settings");
     kafka.create_compacted(&topic);
     follow(&kafka.brokers, &topic);
 }
 
-/// What is pushed to the topic stands over the file, in the gateways that run and in those that start later.
+/// The pushed record overrides the file, in running gateways and in those that start later.
 fn follow(brokers: &str, settings: &str) {
     let topic = format!("[config_topic]\ntopic = {settings:?}\nbrokers = {brokers:?}\n");
     let rest = format!("linger = \"1ms\"\n[plugins.settings.shaper]\nedit = [\"name\", \"file \"]\n{topic}");
@@ -244,15 +244,15 @@ fn follow(brokers: &str, settings: &str) {
     assert_eq!(first.name("thing", 1), "file x");
 
     let pushed = first.file("push.toml", "[plugins.settings.shaper]\nedit = [\"name\", \"topic \"]\n");
-    let told = first.told(CHANGED, || assert_eq!(first.config(&["push", &pushed]).0, Some(0)));
-    assert!(told.contains("plugins.settings.shaper"), "{told}");
+    let entry = first.logged(CHANGED, || assert_eq!(first.config(&["push", &pushed]).0, Some(0)));
+    assert!(entry.contains("plugins.settings.shaper"), "{entry}");
     first.row(2);
     assert_eq!(first.name("thing", 2), "topic x");
     let mut second = Bench::start("reload-topic-later", &rest);
     second.row(1);
     assert_eq!(second.name("thing", 1), "topic x");
 
-    // The file's other keys are followed as before, and told apart.
+    // Other keys of the file still apply, and `show` names their source.
     first.change(&rest.replace("1ms", "2ms"), CHANGED);
     let (code, shown) = first.config(&["show"]);
     assert_eq!(code, Some(0), "{shown}");
@@ -264,20 +264,20 @@ fn follow(brokers: &str, settings: &str) {
     assert!(line("sink.linger = \"2ms\"").contains("rowmill.toml"), "{shown}");
     assert!(!shown.contains("sink.urls"), "it needs a restart: {shown}");
 
-    // What does not fit the file is not even pushed; what a plugin refuses is refused where it runs.
+    // A record that is invalid with the file is not pushed; settings that a plugin refuses are refused by the gateways.
     let unfit = first.file("unfit.toml", "[pipeline]\nworkers = 3\n");
     let (code, said) = first.config(&["push", &unfit]);
     assert!(code == Some(2) && said.contains("pipeline.workers needs a restart"), "{code:?} {said}");
     let bad = first.file("bad.toml", "[sink]\nbulk_documents = 1\n[plugins.settings.shaper]\nedt = 1\n");
     for bench in [&first, &second] {
-        let told = bench.told(REFUSED, || assert_eq!(bench.config(&["push", &bad]).0, Some(0)));
-        assert!(told.contains("edt"), "{told}");
+        let entry = bench.logged(REFUSED, || assert_eq!(bench.config(&["push", &bad]).0, Some(0)));
+        assert!(entry.contains("edt"), "{entry}");
     }
     first.row(3);
     assert_eq!(first.name("thing", 3), "topic x");
 
-    let told = first.told(CHANGED, || assert_eq!(first.config(&["push", "--remove"]).0, Some(0)));
-    assert!(told.contains("plugins.settings.shaper"), "{told}");
+    let entry = first.logged(CHANGED, || assert_eq!(first.config(&["push", "--remove"]).0, Some(0)));
+    assert!(entry.contains("plugins.settings.shaper"), "{entry}");
     first.row(4);
     assert_eq!(first.name("thing", 4), "file x");
     for bench in [first, second] {

@@ -1,5 +1,5 @@
-//! Kafka and Elasticsearch that ask who one is: each way to log in works, and what is wrong with it is said with what to
-//! do, by `run` and by `check`, and without the password.
+//! Kafka and Elasticsearch with authentication: each way to log in works, and `run` and `check` report errors with what to do, and
+//! without the password.
 
 use rowmill_store::{Store, StoreHandle};
 use rowmill_tests::captures::{self, Record};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const WRONG: &str = "not-the-word";
 
-/// Three rows as Maxwell tells them, and a record that is none.
+/// Three rows in Maxwell's format, and a record that cannot be decoded.
 fn records(topic: &str) -> Vec<Record> {
     let row = |id: u64| {
         json!({
@@ -33,7 +33,7 @@ fn properties(mechanism: &str, password: &str, ca: &str) -> String {
     )
 }
 
-/// A topic of its own in Kafka, filled by the listener that asks nothing, and a place for what comes out.
+/// A topic, filled through the listener without authentication, and a store for the documents.
 struct Stream {
     kafka: Kafka,
     secured: Secured,
@@ -72,7 +72,7 @@ impl Stream {
     }
 }
 
-/// It ends at once with this code, and with words that say what to do and never the password.
+/// The gateway exits immediately with this code, and with a message that says what to do and never contains the password.
 #[track_caller]
 fn refused(gateway: &Gateway, said: &[&str]) {
     let run = gateway.run();
@@ -94,7 +94,7 @@ fn refused(gateway: &Gateway, said: &[&str]) {
 fn logs_in_to_kafka_by(mechanism: &str) {
     let stream = Stream::new();
     let properties = properties(mechanism, PASSWORD, &stream.secured.ca());
-    // Dead letters go to the same cluster, and so log in in the same way.
+    // Dead letters go to the same cluster, and so use the same login.
     let gateway = stream.gateway(&properties, &stream.letters_in_kafka());
     let (code, verdicts) = gateway.check();
     assert_eq!(code, Some(0), "{verdicts}");
@@ -127,7 +127,7 @@ fn kafka_by_scram_sha_512() {
 
 #[test]
 #[ignore = "needs a Kafka and a Kafka with TLS and SASL: make test"]
-fn a_wrong_password_for_kafka_is_said() {
+fn a_wrong_password_for_kafka_is_reported() {
     let stream = Stream::new();
     for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
         let properties = properties(mechanism, WRONG, &stream.secured.ca());
@@ -138,17 +138,17 @@ fn a_wrong_password_for_kafka_is_said() {
 
 #[test]
 #[ignore = "needs a Kafka and a Kafka with TLS and SASL: make test"]
-fn a_kafka_that_is_not_trusted_is_said() {
+fn an_untrusted_kafka_is_reported() {
     let stream = Stream::new();
     let properties = properties("PLAIN", PASSWORD, &stream.secured.other_ca());
     let gateway = stream.gateway(&properties, "path = \"not-used.ndjson\"");
     refused(&gateway, &["Kafka refuses the connection", "certificate", "\"ssl.ca.location\"", "[source.properties]"]);
 }
 
-/// A client that speaks no TLS gets no answer that it could understand: it goes on trying, and says what it may be.
+/// A client without TLS gets no valid answer: it keeps trying, and reports the likely cause.
 #[test]
 #[ignore = "needs a Kafka and a Kafka with TLS and SASL: make test"]
-fn a_kafka_that_wants_tls_is_said() {
+fn a_kafka_that_requires_tls_is_reported() {
     let stream = Stream::new();
     let gateway = stream.gateway("", "path = \"not-used.ndjson\"");
     let (code, verdicts) = gateway.check();
@@ -160,10 +160,10 @@ fn a_kafka_that_wants_tls_is_said() {
     });
 }
 
-/// Dead letters have a login of their own where they go to another cluster.
+/// Dead letters have a separate login if they go to another cluster.
 #[test]
 #[ignore = "needs a Kafka and a Kafka with TLS and SASL: make test"]
-fn dead_letters_that_kafka_does_not_let_in_stop_and_lose_nothing() {
+fn refused_dead_letters_stop_the_run_and_lose_nothing() {
     let stream = Stream::new();
     let cases = [
         (WRONG, stream.secured.ca(), "\"sasl.password\" in [dead_letter.properties]"),
@@ -213,7 +213,7 @@ fn logs_in_to_elasticsearch_by(server: &Secured, prefix: &str, keys: &str) {
     assert_eq!(Elasticsearch::secured(server).documents(&format!("{prefix}-thing")).len(), 3);
 }
 
-/// A key with these rights on the indices of a prefix, as Elasticsearch prints it.
+/// An API key with these privileges on the indices with a prefix, as Elasticsearch returns it.
 fn api_key(server: &Secured, prefix: &str, privileges: Value) -> String {
     let role = json!({
         "cluster": ["monitor"],
@@ -225,7 +225,7 @@ fn api_key(server: &Secured, prefix: &str, privileges: Value) -> String {
     answer["encoded"].as_str().expect("a key").into()
 }
 
-/// The rights that docs/delivery.md asks for.
+/// The privileges listed in docs/delivery.md.
 fn documented() -> Value {
     json!(["read", "write", "create_index", "manage"])
 }
@@ -240,7 +240,7 @@ fn elasticsearch_by_password() {
 
     let folder = rowmill_tests::scratch("secured");
     let file = folder.path().join("password");
-    // With the line break that an editor leaves.
+    // With the line break that editors add.
     std::fs::write(&file, format!("{PASSWORD}\n")).expect("the file can be written");
     let keys = format!("ca = {ca:?}\nusername = {USER:?}\npassword_file = {:?}\n", file.display().to_string());
     logs_in_to_elasticsearch_by(&server, &unique("secured"), &keys);
@@ -248,7 +248,7 @@ fn elasticsearch_by_password() {
 
 #[test]
 #[ignore = "needs an Elasticsearch with TLS: make test"]
-fn elasticsearch_by_api_key_with_the_documented_rights() {
+fn elasticsearch_by_api_key_with_the_documented_privileges() {
     let server = Secured::elasticsearch();
     let prefix = unique("secured");
     let key = api_key(&server, &prefix, documented());
@@ -258,7 +258,7 @@ fn elasticsearch_by_api_key_with_the_documented_rights() {
 
 #[test]
 #[ignore = "needs an Elasticsearch with TLS: make test"]
-fn an_elasticsearch_that_does_not_let_us_in_is_said() {
+fn a_refused_login_to_elasticsearch_is_reported() {
     let server = Secured::elasticsearch();
     let ca = server.ca();
     for keys in [
@@ -275,7 +275,7 @@ fn an_elasticsearch_that_does_not_let_us_in_is_said() {
 
 #[test]
 #[ignore = "needs an Elasticsearch with TLS: make test"]
-fn an_elasticsearch_that_is_not_trusted_is_said() {
+fn an_untrusted_elasticsearch_is_reported() {
     let server = Secured::elasticsearch();
     let login = format!("username = {USER:?}\npassword = {PASSWORD:?}\n");
     for ca in [format!("ca = {:?}\n", server.other_ca()), String::new()] {
@@ -286,7 +286,7 @@ fn an_elasticsearch_that_is_not_trusted_is_said() {
 
 #[test]
 #[ignore = "needs an Elasticsearch with TLS: make test"]
-fn a_missing_right_to_write_stops() {
+fn a_missing_write_privilege_stops_the_run() {
     let server = Secured::elasticsearch();
     let prefix = unique("secured");
     let index = format!("/{prefix}-thing");
@@ -300,7 +300,7 @@ fn a_missing_right_to_write_stops() {
 }
 
 #[test]
-fn a_ca_that_cannot_be_read_is_a_wrong_configuration() {
+fn an_unreadable_ca_is_a_configuration_error() {
     let gateway = Gateway::new(
         "secured",
         "[source]\nkind = \"file\"\npath = \"-\"\n[sink]\nurls = [\"https://127.0.0.1:9\"]\nca = \"no-such-file.pem\"\n",

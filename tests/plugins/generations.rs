@@ -16,18 +16,18 @@ use rowmill_tests::{guests, wait};
 use serde_json::json;
 use stream::{PATIENCE, Place, happened, hash};
 
-/// Ids that the deeds below do nothing to: none is a multiple of 100.
+/// IDs that the actions below do not affect: none is a multiple of 100.
 fn harmless(from: u64, n: u64) -> impl Iterator<Item = u64> {
     (from..).filter(|id| id % 100 != 0).take(n as usize)
 }
 
 #[test]
-fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_lost() {
+fn a_generation_that_traps_on_one_row_in_a_hundred_is_rolled_back_without_losing_rows() {
     let place = Place::new("taken-back", "by=first", "[plugins.probation]\nwindow = \"60s\"\n");
     let mut stream = place.start();
     stream.write(harmless(1, 500));
     stream.settle();
-    // What the last rows are does not show it.
+    // The last rows do not reveal it.
     let second = guests::variant("by=second trap=100");
     stream.put(&second);
     let plugin = stream.until_running(&second);
@@ -55,7 +55,7 @@ fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_l
     assert_eq!((summary.events, summary.dead_letters, summary.filtered), (11_000, 0, 0));
     assert!(place.letters().is_empty());
 
-    // A restart does not publish it again, though it still lies in the folder.
+    // A restart does not publish it again, although it is still in the folder.
     let mut stream = place.start();
     // It reads from the pipe: one that ends before it is opened would leave it waiting for a writer.
     stream.write([30_000]);
@@ -68,7 +68,7 @@ fn a_generation_that_traps_on_one_row_of_a_hundred_is_taken_back_and_no_row_is_l
 }
 
 #[test]
-fn documents_tell_which_generation_made_them_where_that_is_wanted() {
+fn stamped_documents_name_the_generation() {
     let place = Place::new("stamp", "by=first", "stamp = true\n");
     let mut stream = place.start();
     stream.write([1]);
@@ -90,7 +90,7 @@ fn documents_tell_which_generation_made_them_where_that_is_wanted() {
 }
 
 #[test]
-fn a_poison_row_takes_nothing_back() {
+fn a_row_that_all_generations_fail_causes_no_rollback() {
     let place = Place::new("poison", "by=first fail=77", "");
     let mut stream = place.start();
     stream.write(1..50);
@@ -98,7 +98,7 @@ fn a_poison_row_takes_nothing_back() {
     stream.settle();
     stream.put(&second);
     stream.until_running(&second);
-    // 77 and its like fail in both; 1,000 fails in the new one alone, once.
+    // 77 and similar rows fail in both; 1,000 fails only in the new one, once.
     stream.write(60..1_060);
     stream.settle();
     let plugin = stream.plugin();
@@ -116,7 +116,7 @@ fn a_poison_row_takes_nothing_back() {
 }
 
 #[test]
-fn a_generation_that_is_too_slow_is_taken_back() {
+fn a_generation_that_is_too_slow_is_rolled_back() {
     let place = Place::new("slow", "by=first", "[plugins.probation]\nrow_time = \"200us\"\n");
     let mut stream = place.start();
     stream.write(1..100);
@@ -134,7 +134,7 @@ fn a_generation_that_is_too_slow_is_taken_back() {
 }
 
 #[test]
-fn a_generation_that_hangs_on_every_row_is_taken_back_after_some_calls() {
+fn a_generation_that_hangs_on_every_row_is_rolled_back_after_a_few_calls() {
     let limits = "[limits]\nplugin_batch_time = \"20ms\"\nplugin_image_time = \"40us\"\n";
     let place = Place::new("hangs", "by=first", limits);
     let mut stream = place.start();
@@ -153,7 +153,7 @@ fn a_generation_that_hangs_on_every_row_is_taken_back_after_some_calls() {
 }
 
 #[test]
-fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
+fn a_generation_is_good_after_probation_and_can_still_be_rolled_back() {
     let place = Place::new("good", "by=first", "[plugins.probation]\nwindow = \"200ms\"\n");
     let mut stream = place.start();
     let second = guests::variant("by=second");
@@ -193,7 +193,7 @@ fn what_passes_its_window_is_good_and_a_person_can_still_go_back() {
 }
 
 #[test]
-fn what_was_rolled_back_stays_away_when_its_file_was_away_for_a_while() {
+fn a_rolled_back_file_stays_rejected_after_it_disappears_and_returns() {
     let place = Place::new("away", "by=first", "");
     let mut stream = place.start();
     stream.write([1]);
@@ -251,7 +251,7 @@ fn a_shadow_finds_one_field_in_one_document_of_ten_thousand() {
 }
 
 #[test]
-fn a_restart_does_not_publish_what_a_person_has_to_decide() {
+fn a_restart_does_not_publish_a_held_generation() {
     let place = Place::new("held", "by=first", "[plugins.rollout]\nmode = \"shadow\"\nrows = 100\nshare = 1.0\n");
     let mut stream = place.start();
     let second = guests::variant("by=second");
@@ -279,7 +279,7 @@ fn a_restart_does_not_publish_what_a_person_has_to_decide() {
 }
 
 #[test]
-fn a_trial_of_a_plugin_that_is_disabled_begins_anew_when_it_is_enabled() {
+fn the_trial_of_a_disabled_plugin_restarts_when_it_is_enabled() {
     let settings = "[plugins.rollout]\nmode = \"shadow\"\nrows = 1_000\nshare = 1.0\n";
     let place = Place::new("shadow-disabled", "by=same", settings);
     let mut stream = place.start();
@@ -303,7 +303,7 @@ fn a_trial_of_a_plugin_that_is_disabled_begins_anew_when_it_is_enabled() {
 }
 
 #[test]
-fn a_shadow_that_finds_nothing_is_published_on_its_own() {
+fn a_shadow_without_differences_is_published_automatically() {
     let place = Place::new("shadow-equal", "by=same", "");
     let mut stream = place.start();
     stream.write(1..10);
@@ -321,7 +321,7 @@ fn a_shadow_that_finds_nothing_is_published_on_its_own() {
 }
 
 #[test]
-fn a_canary_takes_a_stable_share_of_the_ids_and_then_all() {
+fn a_canary_processes_a_stable_share_of_the_ids_and_then_all() {
     let settings = "[plugins.rollout]\nmode = \"canary\"\nrows = 2_000\nshare = 0.2\npublish = false\n";
     let place = Place::new("canary", "by=first", settings);
     let mut stream = place.start();
@@ -352,7 +352,7 @@ fn a_canary_takes_a_stable_share_of_the_ids_and_then_all() {
 }
 
 #[test]
-fn a_canary_that_traps_is_sent_away_and_no_row_is_lost() {
+fn a_canary_that_traps_is_rolled_back_without_losing_rows() {
     let settings = "[plugins.rollout]\nmode = \"canary\"\nrows = 100_000\nshare = 0.5\n";
     let place = Place::new("canary-traps", "by=first", settings);
     let mut stream = place.start();
@@ -372,7 +372,7 @@ fn a_canary_that_traps_is_sent_away_and_no_row_is_lost() {
 }
 
 #[test]
-fn a_probe_on_the_last_real_rows_refuses_what_they_would_fail() {
+fn the_probe_refuses_a_file_that_fails_the_last_rows() {
     let place = Place::new("probe", "by=first", "");
     let mut stream = place.start();
     stream.write(1..300);
@@ -395,7 +395,7 @@ fn a_probe_on_the_last_real_rows_refuses_what_they_would_fail() {
 }
 
 #[test]
-fn a_restart_with_a_bad_file_comes_up_with_the_last_good_one() {
+fn a_restart_with_a_bad_file_runs_the_last_good_one() {
     let place = Place::new("last-good", "by=first", "");
     let mut stream = place.start();
     stream.write(1..5);

@@ -1,4 +1,4 @@
-//! A running gateway takes up what changes in its folder of plugins, between two rows and without a restart.
+//! A running gateway applies changes of its plugin folder, between two rows and without a restart.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Writes a row as Maxwell tells it.
+/// Writes a row in Maxwell's format.
 fn write(pipe: &mut File, id: u64) {
     let value = json!({
         "database": "shop", "table": "thing", "type": "insert", "ts": 1_795_216_000, "xid": id, "commit": true,
@@ -68,7 +68,7 @@ fn a_plugin_is_replaced_and_removed_while_rows_flow() {
     write(&mut pipe, 1);
     assert_eq!(name(1), "edited x");
 
-    // Another file that does the same, put there in one step as docs/writing-a-plugin.md says.
+    // Another file with the same behaviour, put there in one step as docs/writing-a-plugin.md says.
     let part = plugins.join(".shaper.wasm");
     fs::write(&part, guests::rebuilt(&built)).expect("the new plugin is written");
     fs::rename(&part, &place).expect("and put in the place of the old");
@@ -76,14 +76,14 @@ fn a_plugin_is_replaced_and_removed_while_rows_flow() {
     write(&mut pipe, 2);
     assert_eq!(name(2), "edited x");
 
-    // What is no plugin changes nothing.
+    // A file that is not a plugin changes nothing.
     fs::write(plugins.join("broken.wasm"), "no plugin").expect("a file is written");
     says(&running, "plugin refused");
     write(&mut pipe, 3);
     assert_eq!(name(3), "edited x");
 
     fs::remove_file(&place).expect("the plugin is removed");
-    says(&running, "rows now pass unshaped");
+    says(&running, "no plugin is left");
     write(&mut pipe, 4);
     assert_eq!(name(4), "x");
     assert_eq!(name(1), "edited x", "what was written stays until its row changes");
@@ -91,14 +91,14 @@ fn a_plugin_is_replaced_and_removed_while_rows_flow() {
     drop(pipe);
     let run = running.wait().ended_well();
     assert_eq!((run.number("documents.index"), run.number("dead_letters")), (4, 0), "{}", run.log);
-    let warned = run.log.lines().find(|line| line.contains("rows now pass unshaped")).unwrap_or_default();
+    let warned = run.log.lines().find(|line| line.contains("no plugin is left")).unwrap_or_default();
     assert!(warned.contains("WARN"), "{warned}");
 }
 
-/// A file that comes under another name, as releases with their version in the name do, is the same plugin: no row passes
-/// unshaped while one goes and the other comes.
+/// A file with another name, such as a release with its version in the name, is the same plugin: no row bypasses the plugin while
+/// one file replaces the other.
 #[test]
-fn a_plugin_goes_on_in_a_file_of_another_name() {
+fn a_plugin_continues_in_a_file_with_another_name() {
     let store = Store::builder().start().expect("the embedded store starts");
     let gateway = Gateway::new("hot-swap-names", "");
     let folder = gateway.folder.path();
@@ -128,7 +128,7 @@ fn a_plugin_goes_on_in_a_file_of_another_name() {
     write(&mut pipe, 1);
     assert_eq!(name(1), "edited x");
 
-    // Another version, in the place of the old one and beside it.
+    // Another version, instead of the old one and beside it.
     fs::remove_file(plugins.join("shaper-1.wasm")).expect("the old file is removed");
     fs::write(plugins.join("shaper-2.wasm"), guests::rebuilt(&built)).expect("the new file is written");
     says(&running, "plugin continues from another file");
@@ -148,6 +148,6 @@ fn a_plugin_goes_on_in_a_file_of_another_name() {
 
     drop(pipe);
     let run = running.wait().ended_well();
-    assert!(!run.log.contains("rows now pass unshaped"), "{}", run.log);
+    assert!(!run.log.contains("no plugin is left"), "{}", run.log);
     assert_eq!((run.number("documents.index"), run.number("dead_letters")), (3, 0), "{}", run.log);
 }

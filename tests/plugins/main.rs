@@ -1,4 +1,4 @@
-//! What must hold of plugins in a running gateway: swapped without a loss, rolled back, controlled by HTTP and commands.
+//! Tests of plugins in a running gateway: swapped without losing rows, rolled back, controlled over HTTP and by commands.
 
 mod control;
 mod generations;

@@ -1,4 +1,4 @@
-//! Runs one guest through its whole life, as the host does, and tells in plain data what came of it.
+//! Runs one guest through its whole life, as the host does, and returns the outcome as plain data.
 
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -29,12 +29,12 @@ fn sandbox(limits: Limits) -> Arc<Sandbox> {
     Arc::new(Sandbox::new(limits).expect("this machine can run the engine"))
 }
 
-/// What came of a guest.
+/// The outcome of a guest.
 #[derive(Debug)]
 pub enum Outcome {
     /// It was not taken.
     Refused(Refusal),
-    /// It does not handle the table, or trapped over it.
+    /// It does not process the table, or trapped on it.
     Table(CallError),
     /// It was shown a batch.
     Rows {
@@ -45,7 +45,7 @@ pub enum Outcome {
     },
 }
 
-/// What came of a row.
+/// The outcome of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
     Keep,
@@ -126,7 +126,7 @@ impl<'a> Running<'a> {
         Ok(Self { plugin, settings: settings.to_string(), guest, asked })
     }
 
-    /// Shows it a batch; what it says is checked on the way as the bulk request needs it.
+    /// Calls it with a batch; its answer is checked as for a bulk request.
     pub fn transform(&mut self, count: u32, marked: &[u32]) -> (Vec<Row>, u32) {
         let batch = batch(count, marked, &self.asked);
         let expect = Expect {
@@ -197,7 +197,7 @@ fn read(part: &Part, marked: &[u32], rows: &mut Vec<Row>) {
     }
 }
 
-/// What would be copied into a bulk request has to be one JSON value on one line, whatever the guest did.
+/// Bytes that are copied into a bulk request must be one JSON value on one line, whatever the guest did.
 fn one_line(bytes: &[u8], what: &str) -> String {
     let text = std::str::from_utf8(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(!text.contains(['\n', '\r']), "{what} with a line break: {text:.200}");

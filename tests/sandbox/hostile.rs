@@ -1,4 +1,4 @@
-//! No guest harms the host: what every guest of `tests/guests/README.md` may cost, and no more.
+//! No guest harms the host: every guest of `tests/guests/README.md` stays within its limits.
 //!
 //! A bad file is refused with a reason that helps, a bad row costs that row, an endless call ends at its limit, and the
 //! sandbox serves the next guest as before.
@@ -17,7 +17,7 @@ use rowmill_tests::guests;
 /// Rows of a batch; few, since a guest that fails each of them is asked twice for each.
 const ROWS: u32 = 4;
 
-/// What a call may take beyond its limit on a busy machine.
+/// The time that a call may exceed its limit on a busy machine.
 const SLACK: Duration = Duration::from_secs(15);
 
 fn hostile(sandbox: &Arc<Sandbox>) -> Plugin {
@@ -31,7 +31,7 @@ fn settings(deed: &str) -> String {
     format!("{{\"do\":\"{deed}\"}}")
 }
 
-/// Does the deeds of a table, and holds what came of each against it.
+/// Runs the guests of a table, and compares each outcome with it.
 #[track_caller]
 fn check_deeds(table: &[Case]) {
     let wrong = table.iter().filter_map(|case| {
@@ -44,7 +44,7 @@ fn check_deeds(table: &[Case]) {
     assert_none(&wrong.collect::<Vec<_>>());
 }
 
-/// Loads the files of a table and shows them rows; holds what came of each against it.
+/// Loads the files of a table and passes them rows; compares each outcome with it.
 #[track_caller]
 fn check_files(table: &[Case], file: impl Fn(&str) -> std::path::PathBuf) {
     let wrong = table.iter().filter_map(|case| {
@@ -76,7 +76,7 @@ fn ends_at_a_limit(expect: &Expect) -> bool {
     reason.starts_with("ran longer")
 }
 
-/// Whether a guest came to what the table says, or what it came to instead.
+/// Checks a guest's outcome against the table; the error is the actual outcome.
 fn judge(case: &Case, (outcome, took): (Outcome, Duration)) -> Result<(), String> {
     let guest = case.guest;
     let wrong = |what: &str| Err(format!("{guest}: {what}: {outcome:.400?}"));
@@ -118,7 +118,7 @@ fn judge(case: &Case, (outcome, took): (Outcome, Duration)) -> Result<(), String
     }
 }
 
-/// A reason says what is wrong, in a line that a terminal and a log can show.
+/// Checks that a reason contains the expected text, in a single line without control characters.
 fn judge_reason(guest: &str, said: &str, expected: &str) -> Result<(), String> {
     if !said.contains(expected) {
         return Err(format!("{guest}: the reason should say {expected:?}: {said:.400}"));
@@ -180,12 +180,12 @@ fn traps_and_limits_end_a_call() {
 }
 
 #[test]
-fn what_fails_before_the_first_row_is_told() {
+fn errors_before_the_first_row_are_reported() {
     check_deeds(cases::BEFORE_ROWS);
 }
 
 #[test]
-fn what_describe_does_wrong_is_refused() {
+fn a_wrong_description_is_refused() {
     check_files(cases::DESCRIBES, guests::hostile_describing);
 }
 
@@ -273,7 +273,7 @@ fn a_guest_that_contradicts_itself_harms_nobody() {
 }
 
 #[test]
-fn what_is_too_much_fails_by_a_limit() {
+fn excessive_use_fails_by_a_limit() {
     for (deed, part) in [("literal-64-mb", "limit"), ("many-documents", "limit")] {
         let (rows, _) = marked(&HOSTILE, deed, 1, &[]);
         let [Row::Fails(reason) | Row::CallFails(reason)] = &rows[..] else { panic!("{deed}: {rows:.600?}") };
@@ -327,7 +327,7 @@ fn section<'a>(readme: &'a str, title: &str) -> &'a str {
     readme.split("\n## ").find(|section| section.starts_with(title)).expect("the section")
 }
 
-/// What stands in backquotes in the first cells of a section's table.
+/// The text in backquotes in the first cells of a section's table.
 fn listed(title: &str) -> BTreeSet<String> {
     let readme = readme();
     let rows = section(&readme, title).lines().filter_map(|line| line.strip_prefix("| `"));

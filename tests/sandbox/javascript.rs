@@ -1,7 +1,7 @@
 //! Plugins in JavaScript: from the template and the packages that npm brings to a component that imports the contract
 //! alone, shapes rows as its twin in Rust does, and harms nobody.
 //!
-//! Skipped where there is no node or npm.
+//! Skipped without node or npm.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -131,7 +131,7 @@ fn the_example_shapes_the_captured_streams_as_its_twin_in_rust_does() {
     let Some(built) = javascript::built() else { return };
     let twin = &guests::built().trade_document;
     for stream in STREAMS {
-        // Without declared types the two see what each tool spells: all the ways in which a value can come.
+        // Without declared types, the two see the tools' spelling, and so all representations of a value.
         let (ours, theirs) = (shaped(stream, &built.trade_document, "").0, shaped(stream, twin, "").0);
         assert_eq!(documents(&ours), documents(&theirs), "{stream}");
     }
@@ -144,7 +144,7 @@ fn the_example_shapes_the_captured_streams_as_its_twin_in_rust_does() {
     tables::check("JavaScript", stream, "trade", &documents(&store), &wanted);
 }
 
-/// What comes of four rows of which the second meets a deed, in a sandbox of its own limits.
+/// The outcomes of four rows, of which the second triggers the guest's action, in a sandbox with separate limits.
 fn deed(plugin: &Plugin, name: &str) -> (Vec<Row>, u32) {
     let mut running = Running::start(plugin, &format!("{{\"do\":\"{name}\"}}")).expect("it starts");
     running.transform(4, &[1])
@@ -172,13 +172,13 @@ fn a_hostile_plugin_costs_its_own_rows_alone() {
 }
 
 #[test]
-fn what_takes_too_much_fails_its_row_and_the_next_one_is_made() {
+fn excessive_use_fails_its_row_and_the_next_row_is_processed() {
     let Some(built) = javascript::built() else { return };
     let plugin = load(&SOON, &built.hostile);
     for name in ["recurse", "memory", "texts", "prototype"] {
         let (rows, _) = deed(&plugin, name);
         assert!(matches!(rows[1], Row::Fails(_) | Row::CallFails(_) | Row::Keep), "{name}: {rows:?}");
-        // Whatever became of the instance, one made anew is unharmed.
+        // Whatever happened to the instance, a new one works.
         let (rows, _) = deed(&plugin, "throw");
         assert_eq!(rows[0], Row::Edit(vec![(2, "\"unharmed\"".into())]), "{name}: {rows:?}");
     }

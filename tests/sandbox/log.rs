@@ -1,4 +1,4 @@
-//! What the host logs while a closure runs, line by line.
+//! Records the host's log lines while a closure runs.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What must hold of the sandbox: no guest harms the host, and a plugin gives the same documents natively and inside.
+//! Tests of the sandbox: no guest harms the host, and a plugin produces the same documents natively and in the sandbox.
 
 mod harness;
 mod log;

@@ -61,7 +61,7 @@ fn all_captured_changes_are_audited_alike() {
 #[test]
 fn the_outcomes_of_each_stream_end_in_the_tables_documents() {
     let plugin = Both::<TradeDocument>::in_crate(root().join("plugins/trade-document"));
-    // As a gateway's configuration declares them: not every format tells all types.
+    // As declared in a gateway's configuration, since not every format reports all types.
     let folder = scratch("types");
     let types = folder.path().join("types.toml");
     std::fs::write(&types, tables::declared().replace("[tables.", "[")).expect("a file can be written");

@@ -16,7 +16,7 @@ fn allowed(sandbox: &Arc<Sandbox>) -> Option<Plugin> {
     Some(plugin)
 }
 
-/// What a deed puts into a row's note, by an instance of its own.
+/// The text that an action writes into a row's note, in a separate instance.
 #[track_caller]
 fn note(plugin: &Plugin, deed: &str) -> String {
     match crate::harness::live(Ok(plugin), &format!("{{\"do\":\"{deed}\"}}"), 1) {
@@ -37,12 +37,12 @@ fn it_is_refused_with_what_would_allow_it() {
     assert!(refusal.reason.starts_with("it imports `wasi:"), "{refusal}");
     assert!(refusal.reason.contains("there is no WASI in the sandbox"), "{refusal}");
     assert!(refusal.reason.contains("plugins.wasi = [\"wasi-guest\"]"), "{refusal}");
-    // Another plugin's permission is none.
+    // The permission of another plugin does not apply.
     assert_eq!(Plugin::load_with_wasi(&GENEROUS, &bytes, |name| name == "other").expect_err("not allowed"), refusal);
 }
 
 #[test]
-fn what_it_asks_for_is_not_there() {
+fn wasi_provides_nothing() {
     let Some(plugin) = allowed(&GENEROUS) else { return };
     let check = |deed: &str, expected: &str| assert_eq!(note(&plugin, deed), expected, "{deed}");
     let files = note(&plugin, "files");
@@ -80,7 +80,7 @@ fn it_cannot_wait() {
     assert!(rows.iter().all(|row| matches!(row, Row::Edit(cells) if cells[0].1 == "\"slept\"")), "{rows:?}");
     assert!(took < Duration::from_secs(15), "an hour of sleep for each row took {took:?}");
 
-    // The clock stands still, so this never ends by itself.
+    // The clock does not advance, so this runs until the time limit.
     let (outcome, took) =
         crate::harness::timed(|| crate::harness::live(Ok(&plugin), "{\"do\":\"wait-for-the-clock\"}", 1));
     let Outcome::Rows { rows, .. } = outcome else { panic!("{outcome:?}") };
@@ -89,7 +89,7 @@ fn it_cannot_wait() {
 }
 
 #[test]
-fn what_cannot_be_answered_ends_the_call_with_its_name() {
+fn unsupported_functions_end_the_call_and_are_named() {
     let Some(plugin) = allowed(&GENEROUS) else { return };
     let outcome = crate::harness::live(Ok(&plugin), "{\"do\":\"exit\"}", 1);
     let Outcome::Rows { rows, .. } = outcome else { panic!("{outcome:?}") };

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Makes the certificates of the secured servers, once: certificates.sh DIR
+# Creates the certificates of the secured servers, once: certificates.sh DIR
 #
 #   ca.pem              the authority that signed the servers' certificate
 #   server.pem, .key    a certificate for 127.0.0.1 and localhost, and its key
-#   server-chain.pem    key and certificate in one file, as Kafka takes them
+#   server-chain.pem    key and certificate in one file, as Kafka expects them
 #   other-ca.pem        an authority that signed nothing here
 #
-# For tests on the loopback address alone: the keys have no password.
+# Only for tests on the loopback address: the keys have no password.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 . "$here/lib.sh"
 [ $# -eq 1 ] || die "usage: certificates.sh DIR"
 need openssl openssl
 dir="$(absolute "$1")"
-# A year is what they last, and a stack that is kept is used for longer.
+# They are valid for a year, and an existing stack may be older.
 [ -f "$dir/.complete" ] && openssl x509 -checkend 86400 -noout -in "$dir/server.pem" >/dev/null && exit 0
 rm -f "$dir/.complete"
 umask 077

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ends the servers that up.sh started under ROWMILL_STACK_DIR (default target/stack), and no others. The data stays.
+# Stops the servers that up.sh started under ROWMILL_STACK_DIR (default target/stack), and no others. The data is kept.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 . "$here/lib.sh"

@@ -1,12 +1,12 @@
 # Helpers of the scripts in this folder; sourced, never run.
-# Nothing here listens, downloads, or writes outside the caller's data directory and the cache.
+# These helpers write only to the caller's data directory and the cache.
 
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/rowmill-stack"
 
 say() { [ -n "${STACK_QUIET:-}" ] || echo "stack: $*" >&2; }
 die() { echo "stack: error: $*" >&2; exit 1; }
 
-# need COMMAND PACKAGE... - install the first Debian package of the list that can be had when COMMAND is missing.
+# need COMMAND PACKAGE... - if COMMAND is missing, install the first available Debian package of the list.
 need() {
   local command="$1" package log; shift
   command -v "$command" >/dev/null 2>&1 && return 0
@@ -28,7 +28,7 @@ need() {
 
 need_java() { need java openjdk-21-jre-headless openjdk-17-jre-headless; }
 
-# java_home - prints the home of a Java of version 17 or newer: JAVA_HOME if that is set, else java in PATH.
+# java_home - prints the home of Java 17 or newer: JAVA_HOME if it is set, otherwise from java in PATH.
 java_home() {
   local home version
   if [ -n "${JAVA_HOME:-}" ]; then home="$JAVA_HOME"
@@ -40,7 +40,7 @@ java_home() {
 }
 
 # jars POM_DIR - resolve POM_DIR/pom.xml once into the cache; sets JARS to the folder of jars.
-# The folder is named after the pom's content: a changed pom resolves anew, an unchanged one needs no network.
+# The folder is named after the content of the pom: a changed pom is resolved again, an unchanged one needs no network.
 jars() {
   local pom="$1/pom.xml" sum part log
   sum="$(sha256sum "$pom" | cut -c1-16)"
@@ -67,8 +67,8 @@ check_port() {
   [ "$1" -ge 1 ] && [ "$1" -le 65535 ] || die "not a port: '$1'"
 }
 
-# pid_of PIDFILE WORD - prints the recorded pid if it runs and its command line holds WORD, so that a pid which
-# another program got in the meantime is never mistaken for ours.
+# pid_of PIDFILE WORD - prints the recorded pid if it runs and its command line contains WORD, so that a pid reused by another
+# program is never mistaken for ours.
 pid_of() {
   local pid
   pid="$({ tr -cd 0-9 <"$1"; } 2>/dev/null)" || return 1
@@ -76,14 +76,14 @@ pid_of() {
   { tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qF -- "$2" && printf '%s\n' "$pid"
 }
 
-# ended PID - has it ended with all its threads? A zombie that its parent has not collected yet counts as ended.
+# ended PID - true if the process has ended with all its threads, even if its parent has not reaped it yet.
 ended() {
   local tasks=(/proc/"$1"/task/*)
   [ -d "/proc/$1" ] || return 0
   [ "${#tasks[@]}" -le 1 ] && ! grep -qs '^State:[[:space:]]*[^ZX]' "/proc/$1/status"
 }
 
-# stop_pid NAME PIDFILE WORD SECONDS - TERM, wait, KILL that pid alone; quiet and successful when nothing runs.
+# stop_pid NAME PIDFILE WORD SECONDS - TERM, wait, KILL that pid alone; quiet and successful if nothing runs.
 stop_pid() {
   local pid i
   if pid="$(pid_of "$2" "$3")"; then
@@ -98,13 +98,13 @@ stop_pid() {
   rm -f "$2"
 }
 
-# problems LOG - the telling lines of a log without stack frames, or its end.
+# problems LOG - prints the errors in a log without stack frames, or its last lines.
 problems() {
   { grep -v '^[[:space:]]*at ' "$1" | grep -E 'FAILED|ERROR|Exception' | awk '!seen[$0]++' | head -n 6 | cut -c1-400 | grep . ||
     tail -n 8 "$1"; } >&2
 }
 
-# absolute DIR - make DIR and print it absolute; refuses what the servers' configuration files cannot hold.
+# absolute DIR - creates DIR and prints its absolute path; refuses characters that the servers' configuration files cannot contain.
 absolute() {
   case "$1" in *[[:space:]:\"\\]*) die "no blanks, colons, quotes or backslashes in a data directory, please: $1" ;; esac
   mkdir -p "$1" && (cd "$1" && pwd -P)

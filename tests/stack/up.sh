@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Starts the real servers that the tests talk to and prints where they are, for the shell that calls it:
+# Starts the servers for the tests and prints their addresses for the calling shell:
 #
-#   eval "$(tests/stack/up.sh)"                  all
-#   eval "$(tests/stack/up.sh elasticsearch)"    one alone (elasticsearch | kafka | elasticsearch-secured)
+#   eval "$(tests/stack/up.sh)"                  all servers
+#   eval "$(tests/stack/up.sh elasticsearch)"    one of them (elasticsearch | kafka | elasticsearch-secured)
 #
-# Kafka has a second listener with TLS and SASL. The secured Elasticsearch is a node of its own, with TLS and users, and
-# takes so few writes at a time that it rejects some of every large request.
+# Kafka has a second listener with TLS and SASL. The secured Elasticsearch is a separate node with TLS and users,
+# and with so short a write queue that it rejects part of every large request.
 #
-# Data goes under ROWMILL_STACK_DIR (default target/stack of this repository), ports start at 19200, 19300 and 19092 and
-# move on to the next free one. A server that ROWMILL_TEST_ELASTICSEARCH or ROWMILL_TEST_KAFKA already names is taken as
-# it is and nothing is started for it, nor a secured one beside it. Run again, it finds what it started before. `down.sh` ends only that.
+# Data is stored under ROWMILL_STACK_DIR (default target/stack of this repository). Ports are the first free ones from 19200,
+# 19300 and 19092. If ROWMILL_TEST_ELASTICSEARCH or ROWMILL_TEST_KAFKA is set, that server is used, and neither it nor a secured
+# one is started. A second run finds the running servers. `down.sh` stops only these.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 . "$here/lib.sh"
@@ -18,13 +18,13 @@ wanted=("$@"); [ $# -gt 0 ] || wanted=(elasticsearch kafka elasticsearch-secured
 root="$(absolute "${ROWMILL_STACK_DIR:-$here/../../target/stack}")"
 exec 6>"$root/lock"; flock -w 1800 6 || die "another up.sh has held $root/lock for half an hour"
 
-# What is there before anything is started.
+# The state before anything is started.
 named_elasticsearch="${ROWMILL_TEST_ELASTICSEARCH:-}"
 named_kafka="${ROWMILL_TEST_KAFKA:-}"
 certificates="$root/certificates"
 
-# port_of SERVER FIRST - the port of the server if it runs, else the first free one from FIRST on. Kafka's listener with
-# TLS goes by the name kafka-secured.
+# port_of SERVER FIRST - prints the port of the server if it runs, otherwise the first free one from FIRST on. Kafka's listener
+# with TLS is called kafka-secured.
 port_of() {
   local port="$2" old mark pidfile
   case "$1" in
@@ -39,7 +39,7 @@ port_of() {
   echo "$port"
 }
 
-# start SERVER FIRST - in the background, so that the two start side by side.
+# start SERVER FIRST - starts it in the background, so that the servers start in parallel.
 start() {
   local port
   port="$(port_of "$1" "$2")"

@@ -1,4 +1,4 @@
-//! Kafka records as a test holds them: captured ones, and those that it makes itself.
+//! Kafka records for tests: captured ones, and those that a test builds.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl Record {
     /// From a line of a file of records, or of dead letters, which have the same form.
     ///
     /// # Panics
-    /// It is none.
+    /// It is not a record.
     pub fn of_line(line: &str) -> Self {
         let line: Value = serde_json::from_str(line).expect("a line of JSON");
         let header = |header: &Value| (header[0].as_str().expect("a header's name").to_string(), unbytes(&header[1]));

@@ -1,4 +1,4 @@
-//! The gateway as a person runs it: the binary, a configuration file, an exit code and a line of JSON.
+//! Runs the gateway like a user: the binary, a configuration file, an exit code and a line of JSON.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,18 +32,18 @@ pub fn binary() -> PathBuf {
 /// A folder with a configuration in it.
 #[derive(Debug)]
 pub struct Gateway {
-    /// Where the configuration, the output and the dead letters are.
+    /// The folder with the configuration, the output and the dead letters.
     pub folder: TempDir,
 }
 
-/// What a run left.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     /// The exit code; `None` after a signal.
     pub code: Option<i32>,
     /// The line on standard output.
     pub summary: Value,
-    /// What was logged.
+    /// The log.
     pub log: String,
 }
 
@@ -62,7 +62,7 @@ impl Run {
     /// A number of the summary.
     ///
     /// # Panics
-    /// There is none of that name.
+    /// There is no number with that name.
     #[track_caller]
     pub fn number(&self, name: &str) -> u64 {
         let pointer = format!("/{}", name.replace('.', "/"));
@@ -81,7 +81,7 @@ pub struct Running {
 }
 
 impl Gateway {
-    /// A gateway with this configuration. Dead letters go to a file of its own folder unless the configuration has a
+    /// A gateway with this configuration. Dead letters go to a file in its folder unless the configuration has a
     /// section for them.
     ///
     /// # Panics
@@ -100,7 +100,7 @@ impl Gateway {
     pub fn configure(&self, configuration: &str) {
         let mut text = configuration.to_string();
         if !text.contains("\nstate =") {
-            // A private folder of its own: tests run side by side in one folder.
+            // A separate private folder, since tests run in parallel in one folder.
             let state = format!("[plugins]\nstate = {:?}\n", self.folder.path().join("state").display().to_string());
             text = text.replacen("[plugins]\n", &state, 1);
         }
@@ -116,7 +116,7 @@ impl Gateway {
         self.folder.path().join("dead-letter.ndjson")
     }
 
-    /// The dead letters, one JSON object each.
+    /// The dead letters, as JSON objects.
     ///
     /// # Panics
     /// A line is no JSON.
@@ -185,7 +185,7 @@ impl Running {
         Run { code, summary: serde_json::from_str(line).unwrap_or_default(), log: self.log() }
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         read(&self.folder, "stderr")
     }
@@ -198,7 +198,7 @@ impl Running {
         self.child.try_wait().expect("its state is known").is_none()
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, like a power failure.
     ///
     /// # Panics
     /// It cannot be killed.

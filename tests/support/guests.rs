@@ -1,4 +1,4 @@
-//! Plugins for tests, built from source once a run: the bundled ones and the hostile one.
+//! Plugins for tests, built from source once per run: the bundled ones and the hostile one.
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -106,8 +106,8 @@ pub fn example(name: &str) -> PathBuf {
     folder_of(name, &[(&name.replace('-', "_"), name)])
 }
 
-/// A plugin's bytes as another build of it could be: a file that is otherwise and does the same. It has one more custom
-/// section, which means nothing.
+/// A plugin's bytes like those of another build: a different file with the same behaviour. It has an additional custom section
+/// without meaning.
 pub fn rebuilt(core_module: &[u8]) -> Vec<u8> {
     const CUSTOM: u8 = 0;
     const NAME: &[u8] = b"rebuilt";
@@ -199,7 +199,7 @@ fn build_for(wasm: &str, packages: &[&str], describe: Option<&str>) {
         .args(["build", "--quiet", "--profile", "plugin", "--target", wasm, "--target-dir"])
         .arg(target())
         .args(packages)
-        // Flags for the host's build (coverage, say) have no place in a plugin.
+        // Flags for the host (such as coverage) must not apply to a plugin.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("HOSTILE_DESCRIBE");

@@ -1,4 +1,4 @@
-//! A real Kafka as a test fills it and looks into it.
+//! A real Kafka that tests write to and read from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ impl Kafka {
         self.create_as(NewTopic::new(topic, partitions, TopicReplication::Fixed(1)));
     }
 
-    /// Creates a topic of one partition of which Kafka keeps the last record of each key.
+    /// Creates a compacted topic with one partition.
     ///
     /// # Panics
     /// Kafka does not create it.
@@ -108,7 +108,7 @@ impl Kafka {
         producer.flush(PATIENCE).expect("all records are acknowledged");
     }
 
-    /// What a group has committed: the next offset by topic and partition.
+    /// The committed offsets of a group, by topic and partition.
     ///
     /// # Panics
     /// Kafka does not answer.

@@ -1,4 +1,4 @@
-//! What the integration tests share: plugins built from source, scratch folders, fixtures, and waiting without sleeping.
+//! Shared code of the integration tests: plugins built from source, scratch folders, fixtures, and waiting for conditions.
 
 pub mod bombs;
 pub mod captures;
@@ -22,10 +22,10 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies in the repository")
 }
 
-/// A file of `tests/fixtures`, which has to be there.
+/// A file of `tests/fixtures`.
 ///
 /// # Panics
-/// It is not.
+/// It does not exist.
 #[track_caller]
 pub fn fixture(name: &str) -> PathBuf {
     let path = root().join("tests/fixtures").join(name);
@@ -44,7 +44,7 @@ pub fn scratch(name: &str) -> TempDir {
     tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(parent).expect("a scratch folder can be made")
 }
 
-/// A name that no other test and no earlier run has: servers are used again, by tests side by side.
+/// A unique name, since parallel tests and later runs share the servers.
 pub fn unique(name: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_micros();
@@ -60,14 +60,14 @@ pub fn given(variable: &str) -> String {
     value.unwrap_or_else(|| panic!("{variable} names no server; `make test` starts one, or set it to one of yours"))
 }
 
-/// Reports on the terminal that tests do not run for want of a tool. The test runner hides what a passing test prints with
+/// Reports on the terminal that tests do not run because a tool is missing. The test runner hides what a passing test prints with
 /// `eprintln!`, so this writes past it.
 pub fn report_skipped(reason: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "NOT RUN: {reason}");
 }
 
-/// The seed of a test's random choices, printed so that a failure can be had again with `ROWMILL_TEST_SEED`.
+/// The seed of a test's random choices, printed so that a failure can be reproduced with `ROWMILL_TEST_SEED`.
 pub fn seed() -> u64 {
     let given = std::env::var("ROWMILL_TEST_SEED").ok().and_then(|text| text.parse().ok());
     let seed = given.unwrap_or_else(|| fastrand::u64(..));

@@ -1,10 +1,10 @@
-//! The servers of `tests/stack` that ask who one is: where they are, and how to log in.
+//! The servers of `tests/stack` with authentication: their addresses, and how to log in.
 
 use std::path::PathBuf;
 
 use crate::given;
 
-/// Who may do everything, and the password; `tests/stack` says the same.
+/// A user with all privileges, as in `tests/stack`.
 pub const USER: &str = "rowmill";
 /// The password of [`USER`].
 pub const PASSWORD: &str = "stack-secret";
@@ -12,7 +12,7 @@ pub const PASSWORD: &str = "stack-secret";
 /// A server with TLS that knows [`USER`].
 #[derive(Debug)]
 pub struct Secured {
-    /// Where it is: a URL, or `host:port`.
+    /// Its address: a URL, or `host:port`.
     pub address: String,
     certificates: PathBuf,
 }
@@ -43,7 +43,7 @@ impl Secured {
         self.certificates.join("ca.pem").display().to_string()
     }
 
-    /// An authority that did not.
+    /// An authority that did not sign it.
     pub fn other_ca(&self) -> String {
         self.certificates.join("other-ca.pem").display().to_string()
     }

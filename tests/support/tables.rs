@@ -15,7 +15,7 @@ pub type Documents = BTreeMap<String, Value>;
 /// Name and type of each column, from `schema.sql` and the ALTERs of the workload.
 ///
 /// # Panics
-/// The file is not as it was.
+/// The file has changed.
 pub fn columns(table: &str) -> BTreeMap<String, String> {
     let schema = std::fs::read_to_string(crate::fixture("schema.sql")).expect("a fixture is text");
     let (_, body) = schema.split_once(&format!("CREATE TABLE {table} (\n")).expect("the table");
@@ -52,7 +52,7 @@ pub fn declared() -> String {
     text
 }
 
-/// The id of a row as a route without `id` makes it.
+/// The default ID of a row.
 fn id(table: &str, row: &Value) -> String {
     let key: &[&str] = match table {
         "customers" => &["customer_no"],
@@ -72,13 +72,13 @@ pub fn rows(table: &str) -> Documents {
     rows.map(|row| (id(table, &row), row)).collect()
 }
 
-/// Whether a stream cannot tell what became of all rows of a table: neither unwrapped Debezium nor this Maxwell tell of
+/// Returns true if a stream does not report all changes of a table: neither unwrapped Debezium nor this version of Maxwell reports
 /// a truncate.
 pub fn lacks_truncates(stream: &str, table: &str) -> bool {
     table == "order_items" && matches!(stream, "debezium/flat" | "maxwell/records")
 }
 
-/// The documents that a table's rows are, with all column types declared, as far as the stream tells them.
+/// The documents of a table's rows, with all column types declared, as far as the stream reports them.
 pub fn expected(stream: &str, table: &str) -> Documents {
     let types = columns(table);
     let document = |row: Value| -> Value {
@@ -94,7 +94,7 @@ pub fn expected(stream: &str, table: &str) -> Documents {
     rows(table).into_iter().map(|(id, row)| (id, document(row))).collect()
 }
 
-/// MariaDB's text in the final spelling (docs/formats.md).
+/// MariaDB's text in the form of documents (docs/formats.md).
 fn spell(stream: &str, column_type: &str, value: Value) -> Value {
     let Value::String(text) = &value else {
         return match (column_type, &value) {
@@ -109,7 +109,7 @@ fn spell(stream: &str, column_type: &str, value: Value) -> Value {
             let (clock, fraction) = text.split_once('.').unwrap_or((text, ""));
             let fraction = format!("{fraction:0<6}");
             let fraction = match fraction.strip_suffix("000") {
-                // This Maxwell cuts them.
+                // This version of Maxwell truncates them.
                 _ if stream == "maxwell/records" => String::new(),
                 Some("000") => String::new(),
                 Some(milliseconds) => format!(".{milliseconds}"),
@@ -171,8 +171,8 @@ fn canonical(column_type: &str, value: &Value) -> Value {
     }
 }
 
-/// The document that the bundled `trade-document` plugin makes of a row of `trade`, by a model of its own: the row is
-/// the document without plugins.
+/// The document that the bundled plugin `trade-document` builds from a row of `trade`, by an independent model. The row is the
+/// document without plugins.
 pub fn trade_document(row: &Value) -> Value {
     let utc = |text: &str| format!("{}Z", text.trim_end_matches('Z'));
     let words = [("NEW", "new"), ("PAID", "paid"), ("SHIPPED", "shipped"), ("DONE", "done"), ("CLOSED", "closed")];
@@ -204,7 +204,7 @@ pub fn trade_document(row: &Value) -> Value {
     document
 }
 
-/// Whether a value says what the row says, in any spelling that a stream without declared types gives it.
+/// Returns true if a value equals that of the row, in any spelling of a stream without declared types.
 pub fn says(stream: &str, column_type: &str, got: &Value, row: &Value) -> bool {
     let want = spell(stream, column_type, row.clone());
     if canonical(column_type, got) == canonical(column_type, &want) || got == row {
@@ -214,7 +214,7 @@ pub fn says(stream: &str, column_type: &str, got: &Value, row: &Value) -> bool {
     let text = row.as_str().unwrap_or_default();
     let cut = |text: &str| text.trim_end_matches('0').trim_end_matches('.').to_string();
     match column_type.split('(').next().unwrap_or_default() {
-        // What no BIGINT of Java's holds comes out negative.
+        // Values that do not fit Java's long become negative.
         "BIGINT UNSIGNED" => got.as_i64().is_some_and(|signed| Some(signed as u64) == row.as_u64()),
         "BOOLEAN" | "BIT" if got.is_boolean() => got.as_bool() == Some(row.as_u64() != Some(0)),
         "BIT" => {
@@ -246,7 +246,7 @@ pub fn says(stream: &str, column_type: &str, got: &Value, row: &Value) -> bool {
     }
 }
 
-/// Whether a count of days, milliseconds or microseconds is this time.
+/// Returns true if a count of days, milliseconds or microseconds equals this time.
 fn true_count(column_type: &str, count: &str, text: &str) -> bool {
     let Ok(count) = count.parse::<i128>() else { return false };
     let (date, clock) = match text.split_once(' ') {
@@ -267,7 +267,7 @@ fn true_count(column_type: &str, count: &str, text: &str) -> bool {
     count == microseconds || count * 1_000 == microseconds
 }
 
-/// Days from the civil calendar (Howard Hinnant's algorithm), so that no code of Rowmill's checks itself.
+/// Days from the civil calendar (Howard Hinnant's algorithm), so that Rowmill's code does not check itself.
 fn days_since_1970(date: &str) -> i128 {
     let mut parts = date.split('-').map(|part| part.parse::<i128>().unwrap_or_default());
     let (year, month, day) =

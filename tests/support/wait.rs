@@ -1,9 +1,9 @@
-//! Waiting for what another thread or process does: a condition and a deadline, never a pause of a guessed length.
+//! Waits for other threads and processes: with a condition and a deadline, never with a fixed sleep.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long to pause between two looks at a condition.
+/// The pause between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Waits until the condition holds.

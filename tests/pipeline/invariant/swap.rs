@@ -16,14 +16,14 @@ use serde_json::json;
 pub const TABLE: &str = "mark";
 /// Higher than the number of any chain that the pipeline publishes itself.
 const FIRST: u64 = 1_000;
-/// The contract's word for an image that is filtered.
+/// The contract's code for a filtered image.
 const DROP: u32 = 1;
 
 /// The settings of the n-th chain's plugin, a JSON object.
 type Settings = Box<dyn Fn(u64) -> String + Send + Sync>;
 
-/// Publishes chains one after the other. They have the same plugin, in turn from the file as it was built and from one
-/// that was built anew: other bytes, the same deeds.
+/// Publishes chains one after the other. They have the same plugin, alternately from the built file and from another build with
+/// different bytes and the same behaviour.
 pub struct Swapper {
     publish: Box<dyn Fn(u64, Chain) + Send + Sync>,
     settings: Settings,
@@ -43,7 +43,7 @@ impl Swapper {
         swapper
     }
 
-    /// How often a chain took the place of another.
+    /// How often a chain replaced another.
     pub fn swaps(&self) -> u64 {
         self.published.load(Ordering::Relaxed) - 1
     }
@@ -64,7 +64,7 @@ impl Swapper {
     }
 }
 
-/// The shaper from its file, and from one that is otherwise and does the same.
+/// The shaper from its file, and from a different file with the same behaviour.
 fn plugins() -> &'static [Arc<Plugin>; 2] {
     static LOADED: OnceLock<[Arc<Plugin>; 2]> = OnceLock::new();
     LOADED.get_or_init(|| {
@@ -105,14 +105,14 @@ impl Guest for Marked {
     }
 }
 
-/// The records with so many marks among them, and the places that they have there.
+/// The records with this number of marks among them, and the positions of the marks.
 pub fn marked(mut records: Vec<Record>, marks: usize, random: &mut fastrand::Rng) -> (Vec<Record>, Vec<usize>) {
     for number in 0..marks {
         let value = json!({
             "database": "shop", "table": TABLE, "type": "insert", "ts": 1_795_216_000, "xid": number, "commit": true,
             "position": format!("binlog.000001:{}", 4 + number), "primary_key_columns": ["id"], "data": { "id": number },
         });
-        // A partition each, so that the order of arrival is all that counts.
+        // Each has its own partition, so that only the order of arrival counts.
         let mut mark = Record::new("marks", 0, value.to_string());
         mark.partition = number as i32;
         records.insert(random.usize(..=records.len()), mark);

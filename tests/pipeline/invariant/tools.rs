@@ -1,4 +1,4 @@
-//! How each tool tells of the changes of the table `shop.thing`.
+//! The messages of each tool about changes of the table `shop.thing`.
 
 use rowmill_tests::captures::Record;
 use serde_json::{Value, json};
@@ -15,37 +15,37 @@ pub enum Tool {
     Maxwell,
 }
 
-/// A record and what it tells of.
+/// A record and the change that it reports.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ReportedRecord {
     pub record: Record,
-    /// Which of the changes.
+    /// The number of the change.
     pub change: usize,
-    /// Whether it tells how the row is now.
+    /// True if it contains the after image.
     pub has_after: bool,
 }
 
 impl Tool {
-    /// Whether its records tell of a TRUNCATE. Debezium's unwrapping drops the event: what it would be has no row.
+    /// Returns true if it reports a TRUNCATE. Debezium's unwrapping drops the event, since it has no row.
     pub fn tells_truncates(self) -> bool {
         self != Self::Unwrapped
     }
 
     /// The records of all changes, with the offsets of their partitions.
-    pub fn records(self, changes: &[Change]) -> Vec<Told> {
-        let mut told: Vec<Told> = Vec::new();
+    pub fn records(self, changes: &[Change]) -> Vec<ReportedRecord> {
+        let mut reported: Vec<ReportedRecord> = Vec::new();
         let mut add = |change: usize, has_after: bool, id: u8, key: Option<String>, value: Option<String>| {
             let partition = i32::from(id % 3);
-            let offset = told.iter().filter(|told| told.record.partition == partition).count() as i64;
+            let offset = reported.iter().filter(|reported| reported.record.partition == partition).count() as i64;
             let mut record = Record::new("tool.shop.thing", offset, "");
             record.partition = partition;
             record.key = key.map(String::into_bytes);
             record.value = value.map(String::into_bytes);
-            told.push(Told { record, change, has_after });
+            reported.push(ReportedRecord { record, change, has_after });
         };
         for (number, change) in changes.iter().enumerate() {
-            // Each change has a second of its own, for Canal knows no finer time: within one second it cannot order a
-            // TRUNCATE and a row, nor two changes of a document, in two partitions (docs/versions.md).
+            // Each change has its own second, since Canal's times are whole seconds: within one second, a TRUNCATE and a row, or
+            // two changes of a document, in two partitions have no order (docs/versions.md).
             let second = 1_795_216_000 + number as i64;
             let place = 1_000 + 200 * number;
             let (before, after) = match change {
@@ -71,7 +71,7 @@ impl Tool {
                 Self::Debezium | Self::DebeziumWithSchema | Self::Unwrapped => {
                     let moved =
                         before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| before.id != after.id);
-                    // A change of the key is a delete and a create, of one event in the binlog.
+                    // A changed key is a delete and a create from one binlog event.
                     let steps = match moved {
                         true => vec![(before.as_ref(), None), (None, after.as_ref())],
                         false => vec![(before.as_ref(), after.as_ref())],
@@ -95,7 +95,7 @@ impl Tool {
                 }
             }
         }
-        told
+        reported
     }
 
     fn truncate(self, second: i64, place: usize) -> String {
@@ -135,8 +135,8 @@ fn key_schema() -> Value {
     json!({ "type": "struct", "optional": false, "name": "tool.shop.thing.Key", "fields": [columns_schema()[0]] })
 }
 
-/// A payload with its schema before it, as the JSON converter writes it by default, or, every third time, behind it, as
-/// a tool may that reads and writes JSON on the way.
+/// A payload with its schema before it, as the JSON converter writes it by default, or every third time after it, as a tool that
+/// rewrites the JSON may do.
 fn with_schema(schema: &Value, payload: &Value, number: usize) -> String {
     match number % 3 {
         0 => format!("{{\"payload\":{payload},\"schema\":{schema}}}"),
@@ -165,7 +165,7 @@ fn texts(row: &Row) -> Value {
     json!({ "id": row.id.to_string(), "kind": row.kind, "name": row.name, "count": row.count.to_string() })
 }
 
-/// What the row before had otherwise.
+/// The differing columns of the before image.
 fn old(before: &Value, after: &Value) -> Value {
     let fields = before.as_object().into_iter().flatten();
     fields

@@ -1,4 +1,4 @@
-//! `rowmill plugins …`: what it prints, what it asks, and how it finds the gateway.
+//! `rowmill plugins …`: its output, its requests, and how it finds the gateway.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::fake::{Fake, status};
 
-/// What a command left: its exit code, standard output and standard error.
+/// The result of a command: exit code, standard output and standard error.
 struct Said {
     code: Option<i32>,
     out: String,
@@ -73,7 +73,7 @@ refused files
 }
 
 #[test]
-fn a_gateway_without_plugins_says_what_that_means() {
+fn a_gateway_without_plugins_explains_it() {
     let without = Fake::start(json!({"chain": 1, "folder": null, "plugins": [], "refused": []}));
     assert!(asked(&without, &[]).starts_with("This gateway runs without plugins: every row"));
     let empty = Fake::start(json!({"chain": 1, "folder": "plugins", "plugins": [], "refused": []}));
@@ -175,7 +175,7 @@ fn errors_of_the_gateway_are_printed() {
 }
 
 #[test]
-fn json_is_what_the_gateway_answers() {
+fn json_is_the_answer_of_the_gateway() {
     let fake = Fake::start(status());
     let all: Value = serde_json::from_str(&asked(&fake, &["--json"])).expect("JSON");
     assert_eq!(all["plugins"][1]["candidate"]["state"], "held");
@@ -209,7 +209,7 @@ fn a_gateway_is_found_by_its_configuration() {
     assert!(rowmill(folder, &[]).out.contains("row-filter"));
     configure("");
     assert!(rowmill(folder, &["--plugins", "plugins"]).out.contains("row-filter"), "as the gateway was started");
-    // One that was killed leaves its address.
+    // A killed gateway leaves its address.
     let left = fake.address;
     drop(fake);
     let said = rowmill(folder, &["--plugins", "plugins"]);

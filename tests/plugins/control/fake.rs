@@ -1,4 +1,4 @@
-//! A gateway of which only the HTTP side is real: behind it a thread answers for plugins that there are not.
+//! A gateway of which only the HTTP server is real: a thread answers for fictitious plugins.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,9 +11,9 @@ use rowmill::plugins::status::{CommandError, OperatorCommand, Status};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-/// What is served of plugins until it is dropped.
+/// Serves `/plugins` until it is dropped.
 pub struct Fake {
-    /// Where.
+    /// The address.
     pub address: SocketAddr,
     /// Commands that were accepted.
     pub commands: Arc<Mutex<Vec<(String, OperatorCommand)>>>,
@@ -26,7 +26,7 @@ impl Fake {
         Self::serve(status, "127.0.0.1:0", None)
     }
 
-    /// On this address, for those who know the token.
+    /// On this address, with a token.
     pub fn serve(status: Value, address: &str, token: Option<&str>) -> Self {
         let (control, requests) = Control::channel();
         let commands = Arc::<Mutex<Vec<_>>>::default();
@@ -50,7 +50,7 @@ impl Fake {
         Self { commands, ..Self::with(control, address, token) }
     }
 
-    /// With this thread, or none, behind it.
+    /// With or without a thread that answers.
     pub fn with(control: Control, address: &str, token: Option<&str>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
@@ -71,7 +71,7 @@ impl Fake {
 
     /// Sends a request, and returns the status and the body as JSON.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
-        // An address that stands for all of a machine is reached on the loopback one.
+        // The unspecified address is reached through loopback.
         let url = format!("http://127.0.0.1:{}{path}", self.address.port());
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let method = method.parse().expect("a method");
@@ -104,7 +104,7 @@ fn carry_out(status: &mut Status, name: &str, command: OperatorCommand) -> Resul
     }
 }
 
-/// A plugin on which nothing happens, with nothing to bring back.
+/// A plugin without a trial and without a previous generation.
 fn quiet() -> Value {
     json!({
         "name": "row-filter", "file": "plugins/10-row-filter.wasm", "state": "running",

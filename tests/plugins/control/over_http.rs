@@ -1,4 +1,4 @@
-//! `/plugins`: each request, each refusal, and who may ask.
+//! `/plugins`: each request, each error, and who has access.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -29,7 +29,7 @@ fn done((code, body): (u16, Value)) {
 }
 
 #[test]
-fn all_plugins_and_one_are_told() {
+fn all_plugins_and_one_are_returned() {
     let fake = Fake::start(status());
     let (code, all) = fake.send("GET", "/plugins", &[], "");
     assert_eq!((code, &all["chain"], all["plugins"].as_array().map(Vec::len)), (200, &7.into(), Some(2)));
@@ -64,7 +64,7 @@ fn commands_reach_the_plugins() {
 }
 
 #[test]
-fn a_rollout_changes_what_is_written_and_nothing_else() {
+fn a_rollout_request_changes_the_given_keys_only() {
     let fake = Fake::start(status());
     let rollout = |body: &str| fake.send("POST", "/plugins/trade-document/rollout", &[], body);
     done(rollout(r#"{"mode": "canary", "rows": 500}"#));
@@ -90,7 +90,7 @@ fn a_rollout_changes_what_is_written_and_nothing_else() {
 }
 
 #[test]
-fn a_token_that_is_configured_is_asked_for() {
+fn a_configured_token_is_required() {
     for address in ["127.0.0.1:0", EVERYWHERE] {
         let fake = Fake::serve(status(), address, Some(TOKEN));
         let get = |headers: &[(&str, &str)]| fake.send("GET", "/plugins", headers, "");
@@ -112,7 +112,7 @@ fn a_token_that_is_configured_is_asked_for() {
         assert_eq!(get(&right).0, 200);
         done(fake.send("POST", "/plugins/trade-document/promote", &right, ""));
         assert_eq!(fake.taken_commands().len(), 1);
-        // What machines ask for stays open.
+        // Metrics and health stay open.
         assert_eq!(fake.send("GET", "/healthz", &[], "").0, 200);
         assert_eq!(fake.send("GET", "/metrics", &[], "").0, 200);
         assert_eq!(fake.send("GET", "/readyz", &[], "").0, 503);
@@ -120,7 +120,7 @@ fn a_token_that_is_configured_is_asked_for() {
 }
 
 #[test]
-fn on_an_address_that_others_reach_nothing_is_shown_without_a_token() {
+fn other_addresses_require_a_token() {
     let fake = Fake::serve(status(), EVERYWHERE, None);
     refused(fake.send("GET", "/plugins", &[], ""), 403, &["set http.token_file"]);
     refused(fake.send("GET", "/plugins/row-filter", &[], ""), 403, &["set http.token_file"]);
@@ -130,7 +130,7 @@ fn on_an_address_that_others_reach_nothing_is_shown_without_a_token() {
 }
 
 #[test]
-fn web_pages_in_a_browser_on_the_same_machine_are_kept_out() {
+fn web_pages_in_a_local_browser_have_no_access() {
     let fake = Fake::start(status());
     let (get, post) = (["GET", "/plugins"], ["POST", "/plugins/row-filter/disable"]);
     let send = |[method, path]: [&str; 2], header, value| fake.send(method, path, &[(header, value)], "");
@@ -149,7 +149,7 @@ fn web_pages_in_a_browser_on_the_same_machine_are_kept_out() {
     for host in ["localhost", "LOCALHOST:8088", "127.0.0.1", "127.0.0.1:1", "[::1]", "[::1]:8088"] {
         assert_eq!(send(get, "host", host).0, 200, "{host}");
     }
-    // No header, or two of them, as no client of ours sends it.
+    // No header, or two of them, which no valid client sends.
     for hosts in ["", "Host: localhost\r\nHost: evil.example\r\n"] {
         let mut stream = TcpStream::connect(fake.address).expect("it listens");
         write!(stream, "GET /plugins HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n").expect("it takes a request");
@@ -160,8 +160,8 @@ fn web_pages_in_a_browser_on_the_same_machine_are_kept_out() {
 }
 
 #[test]
-fn a_gateway_that_ends_says_so() {
-    // The thread that answers is gone.
+fn a_gateway_that_shuts_down_says_so() {
+    // The answering thread has ended.
     let fake = Fake::with(Control::channel().0, "127.0.0.1:0", None);
     refused(fake.send("GET", "/plugins", &[], ""), 503, &["the gateway is shutting down"]);
     refused(fake.send("GET", "/plugins/row-filter", &[], ""), 503, &["the gateway is shutting down"]);

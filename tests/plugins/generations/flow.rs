@@ -1,4 +1,4 @@
-//! A gateway whose rows flow while its folder of plugins is changed; of each row it is known who may make its document.
+//! A gateway that processes rows while its plugin folder changes; each row must become a document of an expected generation.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,14 +8,14 @@ use rowmill_tests::{guests, wait};
 
 use super::stream::{PATIENCE, Place, Stream, hash};
 
-/// Rows that are written and settled together.
+/// The number of rows that are written and settled together.
 const ROWS: u64 = 10;
 
-/// Who makes the document of a row that no plugin shapes.
+/// The author of the document of a row that no plugin shapes.
 pub const NOBODY: &str = "";
 pub const FIRST: &[&str] = &["first"];
 pub const SECOND: &[&str] = &["second"];
-/// While it is not known which of the two runs.
+/// The authors while either of the two may run.
 pub const EITHER: &[&str] = &["first", "second"];
 
 /// The file of the first generation.
@@ -23,12 +23,12 @@ pub fn first() -> Vec<u8> {
     guests::variant("by=first")
 }
 
-/// The file that takes its place.
+/// The file that replaces it.
 pub fn second() -> Vec<u8> {
     guests::variant("by=second")
 }
 
-/// A running gateway, and what its documents have to be.
+/// A running gateway, and the documents that it must write.
 pub struct Flow {
     pub stream: Stream,
     written: Vec<(Range<u64>, Vec<&'static str>)>,
@@ -41,7 +41,7 @@ impl Flow {
         Self { stream: place.start(), written: Vec::new() }
     }
 
-    /// Writes some rows and waits until they are settled: each has to be a document by one of these.
+    /// Writes rows and waits until they are settled: each must be a document by one of these authors.
     #[track_caller]
     pub fn rows(&mut self, by: &[&'static str]) {
         let ids = self.stream.written..self.stream.written + ROWS;
@@ -50,7 +50,7 @@ impl Flow {
         self.written.push((ids, by.to_vec()));
     }
 
-    /// Writes rows, over and over, until there is what `look` looks for.
+    /// Writes rows repeatedly until `look` returns a value.
     #[track_caller]
     pub fn until<T>(&mut self, by: &[&'static str], what: &str, look: impl Fn(&Status) -> Option<T>) -> T {
         let found = wait::within(PATIENCE, || {
@@ -68,7 +68,7 @@ impl Flow {
         self.until(by, "the file is published", |status| status.plugins.iter().find(runs).cloned())
     }
 
-    /// Writes rows until the plugin's new file is refused; why it is.
+    /// Writes rows until the plugin's new file is refused; returns the reason.
     #[track_caller]
     pub fn until_refused(&mut self, by: &[&'static str], hash: &str) -> String {
         self.until(by, "the file is refused", |status| {
@@ -78,7 +78,7 @@ impl Flow {
         })
     }
 
-    /// Writes rows until a file that is no plugin's is refused; why it is.
+    /// Writes rows until a file that is not a plugin is refused; returns the reason.
     #[track_caller]
     pub fn until_file_refused(&mut self, by: &[&'static str], file: &Path) -> String {
         self.until(by, "the file is refused", |status| {
@@ -86,7 +86,7 @@ impl Flow {
         })
     }
 
-    /// The files that were published so far are these, in this order.
+    /// Checks that exactly these files were published so far, in this order.
     #[track_caller]
     pub fn assert_published(&self, files: &[&[u8]]) {
         let plugin = self.stream.plugin();
@@ -94,7 +94,7 @@ impl Flow {
         assert!(published.eq(files.iter().map(|bytes| hash(bytes)).collect::<Vec<_>>().iter()), "{plugin:#?}");
     }
 
-    /// Ends the stream: every row has become a document, and by whom it had to.
+    /// Ends the stream, and checks that every row became a document by an expected author.
     #[track_caller]
     pub fn end(self) {
         let n = self.stream.written;

@@ -1,4 +1,4 @@
-//! What the gateways of this process warn of, line by line.
+//! The warnings of the gateways in this process, line by line.
 
 use std::fmt;
 use std::sync::{Mutex, Once, PoisonError};
@@ -9,8 +9,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Begins to listen. The threads of a gateway are many, so what every thread says is kept, and tests that run side by
-/// side distinguish their lines by the names of their folders.
+/// Starts recording. A gateway has many threads, so the warnings of all threads are recorded; parallel tests distinguish their
+/// lines by the names of their folders.
 pub fn listen() {
     static LISTENS: Once = Once::new();
     LISTENS.call_once(|| {
@@ -19,7 +19,7 @@ pub fn listen() {
     });
 }
 
-/// Whether a warning has all of these words.
+/// Returns true if a warning contains all of these words.
 pub fn warned(words: &[&str]) -> bool {
     let warnings = WARNINGS.lock().unwrap_or_else(PoisonError::into_inner);
     warnings.iter().any(|line| words.iter().all(|words| line.contains(words)))

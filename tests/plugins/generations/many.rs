@@ -20,12 +20,12 @@ use serde_json::json;
 use super::stream::{PATIENCE, Place, put};
 
 const SWAPS: u64 = 1_000;
-/// Rows between two swaps: some batches.
+/// Rows between two swaps: a few batches.
 const APART: u64 = 200;
-/// After this many swaps, one is done by a new file and runs the whole validation.
+/// After this many swaps, one uses a new file with complete validation.
 const FILES: u64 = 50;
-/// What may be added to memory between the first swaps and the last: a leak of a generation (its code and two instances)
-/// would be some hundred MiB.
+/// The permitted memory growth between the first swaps and the last. A leak of generations (code and two instances each) would be
+/// a few hundred MiB.
 const MOST_GROWTH_MIB: f64 = 24.0;
 
 #[test]
@@ -75,7 +75,7 @@ fn a_thousand_swaps_under_full_load_lose_no_row() {
     let documents = summary.documents.index + summary.folded + summary.stale;
     assert_eq!(documents + summary.filtered + summary.dead_letters, rows, "{summary:?}");
     assert!(summary.filtered >= rows / 11 && summary.dead_letters >= rows / 120, "{summary:?}");
-    // The first files warm up what is allocated once.
+    // The first files cause one-time allocations.
     let growth = memory.last().expect("the last file") - memory[4];
     assert!(growth < MOST_GROWTH_MIB, "memory grows: {memory:.0?} MiB");
 }
@@ -89,7 +89,7 @@ fn a_batch_is_of_one_generation() {
             Arc::new(Plugin::load(&sandbox, &file).expect("the variant is taken"))
         })
         .collect();
-    // The generation's last digit is what its documents say.
+    // Documents contain the last digit of the generation.
     let chain_of = |number: u64| {
         let plugin = ChainPlugin::sandboxed(code[number as usize % 2].clone(), "{}".into(), number);
         Published::new(number, Chain { plugins: vec![Arc::new(plugin)], ..Chain::default() })

@@ -24,7 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// The name of the plugin's file.
 pub const FILE: &str = "variant.wasm";
 
-/// What is kept from run to run: the folder of plugins, the state, the dead letters.
+/// The files that persist between runs: the plugin folder, the state, the dead letters.
 pub struct Place {
     pub folder: TempDir,
     /// Further lines of the configuration, of `[plugins]` at first.
@@ -127,7 +127,7 @@ impl Place {
         Ok(Stream { pipe, run, store, control, metrics, plugins: self.plugins(), written: 0 })
     }
 
-    /// The dead letters, one JSON object each.
+    /// The dead letters, as JSON objects.
     pub fn letters(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.folder.path().join("dead-letter.ndjson")).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).expect("a letter is a line of JSON")).collect()

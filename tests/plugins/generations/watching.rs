@@ -1,4 +1,4 @@
-//! However a file comes into the folder of a running gateway, it is taken up whole, once, and without a row lost.
+//! However a file is put into the folder of a running gateway, it is published complete, once, and without losing rows.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
@@ -93,7 +93,7 @@ fn deleted_and_created(settings: &str) {
     panic!("a look at the folder takes longer than {GRACE:?}, over and over");
 }
 
-/// Kubernetes' volume of a config map: a folder a version, and what is seen are links through `..data`.
+/// A Kubernetes ConfigMap volume: one folder per version, and visible links through `..data`.
 struct Volume<'a>(&'a Path);
 
 impl Volume<'_> {
@@ -123,7 +123,7 @@ fn kubernetes_swaps_its_data(settings: &str) {
     volume.write("..2026_11_21_15_01_00.2345678912", &second());
     flow.until_running(EITHER, &second());
     flow.rows(SECOND);
-    // And again: what was watched is gone by now.
+    // And again, since the watched folder no longer exists.
     let third = guests::variant("by=third");
     volume.write("..2026_11_21_15_02_00.3456789123", &third);
     flow.until_running(&["second", "third"], &third);

@@ -1,17 +1,17 @@
-//! What the host must make of each guest of `tests/guests/README.md`: the README's tables as data.
+//! The expected outcome of each guest of `tests/guests/README.md`: the README's tables as data.
 
-/// A guest and what has to come of it.
+/// A guest and its expected outcome.
 pub struct Case {
     /// A deed of the hostile guest, or the name of a file.
     pub guest: &'static str,
     pub expect: Expect,
 }
 
-/// What has to come of a guest. Texts are parts of the reason that a person is told.
+/// The expected outcome of a guest. Strings are parts of the reported reason.
 pub enum Expect {
     /// Every row gets this verdict.
     Takes(Says),
-    /// Every row gets some verdict or fails: all that matters is that the host goes on.
+    /// Every row gets a verdict or fails; the host must continue.
     Survives,
     /// The file is taken and every row is kept; or, on a busy machine, this step runs past its limit and refuses it.
     KeepsOrIsLate(&'static str),
@@ -34,7 +34,7 @@ pub enum Says {
     /// The column `mark` becomes this.
     Edit(&'static [&'static str]),
     NoDocument,
-    /// One document: index, id, routing, body; `{mark}` stands for the row's own cell.
+    /// One document: index, id, routing, body; `{mark}` is replaced by the row's cell.
     Document(Option<&'static str>, Option<&'static str>, Option<&'static str>, &'static str),
 }
 
@@ -160,7 +160,7 @@ pub const TRAPS: &[Case] = &[
     case("endless-loop-in-transform", CallsFail("ran longer than the limit of 300 ms")),
 ];
 
-/// What ends before a row is shown.
+/// Guests that fail before the first row.
 pub const BEFORE_ROWS: &[Case] = &[
     case("refuse", Refused("configure", "settings: this plugin refuses all settings")),
     case("refuse-at-length", Refused("configure", "answer")),
@@ -175,7 +175,7 @@ pub const BEFORE_ROWS: &[Case] = &[
     case("ask-a-million", FailsOnTable("answer")),
 ];
 
-/// Those that have a test of their own in `sandbox.rs`, since one batch does not show what they do.
+/// Guests with a separate test in `hostile.rs`, since one batch does not show their behaviour.
 pub const OWN_TEST: &[&str] = &[
     "trap-on-marker",
     "loop-on-marker",
@@ -189,7 +189,7 @@ pub const OWN_TEST: &[&str] = &[
     "many-documents",
 ];
 
-/// What the hostile guest does in `describe`, chosen when it is built.
+/// The behaviour of the hostile guest in `describe`, chosen when it is built.
 pub const DESCRIBES: &[Case] = &[
     case("endless-loop", Refused("describe", "ran longer than the limit of 1000 ms")),
     case("trap", Refused("describe", "panicked or aborted")),

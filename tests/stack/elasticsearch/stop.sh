@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ends the Elasticsearch that start.sh started on DATADIR (that pid only); the data stays.
+# Stops the Elasticsearch that start.sh started on DATADIR (only that pid); the data is kept.
 # usage: stop.sh DATADIR
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"

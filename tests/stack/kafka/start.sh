@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Starts one real Apache Kafka node (KRaft: broker and controller in one process) on 127.0.0.1; returns when it serves.
+# Starts one Apache Kafka node (KRaft: broker and controller in one process) on 127.0.0.1; returns when it is ready.
 #
-#   start.sh PORT DATADIR      (the controller listens on KAFKA_CONTROLLER_PORT, default the next free after PORT)
+#   start.sh PORT DATADIR      (the controller listens on KAFKA_CONTROLLER_PORT, default the next free port after PORT)
 #
-# Optional environment: KAFKA_HEAP=512m  KAFKA_PARTITIONS=3  KAFKA_EXTRA="key=value key=value" (more broker settings)
-#   KAFKA_SECURED=PORT KAFKA_CERTIFICATES=DIR   a second listener on PORT with TLS by the certificates in DIR and SASL
+# Optional environment: KAFKA_HEAP=512m  KAFKA_PARTITIONS=3  KAFKA_EXTRA="key=value key=value" (additional broker settings)
+#   KAFKA_SECURED=PORT KAFKA_CERTIFICATES=DIR   a second listener on PORT with TLS (certificates in DIR) and SASL
 #                                               (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512; user rowmill, password stack-secret)
-# The first run downloads about 70 MB (Apache-2.0); later runs need no network. DATADIR keeps the topics.
+# The first run downloads about 70 MB (Apache-2.0); later runs need no network. The topics are stored in DATADIR.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"
 . "$here/../lib.sh"
@@ -82,7 +82,7 @@ PROPERTIES
 
 if [ ! -f "$data/log/meta.properties" ]; then
   id="$("$java" -Xmx96m "$quiet" -cp "$JARS/*" kafka.tools.StorageTool random-uuid)" || die "random-uuid failed"
-  # Passwords of SCRAM lie in the cluster's own metadata, so they are given here.
+  # SCRAM passwords are part of the cluster metadata, so they are set here.
   scrams=()
   for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
     [ -z "$secured" ] || scrams+=(--add-scram "$mechanism=[name=rowmill,password=stack-secret]")
@@ -99,7 +99,7 @@ setsid "$java" -Xms"$heap" -Xmx"$heap" -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:
   -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$JARS/*" kafka.Kafka "$conf" >>"$log" 2>&1 </dev/null 9>&- &
 echo $! >"$pidfile"
 for _ in $(seq 300); do
-  # The log line is the broker's own word that it left recovery and serves clients; the port is then open too.
+  # With this log line, the broker has finished recovery and serves clients; its port is open.
   if grep -q 'Kafka Server started' "$log" && port_open "$port"; then
     say "Kafka on 127.0.0.1:$port, pid $(cat "$pidfile"), ready after $SECONDS s"
     exit 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Ends the Kafka node that start.sh started on DATADIR (that pid only); the topics stay.
+# Stops the Kafka node that start.sh started on DATADIR (only that pid); the topics are kept.
 # usage: stop.sh DATADIR
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)"

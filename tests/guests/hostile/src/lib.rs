@@ -1,10 +1,10 @@
-//! A guest that misbehaves as its settings say: `{"do": "endless-loop-in-transform"}`. The README above lists what it can
-//! do and what the host must make of it.
+//! A guest that misbehaves as configured: `{"do": "endless-loop-in-transform"}`. The README lists its actions and the expected
+//! outcomes.
 //!
-//! It is written on the bare bindings instead of the SDK, so that it can emit any words. Without settings, and with
+//! It uses the bare bindings instead of the SDK, so that it can emit any output. Without settings, and with
 //! `{"do": "keep"}`, it is a harmless plugin that keeps every row.
 //!
-//! Elsewhere than in a sandbox it is empty, so that a build of the whole workspace can pass over it.
+//! On other targets than WebAssembly it is empty, so that the whole workspace can be built.
 #![cfg(target_arch = "wasm32")]
 
 mod words;
@@ -27,7 +27,7 @@ thread_local! {
     static CALLS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// An image whose first cell is this makes the deed `trap-on-marker` trap.
+/// The action `trap-on-marker` traps on an image with this first cell.
 const MARKER: &[u8] = b"\"trap me\"";
 
 struct Hostile;
@@ -41,7 +41,7 @@ mod exports {
 
 impl Guest for Hostile {
     fn describe() -> Description {
-        // `describe` knows no settings, so what it does wrong is chosen when the guest is built.
+        // `describe` has no settings, so its action is chosen when the guest is built.
         match option_env!("HOSTILE_DESCRIBE") {
             Some("endless-loop") => endless_loop(),
             Some("trap") => unreachable(),
@@ -159,7 +159,7 @@ fn recursion(depth: u64) -> u64 {
     recursion(depth + 1) + frame[depth as usize % 64]
 }
 
-/// Takes memory until the host gives none, then traps as any program would.
+/// Allocates memory until the host refuses, then traps like any program.
 fn grow_until_refused() {
     let mut kept = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! The README of the guests names every deed and every file, and no others.
+//! The README of the guests lists every action and every file, and no others.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ fn guests() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// What stands in backquotes in the first cells of the tables of a section.
+/// The text in backquotes in the first cells of the tables of a section.
 fn listed(section: &str) -> BTreeSet<String> {
     let readme = fs::read_to_string(guests().join("README.md")).unwrap();
     let text = readme.split("\n## ").find(|s| s.starts_with(section)).unwrap();

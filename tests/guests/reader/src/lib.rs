@@ -1,5 +1,5 @@
-//! A plugin that reads every column with every getter and writes what it read in every way: native code and the sandbox
-//! must agree on all of it, errors included.
+//! A plugin that reads every column with every getter and writes the values in every way. Native code and the sandbox must agree
+//! on everything, including errors.
 
 use std::cell::RefCell;
 
@@ -11,33 +11,33 @@ use serde_json::Value;
 #[derive(Debug)]
 pub struct Reader {
     how: How,
-    /// The columns of each table version; rows carry its place as their tag.
+    /// The columns of each table version; the tag of a row is the place of its version.
     tables: RefCell<Vec<Vec<String>>>,
 }
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     how: How,
 }
 
-/// What a row becomes.
+/// The kind of output.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum How {
     /// One document of everything that could be read.
     #[default]
     Document,
-    /// A document a column, in an index and under an id made of its value.
+    /// One document per column, with an index and an ID made from its value.
     Split,
-    /// The row, with every cell written anew; the first one absent.
+    /// The row, with every cell replaced and the first one absent.
     Edit,
     /// A part of a merged document.
     Merge,
     /// A failure with all values in its reason.
     Fail,
-    /// A panic where the first column is odd.
+    /// A panic if the first column is odd.
     Panic,
 }
 
@@ -85,7 +85,7 @@ impl Transform for Reader {
                         .column(column.as_str())
                         .column_as(column.as_str(), "again");
                     if let Ok(Some(value)) = row.scalar(column.as_str()) {
-                        // Some ids are too long, and the row fails with it.
+                        // Some IDs are too long, which fails the row.
                         document.id(format_args!("{place}-{value}"));
                     }
                 }
@@ -118,7 +118,7 @@ impl Transform for Reader {
     }
 }
 
-/// Every getter, and what it says where it cannot read the cell.
+/// Every getter, with its error if it cannot read the cell.
 fn read(row: &Row<'_>, name: &str, object: &mut Document<'_, '_>) {
     macro_rules! show {
         ($($getter:ident => |$o:ident, $value:ident| $write:expr;)+) => {

@@ -1,5 +1,5 @@
-//! A plugin that does with a row whatever its settings say: filters it, edits it, chooses index and id by its columns,
-//! makes several documents of it, or gives its part to a merged document.
+//! A plugin that does what its settings say with a row: filters it, edits it, derives index and ID from its columns, builds several
+//! documents, or contributes a part to a merged document.
 
 use rowmill_sdk::{Description, Document, Fail, Out, Row, Transform};
 use serde::Deserialize;
@@ -8,26 +8,26 @@ use serde::Deserialize;
 #[derive(Debug)]
 pub struct Shaper(Settings);
 
-/// What can be set; without any setting rows are kept.
+/// The settings; without settings, rows are kept.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Rows are kept where this column has this value.
+    /// Keeps rows in which this column has this value.
     keep: Option<(String, String)>,
-    /// The index is this text with the column's value behind it.
+    /// The index is this text followed by the column's value.
     index: Option<(String, String)>,
     /// The id is the value of this column.
     id: Option<String>,
-    /// As many documents as this column says, with ids that end in their number; needs `id`.
+    /// Builds as many documents as this column says, with IDs that end in their number; needs `id`.
     copies: Option<String>,
-    /// This column has this text put before it.
+    /// Prepends this text to this column.
     edit: Option<(String, String)>,
-    /// The row is a part of the merged document whose id this column is; the part has all columns but this one.
+    /// The row is a part of the merged document with the ID in this column; the part has all other columns.
     merge: Option<String>,
-    /// A row that has the first of these columns is an item of the array `lines` in the merged document whose id that
-    /// column is; its key is the second column.
+    /// A row with the first of these columns is an item of the array `lines` in the merged document with the ID in that column; its
+    /// key is the second column.
     item: Option<(String, String)>,
-    /// A row fails that has this column.
+    /// Rows with this column fail.
     fail: Option<String>,
 }
 

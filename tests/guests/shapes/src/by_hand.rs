@@ -1,4 +1,4 @@
-//! The shape on the flat lists of the contract, as one would write it without the SDK.
+//! The shape written without the SDK, on the flat lists of the contract.
 
 use rowmill_sdk::{Batch, Output, Table};
 
@@ -17,17 +17,17 @@ const ID: u32 = 6;
 const SELLER: u32 = 7;
 const SHOP: u32 = 8;
 
-/// What is known of the table: the numbers of [`PASSED`].
+/// The column numbers of [`PASSED`] in the table.
 #[derive(Debug, Default)]
 pub struct ByHand {
     passed: [u32; 8],
 }
 
 impl ByHand {
-    /// Finds the columns; the numbers of those that are read.
+    /// Finds the columns, and returns the numbers of those that are read.
     ///
     /// # Errors
-    /// The table has not all columns.
+    /// The table lacks a column.
     pub fn define_table(&mut self, table: &Table) -> Result<Vec<u32>, String> {
         let number = |name: &str| {
             let place = table.columns.iter().position(|column| column.name == name);
@@ -39,7 +39,7 @@ impl ByHand {
         READ.iter().map(|name| number(name)).collect()
     }
 
-    /// One verdict a row.
+    /// One verdict per row.
     pub fn transform(&self, batch: &Batch) -> Output {
         let n = batch.count as usize;
         let mut words = Vec::with_capacity(n * 52);
@@ -67,7 +67,7 @@ impl ByHand {
                 .and_then(|()| value(CREATED_AT, &mut |bytes| time(bytes, inside(created_at)?)))
                 .and_then(|()| value(RECEIVER, &mut |bytes| text(bytes, inside(receiver)?.trim())));
             if written.is_none() {
-                // A benchmark's rows are all well.
+                // The rows of a benchmark never fail.
                 return Output::default();
             }
             words.extend([4, BUYER, 1, ID, buyer_id, 5, 4, SELLER, 1, ID, seller_id, 1, SHOP, shop_name, 5]);

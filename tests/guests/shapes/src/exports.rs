@@ -1,4 +1,4 @@
-//! The exports, written out: the setting decides whether the SDK is asked at all.
+//! The exports, written explicitly: the setting decides whether the SDK is used.
 
 use std::cell::RefCell;
 

@@ -1,5 +1,5 @@
-//! One shape of 12 fields on the `trade` table, 8 of them passed on and 4 computed, written in every way that the SDK
-//! offers; `by_hand` is the same on the flat lists of the contract. The setting `how` chooses.
+//! One shape of 12 fields on the `trade` table, 8 of them passed on and 4 computed, written in every style of the SDK;
+//! `by_hand` is the same without the SDK. The setting `how` selects one.
 
 pub mod by_hand;
 
@@ -54,7 +54,7 @@ struct Trade<'r> {
     shop_name: Col,
 }
 
-/// In which way the shape is written.
+/// The style in which the shape is written.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum How {
@@ -70,7 +70,7 @@ pub enum How {
     Macro,
 }
 
-/// All ways.
+/// All styles.
 pub const ALL: [(How, &str); 5] = [
     (How::ByHand, "by_hand"),
     (How::Handles, "handles"),
@@ -79,11 +79,11 @@ pub const ALL: [(How, &str); 5] = [
     (How::Macro, "macro"),
 ];
 
-/// The plugin; [`How::ByHand`] does not come to it.
+/// The plugin; [`How::ByHand`] does not use it.
 #[derive(Debug)]
 pub struct Shapes(How);
 
-/// What can be set.
+/// The settings.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -116,7 +116,7 @@ impl Transform for Shapes {
     }
 }
 
-/// The status in words.
+/// The status as a word.
 pub fn readable(status: &str) -> &str {
     match status {
         "NEW" => "new",

@@ -1,17 +1,17 @@
-//! A plugin whose deeds are in its file and not in its settings: tests write others into the built file, and so make
-//! generations that differ in what they do. Each row becomes a document of its columns and of `by`, who made it.
+//! A plugin whose actions are in its file and not in its settings: tests patch them in the built file, to get generations with
+//! different behaviour. Each row becomes a document of its columns, and `by`, the name of the generation.
 
 use rowmill_sdk::{Fail, NoSettings, Out, Row, Transform};
 
-/// The deeds: words with `=`, and blanks up to the end. Tests look for it in the file.
+/// The actions: words with `=`, padded with spaces. Tests find this text in the file.
 ///
-/// - `by=WORD`: what stands in the field `by`.
+/// - `by=WORD`: the content of the field `by`.
 /// - `trap=N`: traps on rows whose `id` is a multiple of N.
 /// - `fail=N`: fails them.
 /// - `drop=N`: filters them.
-/// - `odd=N`: says something else in the field `name` of the row with this `id`.
-/// - `hang=N`: never ends with rows whose `id` is N or more.
-/// - `slow=N`: turns N times N thousand loops for each row.
+/// - `odd=N`: writes something else into the field `name` of the row with this `id`.
+/// - `hang=N`: never returns for rows whose `id` is at least N.
+/// - `slow=N`: runs N times N thousand loops for each row.
 pub static DEEDS: [u8; 80] = *b"deeds: by=built                                                                 ";
 
 /// The plugin.
@@ -32,7 +32,7 @@ impl Transform for Variant {
     type Settings = NoSettings;
 
     fn new(_: Self::Settings) -> Result<Self, String> {
-        // What the compiler knows it could put into the code, where a test would not find it.
+        // The compiler could inline a known value into the code, where tests would not find it.
         let deeds = std::hint::black_box(&DEEDS);
         let deeds = std::str::from_utf8(deeds).map_err(|error| error.to_string())?;
         let of = |name: &str| deeds.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
