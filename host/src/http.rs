@@ -1,7 +1,7 @@
 //! The HTTP server: metrics and health checks for machines, plugin status and commands for operators.
 //!
 //! `/metrics`, `/healthz` and `/readyz` need no authentication. `/plugins` can change how rows are processed, so
-//! [`access`] guards it.
+//! `access` guards it.
 
 mod access;
 pub mod address;

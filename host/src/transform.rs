@@ -1,6 +1,6 @@
 //! From records to document operations: one worker per thread decodes, runs the chain and writes the operations.
 //!
-//! The steady state is [`worker`]. A new generation's way into the chain (fallback, canary, shadow) is [`rollout`], which
+//! The steady state is [`worker`]. A new generation's way into the chain (fallback, canary, shadow) is `rollout`, which
 //! the worker calls only while there is one.
 
 pub mod worker;

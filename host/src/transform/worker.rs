@@ -1,7 +1,7 @@
 //! The steady state of a transform worker: what happens to every batch, from top to bottom.
 //!
 //! One [`Worker`] belongs to one thread and owns its plugin instances. While a generation is on probation or on trial,
-//! [`super::rollout`] decides which chain answers for which row; otherwise the published chain answers for all.
+//! `rollout` decides which chain answers for which row; otherwise the published chain answers for all.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
