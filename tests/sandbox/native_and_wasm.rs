@@ -191,7 +191,7 @@ fn a_row_without_a_key_fails_alike() {
     let input = Rows::of("shop.t", [("a", "text")]).key([]).insert(json!({"a": null})).input();
     let outcomes = reader().outcomes(&json!({"how": "split"}), &input);
     assert_eq!(outcomes.len(), 1);
-    assert!(outcomes[0].reason.as_deref().is_some_and(|reason| reason.contains("no primary key")), "{outcomes:?}");
+    assert!(outcomes[0].reason.as_deref().is_some_and(|reason| reason.contains("primary key")), "{outcomes:?}");
 }
 
 #[test]

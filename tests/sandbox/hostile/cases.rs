@@ -78,7 +78,7 @@ pub const TAKEN: &[Case] = &[
 /// An answer that can be read, of which each row is unacceptable.
 pub const BAD_ROWS: &[Case] = &[
     case("fail", RowsFail("this plugin fails every row")),
-    case("delete-in-image-mode", RowsFail("a delete by a plugin of the mode `image`")),
+    case("delete-in-image-mode", RowsFail("a delete by a plugin in `image` mode")),
     case("column-out-of-range", RowsFail("column 4294967295 of a table that has 3")),
     case("column-as-out-of-range", RowsFail("column 100000 of a table that has 3")),
     case("exception-out-of-range", RowsFail("column 100000 of a table that has 3")),
