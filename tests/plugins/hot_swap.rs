@@ -83,7 +83,7 @@ fn a_plugin_is_replaced_and_removed_while_rows_flow() {
     assert_eq!(name(3), "edited x");
 
     fs::remove_file(&place).expect("the plugin is removed");
-    says(&running, "no plugin is left");
+    says(&running, "no plugin is enabled");
     write(&mut pipe, 4);
     assert_eq!(name(4), "x");
     assert_eq!(name(1), "edited x", "what was written stays until its row changes");
@@ -91,7 +91,7 @@ fn a_plugin_is_replaced_and_removed_while_rows_flow() {
     drop(pipe);
     let run = running.wait().ended_well();
     assert_eq!((run.number("documents.index"), run.number("dead_letters")), (4, 0), "{}", run.log);
-    let warned = run.log.lines().find(|line| line.contains("no plugin is left")).unwrap_or_default();
+    let warned = run.log.lines().find(|line| line.contains("no plugin is enabled")).unwrap_or_default();
     assert!(warned.contains("WARN"), "{warned}");
 }
 
@@ -148,6 +148,6 @@ fn a_plugin_continues_in_a_file_with_another_name() {
 
     drop(pipe);
     let run = running.wait().ended_well();
-    assert!(!run.log.contains("no plugin is left"), "{}", run.log);
+    assert!(!run.log.contains("no plugin is enabled"), "{}", run.log);
     assert_eq!((run.number("documents.index"), run.number("dead_letters")), (3, 0), "{}", run.log);
 }
