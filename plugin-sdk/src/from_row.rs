@@ -198,18 +198,18 @@ impl<'r, T: FromCell<'r>> FromField<'r> for Option<T> {
 
 /// Values whose reader is selected by an attribute of the field. The field's type determines whether they are optional.
 #[doc(hidden)]
-pub trait Told<V>: Sized {
+pub trait MaybeOption<V>: Sized {
     fn from_option(value: Option<V>) -> Option<Self>;
 }
 
-impl<V> Told<V> for V {
+impl<V> MaybeOption<V> for V {
     #[inline]
     fn from_option(value: Option<V>) -> Option<Self> {
         value
     }
 }
 
-impl<V> Told<V> for Option<V> {
+impl<V> MaybeOption<V> for Option<V> {
     #[inline]
     fn from_option(value: Option<V>) -> Option<Self> {
         Some(value)
@@ -256,12 +256,12 @@ impl Slots {
         })
     }
 
-    pub fn bit<'r, T: Told<u64>>(self, row: &Row<'r>, number: u32, name: &str) -> Result<T, Fail> {
+    pub fn bit<'r, T: MaybeOption<u64>>(self, row: &Row<'r>, number: u32, name: &str) -> Result<T, Fail> {
         let column = self.at(number, name);
         T::from_option(row.bit(column)?).ok_or_else(|| no_value(row, column))
     }
 
-    pub fn scalar<'r, T: Told<Cow<'r, str>>>(self, row: &Row<'r>, number: u32, name: &str) -> Result<T, Fail> {
+    pub fn scalar<'r, T: MaybeOption<Cow<'r, str>>>(self, row: &Row<'r>, number: u32, name: &str) -> Result<T, Fail> {
         let column = self.at(number, name);
         T::from_option(row.scalar(column)?).ok_or_else(|| no_value(row, column))
     }

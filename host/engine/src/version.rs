@@ -156,7 +156,7 @@ fn time(milliseconds: i64, offset: u64, clock: &mut PartitionClock) -> u64 {
     seconds << OFFSET_BITS | offset & ((1 << OFFSET_BITS) - 1)
 }
 
-/// An integer as it is; a date or time as microseconds since 1970.
+/// An integer unchanged; a date or time as microseconds since 1970.
 fn column_number(value: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(value).ok()?.trim_matches('"');
     let number = match text.parse::<u64>() {

@@ -62,7 +62,7 @@ impl Transform for Reader {
 
     fn row(&self, row: &Row<'_>, out: &mut Out<'_>) -> Result<(), Fail> {
         let tables = self.tables.borrow();
-        let columns = tables.get(row.tag() as usize).ok_or_else(|| Fail::new("a table that was not told"))?;
+        let columns = tables.get(row.tag() as usize).ok_or_else(|| Fail::new("an unknown table"))?;
         match self.how {
             How::Document => {
                 let mut document = out.document();
