@@ -28,7 +28,7 @@ setup: ## the compiler's wasm32-unknown-unknown target, if it is missing
 	@scripts/setup-wasm.sh
 
 .PHONY: plugins
-plugins: setup ## the bundled plugins, into plugins/dist; a running gateway takes them up
+plugins: setup ## the bundled plugins, into plugins/dist; a running gateway loads them
 	@scripts/with-wasm.sh cargo build --profile plugin --target wasm32-unknown-unknown --target-dir $(GUESTS) \
 	    -p row-filter -p trade-document
 	@scripts/publish.sh $(GUESTS)/wasm32-unknown-unknown/plugin/row_filter.wasm plugins/dist/10-row-filter.wasm
@@ -41,7 +41,7 @@ build: ## the gateway (PROFILE=dev for the quick build)
 	@cargo build --workspace --bins $(if $(filter dev,$(PROFILE)),--tests) --profile $(PROFILE)
 
 .PHONY: demo
-demo: plugins build ## the gateway with a captured stream and nothing installed (ARGS=--once ends by itself)
+demo: plugins build ## the gateway on a captured stream, with nothing installed (ARGS=--once ends by itself)
 	@$(BIN) demo --plugins plugins/dist $(ARGS)
 
 # The name of a folder in examples/plugins.
@@ -63,7 +63,7 @@ test-quick: plugins ## the tests that need no servers
 	    -u ROWMILL_TEST_KAFKA_SECURED -u ROWMILL_TEST_ELASTICSEARCH_SECURED cargo test --workspace $(ARGS)
 
 .PHONY: bench
-bench: plugins ## rows a second through the whole pipeline
+bench: plugins ## rows per second through the whole pipeline
 	@cargo bench --workspace --bench pipeline $(if $(ARGS),-- $(ARGS))
 
 .PHONY: bench-swap
