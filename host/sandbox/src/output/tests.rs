@@ -85,8 +85,8 @@ fn describe_document(document: &Document<'_>) -> String {
 fn check(answer: Answer, expected: &[&str]) {
     let output = check_raw(answer.0, expected.len() as u32, false).expect("it can be read");
     assert_eq!(output.len(), expected.len());
-    let told: Vec<String> = (0..output.len() as u32).map(|image| describe(&output, image)).collect();
-    assert_eq!(told, expected);
+    let described: Vec<String> = (0..output.len() as u32).map(|image| describe(&output, image)).collect();
+    assert_eq!(described, expected);
 }
 
 /// An answer of one verdict, the documents of which are these words.
