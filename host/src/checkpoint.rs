@@ -5,8 +5,9 @@
 //! over all settled batches up to the first that is not. Only watermarks are committed.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rowmill_rows::TopicPartition;
 
@@ -25,17 +26,6 @@ pub trait Checkpoints: Send {
     fn commit(&mut self, moved: &[(TopicPartition, Watermark)]) -> anyhow::Result<()>;
 }
 
-/// Bytes of records in flight; back-pressure is based on it.
-#[derive(Debug, Default)]
-pub struct BytesInFlight(AtomicUsize);
-
-impl BytesInFlight {
-    /// The current number of bytes.
-    pub fn now(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// A partition while it is assigned. A partition that is assigned again gets a new `Progress`, so work that is left over
 /// from the earlier assignment moves no watermark.
 #[derive(Debug)]
@@ -43,7 +33,6 @@ pub struct Progress {
     /// The partition.
     pub partition: TopicPartition,
     first_clock_seconds: i64,
-    bytes: Arc<BytesInFlight>,
     open: Mutex<OpenBatches>,
 }
 
@@ -59,6 +48,7 @@ struct OpenBatches {
 #[derive(Debug)]
 struct OpenBatch {
     end: Watermark,
+    since: Instant,
     is_settled: bool,
 }
 
@@ -73,8 +63,8 @@ pub struct Watermark {
 
 impl Progress {
     /// The progress of a newly assigned partition. Its clock is `first_clock_seconds` where reading begins.
-    pub fn new(partition: TopicPartition, first_clock_seconds: i64, bytes: Arc<BytesInFlight>) -> Arc<Self> {
-        Arc::new(Self { partition, first_clock_seconds, bytes, open: Mutex::default() })
+    pub fn new(partition: TopicPartition, first_clock_seconds: i64) -> Arc<Self> {
+        Arc::new(Self { partition, first_clock_seconds, open: Mutex::default() })
     }
 
     /// The partition's clock where the assignment began, in seconds since 1970.
@@ -83,12 +73,13 @@ impl Progress {
     }
 
     /// A ticket for the next batch, whose records end before `position`.
-    pub fn ticket(self: &Arc<Self>, position: i64, bytes: usize) -> Arc<Ticket> {
+    pub fn ticket(self: &Arc<Self>, position: i64) -> Arc<Ticket> {
         let mut open = self.lock();
         let number = open.first + open.batches.len() as u64;
-        open.batches.push_back(OpenBatch { end: Watermark { position, clock_seconds: 0 }, is_settled: false });
-        self.bytes.0.fetch_add(bytes, Ordering::Relaxed);
-        Arc::new(Ticket { progress: self.clone(), number, bytes, open_shares: AtomicU64::new(1) })
+        let end = Watermark { position, clock_seconds: 0 };
+        open.batches.push_back(OpenBatch { end, since: Instant::now(), is_settled: false });
+        drop(open);
+        Arc::new(Ticket { progress: self.clone(), number, open_shares: AtomicU64::new(1) })
     }
 
     /// How far everything is settled; `None` while no batch is.
@@ -101,6 +92,11 @@ impl Progress {
         self.lock().batches.len()
     }
 
+    /// For how long the oldest batch that is not settled has been open; zero without one.
+    pub fn oldest_age(&self) -> Duration {
+        self.lock().batches.front().map_or(Duration::ZERO, |batch| batch.since.elapsed())
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, OpenBatches> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +107,6 @@ impl Progress {
 pub struct Ticket {
     progress: Arc<Progress>,
     number: u64,
-    bytes: usize,
     open_shares: AtomicU64,
 }
 
@@ -142,7 +137,6 @@ impl Ticket {
         if before != shares {
             return;
         }
-        self.progress.bytes.0.fetch_sub(self.bytes, Ordering::Relaxed);
         let mut open = self.progress.lock();
         let place = (self.number - open.first) as usize;
         open.batches[place].is_settled = true;
@@ -160,24 +154,22 @@ mod tests {
     use super::*;
 
     fn progress() -> Arc<Progress> {
-        Progress::new(TopicPartition { topic: "t".into(), partition: 0 }, 0, Arc::default())
+        Progress::new(TopicPartition { topic: "t".into(), partition: 0 }, 0)
     }
 
     #[test]
     fn the_watermark_waits_for_the_slowest_share() {
         let progress = progress();
-        let first = progress.ticket(10, 100);
-        let second = progress.ticket(20, 100);
+        let first = progress.ticket(10);
+        let second = progress.ticket(20);
         first.add(2);
         second.set_clock(7);
         second.settle(1);
         assert_eq!(progress.watermark(), None);
         first.settle(2);
         assert_eq!(progress.watermark(), None);
-        assert_eq!(progress.bytes.now(), 100);
         first.settle(1);
         assert_eq!(progress.watermark(), Some(Watermark { position: 20, clock_seconds: 7 }));
-        assert_eq!(progress.bytes.now(), 0);
         assert_eq!(progress.open_batches(), 0);
     }
 
@@ -185,7 +177,7 @@ mod tests {
         #[test]
         fn the_watermark_is_the_end_of_the_longest_settled_prefix(order in Just((0..20_usize).collect::<Vec<_>>()).prop_shuffle()) {
             let progress = progress();
-            let tickets: Vec<_> = (0..20).map(|n| progress.ticket((n + 1) * 10, 1)).collect();
+            let tickets: Vec<_> = (0..20).map(|n| progress.ticket((n + 1) * 10)).collect();
             let mut settled = [false; 20];
             for place in order {
                 tickets[place].settle(1);

@@ -3,18 +3,62 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
-use rowmill_engine::Operations;
+use rowmill_engine::{Operation, Operations};
 use rowmill_rows::RecordBatch;
 
+use crate::budget::{Budget, Passage, Reservation};
 use crate::checkpoint::Ticket;
+
+/// About how many bytes the sink needs to keep track of one operation.
+const BYTES_PER_OPERATION: usize = size_of::<Operation>() + 250;
 
 /// Records together with their ticket; shared by everything that is made of them.
 #[derive(Debug)]
 pub struct SourceBatch {
     /// The records.
     pub records: RecordBatch,
+    /// The memory of the records.
+    held: Reservation,
     /// Settled piece by piece; once it is settled the watermark can move past the records.
     pub ticket: Arc<Ticket>,
+}
+
+/// Records on their way to a worker.
+#[derive(Debug)]
+pub struct Handed {
+    /// The records.
+    pub source: Arc<SourceBatch>,
+    /// Ends when the sink has taken the operations, or there are none.
+    pub passage: Passage,
+}
+
+impl SourceBatch {
+    /// Records with their ticket, whose memory counts against `budget`.
+    pub fn new(records: RecordBatch, ticket: Arc<Ticket>, budget: &Arc<Budget>) -> Arc<Self> {
+        let held = budget.reserve(records.memory());
+        Arc::new(Self { records, held, ticket })
+    }
+
+    /// Keeps the records that these operations come from: another one can no longer become a dead letter. Does nothing if a
+    /// dead letter holds the batch, or if little would be gained.
+    fn keep_records_of(batch: &mut Arc<Self>, operations: &mut [Operation]) {
+        let Some(batch) = Arc::get_mut(batch) else { return };
+        let mut places: Vec<u32> = operations.iter().map(|operation| operation.record).collect();
+        places.dedup();
+        // Records are about equally large. The operations are in the order of the records.
+        if places.len() * 8 > batch.records.records.len() * 7 || !places.is_sorted() {
+            return;
+        }
+        batch.records.retain(&places);
+        let mut rank = 0;
+        for operation in operations {
+            while places[rank] != operation.record {
+                rank += 1;
+            }
+            operation.record = rank as u32;
+        }
+        batch.held.resize(batch.records.memory());
+    }
 }
 
 /// The operations of one source batch.
@@ -26,11 +70,20 @@ pub struct OperationBatch {
     pub operations: Operations,
     /// Operations without an outcome; the sink counts them down.
     pub without_outcome: AtomicU32,
+    /// The memory of the operations.
+    _held: Reservation,
+    /// Ends when the sink takes the batch.
+    pub passage: Option<Passage>,
 }
 
 impl OperationBatch {
-    /// An empty batch.
-    pub fn new(source: Arc<SourceBatch>) -> Self {
-        Self { source, operations: Operations::default(), without_outcome: AtomicU32::new(0) }
+    /// The operations of these records. Frees the memory of records that have none.
+    pub fn new(mut source: Arc<SourceBatch>, mut operations: Operations) -> Self {
+        operations.bytes.shrink_to_fit();
+        operations.list.shrink_to_fit();
+        SourceBatch::keep_records_of(&mut source, &mut operations.list);
+        let bytes = operations.bytes.len() + operations.list.len() * BYTES_PER_OPERATION;
+        let held = source.held.another(bytes);
+        Self { source, operations, without_outcome: AtomicU32::new(0), _held: held, passage: None }
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! source ──▶ transform workers ──▶ sink ──▶ Elasticsearch
-//!   16 batches per worker     64 batches │ written, stale, rejected
-//!   ▲                          │         ▼
+//!   ▲                          │         │ written, stale, rejected
+//!   │                          │         ▼
 //!   └──── watermarks ◀── tickets ◀── dead letters (1024)
 //! ```
 //!
-//! Every arrow is a bounded channel. The bytes in flight in all of them together are bounded by
-//! `pipeline.bytes_in_flight`; beyond it the source pauses. A run ends in the direction of the data: the source ends, which
+//! Every arrow is a channel. What waits in all of them together, and in the sink, is bounded in bytes by
+//! `pipeline.bytes_in_flight`; beyond it the source stops reading until there is room. A run ends in the direction of the data: the source ends, which
 //! closes the workers' channels; the workers end, which closes the sink's channel; the sink writes what is pending and ends.
 
 pub(crate) mod config;
@@ -26,18 +26,19 @@ use rowmill_sandbox::{NameRules, Sandbox};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
+use crate::budget::Budget;
 use crate::config::{BulkConfig, Config, ConfigError};
 use crate::dead_letter::{self, DeadLetterWriter, DeadLetters};
 use crate::http::address::AddressFile;
 use crate::http::{self, Ready, Served};
 use crate::metrics::Metrics;
-use crate::operation::{OperationBatch, SourceBatch};
+use crate::operation::{Handed, OperationBatch};
 use crate::plugins::Plugins;
 use crate::plugins::control::Control;
 use crate::reload::Live;
 use crate::shutdown::Shutdown;
 use crate::sink::{self, Settlement, Sink, SinkContext, Supports};
-use crate::source::{self, Intake, Source};
+use crate::source::{Intake, Source};
 use crate::transform::retire::Retire;
 use crate::transform::{Published, Shared, Worker};
 use stages::Stages;
@@ -56,6 +57,7 @@ pub struct Pipeline {
     bulk: watch::Sender<BulkConfig>,
     plugins: Plugins,
     source: Box<dyn Source>,
+    budget: Arc<Budget>,
     sink: Box<dyn Sink>,
     dead_letters: Box<dyn DeadLetterWriter>,
     ready: Ready,
@@ -87,6 +89,7 @@ impl Pipeline {
         let published = Arc::<ArcSwap<Published>>::default();
         let indices = Arc::<Indices>::default();
         let bulk = watch::Sender::new(config.sink.bulk());
+        let budget = Budget::new(config.pipeline.bytes_in_flight);
         let sink = config.sink.build(SinkContext {
             runtime: runtime.handle().clone(),
             indices: indices.clone(),
@@ -96,6 +99,7 @@ impl Pipeline {
             },
             bulk: bulk.subscribe(),
             metrics: metrics.clone(),
+            budget: budget.clone(),
         })?;
         let supports = sink.supports();
         check_routes(&config.routes, &supports)?;
@@ -110,6 +114,7 @@ impl Pipeline {
             indices,
             bulk,
             plugins,
+            budget,
             sink,
             ready: Ready::default(),
             shutdown: Shutdown::default(),
@@ -163,7 +168,7 @@ impl Pipeline {
     /// letters cannot be stored, or a thread panicked. What was not settled is not committed.
     pub fn run(self, until_caught_up: bool) -> anyhow::Result<(Summary, Ended)> {
         let begin = Instant::now();
-        let Self { config, runtime, metrics, published, indices, plugins, source, ready, shutdown, .. } = self;
+        let Self { config, runtime, metrics, published, indices, budget, plugins, source, ready, shutdown, .. } = self;
         let (mut sink, mut letter_writer) = (self.sink, self.dead_letters);
         letter_writer.open(&shutdown)?;
         let served = Served {
@@ -190,11 +195,10 @@ impl Pipeline {
         let watching = plugins.start(shared.clone(), retired, &shutdown)?;
         sink.connect(&shutdown)?;
 
-        let channels = (0..config.pipeline.workers).map(|_| crossbeam_channel::bounded(source::BATCHES_PER_WORKER));
+        let channels = (0..config.pipeline.workers).map(|_| crossbeam_channel::unbounded());
         let (to_workers, from_source): (Vec<_>, Vec<_>) = channels.unzip();
         let (to_sink, from_workers) = mpsc::channel(sink::BATCHES);
-        let intake =
-            Intake::new(config.format, to_workers, config.pipeline, metrics.clone(), shutdown.clone(), until_caught_up);
+        let intake = Intake::new(&config, to_workers, budget, metrics.clone(), shutdown.clone(), until_caught_up);
         let settlement = Settlement::new(metrics.clone(), indices, dead_letters);
 
         let mut stages = Stages::new(shutdown.clone());
@@ -314,17 +318,18 @@ impl Deadline {
 }
 
 /// A worker: turns batches of records into batches of operations.
-fn transform(shared: Shared, batches: &Receiver<Arc<SourceBatch>>, to_sink: &mpsc::Sender<OperationBatch>) {
+fn transform(shared: Shared, batches: &Receiver<Handed>, to_sink: &mpsc::Sender<OperationBatch>) {
     let mut transformer = Worker::new(shared);
-    for batch in batches {
-        let operations = transformer.process(batch);
-        let source = operations.source.clone();
+    for Handed { source, passage } in batches {
+        let mut operations = transformer.process(source);
+        let ticket = operations.source.ticket.clone();
         if !operations.operations.list.is_empty() {
+            operations.passage = Some(passage);
             // A sink that is gone has failed, or the run was aborted. What is not written is not settled.
             let _ = to_sink.blocking_send(operations);
         }
         // The worker's own share; those of operations and dead letters were added before.
-        source.ticket.settle(1);
+        ticket.settle(1);
     }
 }
 

@@ -18,6 +18,7 @@ use rowmill_engine::{Indices, Route};
 use rowmill_sandbox::NameRules;
 use tokio::sync::{mpsc, watch};
 
+use crate::budget::Budget;
 use crate::config::{BulkConfig, SinkConfig};
 use crate::metrics::Metrics;
 use crate::operation::OperationBatch;
@@ -95,6 +96,8 @@ pub struct SinkContext {
     pub bulk: watch::Receiver<BulkConfig>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// The bytes that the pipeline holds.
+    pub budget: Arc<Budget>,
 }
 
 impl SinkConfig {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use rowmill::budget::Budget;
 use rowmill::checkpoint::Progress;
 use rowmill::config::{CompileConfig, Overrides, read_text};
 use rowmill::dead_letter::DeadLetters;
@@ -99,11 +100,12 @@ impl Load {
                 let records = records(partition);
                 std::thread::spawn(move || {
                     let records = records.expect("the captured stream has a row to copy");
-                    let progress = Progress::new(records.partition.clone(), 0, Arc::default());
+                    let progress = Progress::new(records.partition.clone(), 0);
+                    let budget = Budget::new(usize::MAX);
                     let mut transformer = Worker::new(shared);
                     while !stop.load(Ordering::Relaxed) {
-                        let source = SourceBatch { records: records.clone(), ticket: progress.ticket(1, 0) };
-                        let operations = transformer.process(Arc::new(source));
+                        let source = SourceBatch::new(records.clone(), progress.ticket(1), &budget);
+                        let operations = transformer.process(source);
                         assert_eq!(operations.operations.list.len(), ROWS, "every row is a document");
                         let made_by = operations.operations.list[0].producer;
                         assert!(operations.operations.list.iter().all(|operation| operation.producer == made_by));

@@ -114,9 +114,103 @@ impl RecordBatch {
             .map(|(name, value)| (name.of(&self.bytes), value.map(|v| v.of(&self.bytes))))
     }
 
+    /// The bytes of memory that the batch takes.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+            + self.records.capacity() * size_of::<Record>()
+            + self.headers.capacity() * size_of::<Header>()
+    }
+
+    /// Keeps the records at these places, which ascend, and frees the memory of the others. A record's new place is its rank
+    /// among those that are kept.
+    pub fn retain(&mut self, places: &[u32]) {
+        let (mut n_records, mut n_bytes, mut n_headers) = (0, 0, 0);
+        // Records lie back to back, so a record ends where the next one begins.
+        let (mut begin, mut wanted) = (0, places.iter().copied().peekable());
+        for place in 0..self.records.len() {
+            let mut record = self.records[place];
+            let end = self.end_of(&record, begin);
+            if wanted.next_if_eq(&(place as u32)).is_some() {
+                let shift = begin - n_bytes;
+                let moved = |span: Span| Span { start: span.start - shift, end: span.end - shift };
+                self.bytes.copy_within(begin as usize..end as usize, n_bytes as usize);
+                let first_header = n_headers;
+                for header in record.headers.0..record.headers.1 {
+                    let (name, value) = self.headers[header as usize];
+                    self.headers[n_headers as usize] = (moved(name), value.map(moved));
+                    n_headers += 1;
+                }
+                record.key = record.key.map(moved);
+                record.value = record.value.map(moved);
+                record.headers = (first_header, n_headers);
+                self.records[n_records] = record;
+                n_records += 1;
+                n_bytes += end - begin;
+            }
+            begin = end;
+        }
+        self.records.truncate(n_records);
+        self.records.shrink_to_fit();
+        self.headers.truncate(n_headers as usize);
+        self.headers.shrink_to_fit();
+        self.bytes.truncate(n_bytes as usize);
+        self.bytes.shrink_to_fit();
+    }
+
+    /// Where the bytes of a record end that begin at `begin`.
+    fn end_of(&self, record: &Record, begin: u32) -> u32 {
+        let headers = &self.headers[record.headers.0 as usize..record.headers.1 as usize];
+        let of_headers = headers.iter().flat_map(|(name, value)| [Some(*name), *value]);
+        of_headers.chain([record.key, record.value]).flatten().map(|span| span.end).max().unwrap_or(begin)
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Span {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
         Span { start, end: self.bytes.len() as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Text = Option<&'static [u8]>;
+    type Parts<'a> = (i64, Option<&'a [u8]>, Option<&'a [u8]>, Vec<(&'a [u8], Option<&'a [u8]>)>);
+
+    fn parts<'a>(batch: &'a RecordBatch, record: &'a Record) -> Parts<'a> {
+        let text = |span: Option<Span>| span.map(|span| span.of(&batch.bytes));
+        (record.offset, text(record.key), text(record.value), batch.headers_of(record).collect())
+    }
+
+    fn record() -> impl Strategy<Value = (Text, Text, Vec<(&'static str, Text)>, bool)> {
+        let text = || {
+            prop_oneof![
+                Just(None),
+                Just(Some(b"".as_slice())),
+                Just(Some(b"key".as_slice())),
+                Just(Some(b"a longer value".as_slice()))
+            ]
+        };
+        (text(), text(), prop::collection::vec((prop_oneof![Just("name"), Just("")], text()), 0..3), any::<bool>())
+    }
+
+    proptest! {
+        #[test]
+        fn retained_records_are_unchanged(records in prop::collection::vec(record(), 0..12)) {
+            let mut batch = RecordBatch::new(TopicPartition { topic: "t".into(), partition: 0 }, Format::Auto);
+            for (offset, (key, value, headers, _)) in records.iter().enumerate() {
+                batch.push(offset as i64, 0, *key, *value, headers.iter().copied());
+            }
+            let places: Vec<u32> = (0..records.len() as u32).filter(|place| records[*place as usize].3).collect();
+            let before = batch.clone();
+            batch.retain(&places);
+            let wanted: Vec<_> = places.iter().map(|place| parts(&before, &before.records[*place as usize])).collect();
+            let kept: Vec<_> = batch.records.iter().map(|record| parts(&batch, record)).collect();
+            prop_assert_eq!(kept, wanted);
+            prop_assert_eq!(batch.bytes.len(), batch.bytes.capacity());
+        }
     }
 }

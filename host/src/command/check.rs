@@ -10,6 +10,7 @@ use rowmill_sandbox::Sandbox;
 use tokio::sync::watch;
 
 use super::ConfigArgs;
+use crate::budget::Budget;
 use crate::config::{Config, PluginConfig};
 use crate::metrics::Metrics;
 use crate::pipeline::check_routes;
@@ -120,6 +121,7 @@ fn check_sink(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         routes: Arc::new(move || routes.clone()),
         bulk: watch::channel(config.sink.bulk()).1,
         metrics: Metrics::new(),
+        budget: Budget::new(config.pipeline.bytes_in_flight),
     };
     match config.sink.build(context) {
         Err(error) => report.fail("sink", &format!("{error:#}")),

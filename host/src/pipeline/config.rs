@@ -17,7 +17,7 @@ pub struct PipelineConfig {
     pub batch_rows: usize,
     /// The maximum number of bytes in a batch.
     pub batch_bytes: usize,
-    /// The maximum number of bytes of records in flight; above it, partitions are paused.
+    /// The maximum number of bytes that are held: records, operations and bulk requests. Above it, nothing is read.
     pub bytes_in_flight: usize,
     /// How often offsets are committed.
     pub commit_interval: Duration,
@@ -31,7 +31,7 @@ impl Default for PipelineConfig {
             workers: std::thread::available_parallelism().map_or(2, usize::from),
             batch_rows: 512,
             batch_bytes: 512 << 10,
-            bytes_in_flight: 32 << 20,
+            bytes_in_flight: 64 << 20,
             commit_interval: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(30),
         }

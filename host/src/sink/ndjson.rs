@@ -157,10 +157,11 @@ fn append(file: &mut File, lines: &[u8]) -> std::io::Result<()> {
 mod tests {
     use serde_json::{Value, json};
 
-    use rowmill_engine::Operation;
+    use rowmill_engine::{Operation, Operations};
     use rowmill_rows::{Format, RecordBatch, Span, TopicPartition};
 
     use super::*;
+    use crate::budget::Budget;
     use crate::checkpoint::{Progress, Watermark};
     use crate::config::{Overrides, read_text};
     use crate::dead_letter::DeadLetters;
@@ -218,13 +219,12 @@ mod tests {
     /// Writes one delete to a file; returns the result, and how far the partition is settled.
     fn write_delete(path: &Path) -> (anyhow::Result<()>, Option<Watermark>) {
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
-        let progress = Progress::new(partition.clone(), 0, Arc::default());
-        let source =
-            Arc::new(SourceBatch { records: RecordBatch::new(partition, Format::Auto), ticket: progress.ticket(1, 0) });
+        let progress = Progress::new(partition.clone(), 0);
+        let records = RecordBatch::new(partition, Format::Auto);
+        let source = SourceBatch::new(records, progress.ticket(1), &Budget::new(1));
         let indices = Arc::new(Indices::default());
-        let mut batch = OperationBatch::new(source);
-        batch.operations.bytes.push(b'1');
-        batch.operations.list.push(Operation {
+        let mut operations = Operations { bytes: vec![b'1'], ..Operations::default() };
+        operations.list.push(Operation {
             action: Action::Delete,
             index: indices.number("things", None),
             id: Span { start: 0, end: 1 },
@@ -238,7 +238,7 @@ mod tests {
             outlives_truncates: false,
         });
         let (sender, batches) = mpsc::channel(1);
-        sender.try_send(batch).unwrap();
+        sender.try_send(OperationBatch::new(source, operations)).unwrap();
         drop(sender);
         let metrics = crate::metrics::Metrics::new();
         let settlement = Settlement::new(metrics.clone(), indices.clone(), DeadLetters::channel(metrics).0);

@@ -49,7 +49,8 @@ impl Settlement {
     }
 
     /// Prepares a batch for outcomes. To be called once, before the first of them.
-    pub fn begin(batch: OperationBatch) -> Arc<OperationBatch> {
+    pub fn begin(mut batch: OperationBatch) -> Arc<OperationBatch> {
+        batch.passage = None;
         batch.without_outcome.store(batch.operations.list.len() as u32, Ordering::Relaxed);
         Arc::new(batch)
     }

@@ -8,7 +8,9 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use rowmill_engine::version::PartitionClock;
-use rowmill_engine::{Batch, ChainInstance, Failure, Indices, Pause, RowToEmit, Stopwatch, TablePlan, TruncatePolicy};
+use rowmill_engine::{
+    Batch, ChainInstance, Failure, Indices, Operations, Pause, RowToEmit, Stopwatch, TablePlan, TruncatePolicy,
+};
 use rowmill_rows::{Decoder, Operation as RowOperation, Row, RowBatch};
 use rowmill_sandbox::NameRules;
 
@@ -61,6 +63,8 @@ pub struct Worker {
     warned: HashSet<Arc<str>>,
     sampling: Sampling,
     pause: Option<Pause>,
+    /// The size of the previous batch's operations; those of the next one are likely to be about as large.
+    expected_bytes: usize,
 }
 
 impl Worker {
@@ -78,6 +82,7 @@ impl Worker {
             warned: HashSet::new(),
             sampling: Sampling::default(),
             pause: None,
+            expected_bytes: 0,
             shared,
         }
     }
@@ -88,7 +93,8 @@ impl Worker {
         let published = self.shared.published.load_full();
         let switch = self.switch_to(&published);
         self.decode(&source);
-        let mut out = OperationBatch::new(source.clone());
+        let mut out = Operations::default();
+        out.bytes.reserve(self.expected_bytes);
         let mut batch = Batch { tables: self.decoder.tables(), rows: &mut self.rows, records: &source.records };
         if self.rollout.is_idle() {
             run(&mut self.active, &mut batch, &self.shared.metrics, |_| true);
@@ -98,8 +104,9 @@ impl Worker {
         self.finish_switch(switch);
         self.emit(&published, &source, &mut out);
         self.sampling.offer(&self.shared.recent, &source.records, &self.rows, self.decoder.tables());
-        source.ticket.add(out.operations.list.len() as u64);
-        out
+        source.ticket.add(out.list.len() as u64);
+        self.expected_bytes = out.bytes.len();
+        OperationBatch::new(source, out)
     }
 
     /// The time that the last batch spent on a chain that was published before it: on switching to the chain, and on
@@ -156,22 +163,22 @@ impl Worker {
     }
 
     /// Writes the operations of all rows; rows that fail become dead letters.
-    fn emit(&mut self, published: &Published, source: &Arc<SourceBatch>, out: &mut OperationBatch) {
+    fn emit(&mut self, published: &Published, source: &Arc<SourceBatch>, out: &mut Operations) {
         let mut batch = Batch { tables: self.decoder.tables(), rows: &mut self.rows, records: &source.records };
         self.rollout.start_shadow(published);
         let mut clock = clock_of(&mut self.clocks, source);
-        let producers = self.rollout.add_producers(&self.active, &mut out.operations);
+        let producers = self.rollout.add_producers(&self.active, out);
         let mut filtered = 0;
         let mut failed_record = None;
         for place in 0..batch.rows.rows.len() {
             let row = batch.row(place);
             let (chain, first_producer) = self.rollout.chain_for(place, &mut self.active, &producers);
-            let n_operations = out.operations.list.len();
-            let result = chain.version_of(&batch, place, &mut clock).and_then(|version| {
-                chain.emit_row(&batch, RowToEmit { row: place, version, first_producer }, &mut out.operations)
-            });
+            let n_operations = out.list.len();
+            let result = chain
+                .version_of(&batch, place, &mut clock)
+                .and_then(|version| chain.emit_row(&batch, RowToEmit { row: place, version, first_producer }, out));
             let plan = chain.plan(row.table, batch.table_of(place));
-            let written = n_operations..out.operations.list.len();
+            let written = n_operations..out.list.len();
             self.rollout.note_emitted(result.is_ok().then_some(written.clone()));
             match result {
                 Ok(_) if row.operation == RowOperation::Truncate => {
@@ -189,7 +196,7 @@ impl Worker {
                 Err(_) => {}
             }
         }
-        self.rollout.compare_shadow(published, &mut batch, &out.operations);
+        self.rollout.compare_shadow(published, &mut batch, out);
         self.shared.metrics.filtered.inc_by(filtered);
         source.ticket.set_clock(clock.seconds);
         let progress = source.ticket.progress();
@@ -238,7 +245,7 @@ fn letter_of(
     source: &Arc<SourceBatch>,
     row: Row,
     plan: &TablePlan,
-    out: &OperationBatch,
+    out: &Operations,
     indices: &Indices,
 ) -> DeadLetter {
     let stage = match failure.stage {
@@ -247,7 +254,7 @@ fn letter_of(
     };
     let mut letter = DeadLetter::new(source, row.record, stage, failure.reason);
     letter.table = Some(plan.full_name.clone());
-    letter.producer = failure.producer.map(|producer| out.operations.producers[producer].clone());
+    letter.producer = failure.producer.map(|producer| out.producers[producer].clone());
     letter.index = failure.index.map(|index| indices.name(index));
     letter
 }

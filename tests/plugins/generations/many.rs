@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use rowmill::budget::Budget;
 use rowmill::checkpoint::Progress;
 use rowmill::config::{Overrides, read_text};
 use rowmill::dead_letter::DeadLetters;
@@ -121,7 +122,8 @@ fn a_batch_is_of_one_generation() {
             done.store(true, Ordering::Relaxed);
         });
         let partition = TopicPartition { topic: "t".into(), partition: 0 };
-        let progress = Progress::new(partition.clone(), 0, Arc::default());
+        let progress = Progress::new(partition.clone(), 0);
+        let budget = Budget::new(usize::MAX);
         let mut transformer = Worker::new(shared);
         let mut generations = std::collections::BTreeSet::new();
         while !done.load(Ordering::Relaxed) {
@@ -134,8 +136,8 @@ fn a_batch_is_of_one_generation() {
                 });
                 records.push(id, 0, None, Some(value.to_string().as_bytes()), []);
             }
-            let source = SourceBatch { records, ticket: progress.ticket(100, 0) };
-            let batch = transformer.process(Arc::new(source));
+            let source = SourceBatch::new(records, progress.ticket(100), &budget);
+            let batch = transformer.process(source);
             assert_eq!((batch.operations.producers.len(), batch.operations.list.len()), (1, 100));
             let generation = batch.operations.producers[0].generation;
             let by = format!("\"by\":\"{}\"", generation % 2);

@@ -24,8 +24,8 @@ use crate::operation::OperationBatch;
 use crate::shutdown::Shutdown;
 use crate::sink::{OperationRef, Outcome, Settlement, SinkContext, rules};
 
-/// Documents that may wait beside those in flight. With more the writer takes no further batches, so the workers wait.
-const MAX_WAITING: usize = 50_000;
+/// The smallest request that is sent because nothing more can arrive, in bytes.
+const MIN_SHARE: usize = 256 << 10;
 /// How often the truncates that other instances have applied are read.
 const FLOOR_INTERVAL: Duration = Duration::from_secs(5);
 /// How long to wait before the truncates are read again after an error.
@@ -34,7 +34,13 @@ const FLOOR_RETRY: Duration = Duration::from_secs(1);
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
 /// A request that was answered, or not: its entries, the answer, and how long it took.
-type Finished = (Vec<Entry>, anyhow::Result<Answer>, Duration);
+struct Finished {
+    entries: Vec<Entry>,
+    /// The bytes of the entries.
+    bytes: usize,
+    answer: anyhow::Result<Answer>,
+    duration: Duration,
+}
 
 /// Writes operations to a cluster until its channel is closed and everything is settled.
 pub(super) struct Writer {
@@ -55,6 +61,8 @@ pub(super) struct Writer {
     /// Whether any route applies truncates.
     applies_truncates: bool,
     requests: JoinSet<Finished>,
+    /// The bytes of the documents in these.
+    in_flight_bytes: usize,
     preparation: Preparation,
     /// Whether the channel is closed.
     is_closed: bool,
@@ -78,6 +86,7 @@ impl Writer {
             floors: Floors::default(),
             applies_truncates: false,
             requests: JoinSet::new(),
+            in_flight_bytes: 0,
             preparation: Preparation::default(),
             is_closed: false,
             is_unreachable: false,
@@ -113,7 +122,7 @@ impl Writer {
             if self.is_closed && self.arrived.is_empty() && self.pending.is_empty() {
                 return Ok(());
             }
-            let (can_take, sleep) = (self.can_take(), self.sleep());
+            let (can_take, sleep, budget) = (self.can_take(), self.sleep(), self.context.budget.clone());
             tokio::select! {
                 biased;
                 () = &mut aborted => return Ok(()),
@@ -125,6 +134,7 @@ impl Writer {
                     Some(batch) => self.arrived.push_back((Settlement::begin(batch), 0)),
                     None => self.is_closed = true,
                 },
+                () = budget.standstill() => {}
                 // Waits that the earlier settings allowed end here.
                 Ok(()) = settings.changed() => {}
                 () = tokio::time::sleep(sleep) => {}
@@ -185,12 +195,13 @@ impl Writer {
                 || ready >= self.bulk.documents
                 || self.is_closed
                 || self.truncate.is_some()
+                || self.context.budget.is_standing_still()
                 || self.pending.oldest().is_some_and(|since| since.elapsed() >= self.bulk.linger))
     }
 
     /// Returns true if another batch may be received.
     fn can_take(&self) -> bool {
-        !self.is_closed && self.arrived.is_empty() && self.truncate.is_none() && self.pending.ready() < MAX_WAITING
+        !self.is_closed && self.arrived.is_empty() && self.truncate.is_none()
     }
 
     /// How long nothing can happen without an event from outside.
@@ -202,8 +213,18 @@ impl Writer {
         due.into_iter().chain(linger).min().unwrap_or(MAX_SLEEP).max(Duration::from_millis(1))
     }
 
+    /// The bytes of the next request. When nothing more can arrive, what there is fills one request more than may be in
+    /// flight, so that the next one is ready when the first is answered.
+    fn request_bytes(&self) -> usize {
+        if !self.context.budget.is_standing_still() {
+            return self.pace.bytes();
+        }
+        let share = (self.pending.ready_bytes() + self.in_flight_bytes) / (self.pace.in_flight() + 1);
+        share.max(MIN_SHARE).min(self.pace.bytes())
+    }
+
     async fn send(&mut self) -> anyhow::Result<()> {
-        let entries = self.pending.take(self.pace.bytes(), self.bulk.documents);
+        let entries = self.pending.take(self.request_bytes(), self.bulk.documents);
         let retry = Retry { client: &self.client, bulk: &self.bulk, shutdown: &self.shutdown };
         self.preparation.prepare(&entries, &self.context.indices, retry).await?;
         self.request(entries);
@@ -212,17 +233,23 @@ impl Writer {
 
     fn request(&mut self, entries: Vec<Entry>) {
         let body = bulk::body(&entries, &self.context.indices);
+        let bytes = entries.iter().map(Entry::bytes).sum();
+        let held = self.context.budget.reserve(body.len());
         let client = self.client.clone();
         self.context.metrics.bulk_requests.inc();
+        self.in_flight_bytes += bytes;
         self.requests.spawn(async move {
             let begin = Instant::now();
             let answer = client.bulk(body).await;
-            (entries, answer, begin.elapsed())
+            drop(held);
+            Finished { entries, bytes, answer, duration: begin.elapsed() }
         });
         self.context.metrics.bulk_in_flight.set(self.requests.len() as i64);
     }
 
-    fn settle(&mut self, (mut entries, answer, duration): Finished) -> anyhow::Result<()> {
+    fn settle(&mut self, finished: Finished) -> anyhow::Result<()> {
+        let Finished { mut entries, bytes, answer, duration } = finished;
+        self.in_flight_bytes -= bytes;
         let metrics = &self.context.metrics;
         metrics.bulk_in_flight.set(self.requests.len() as i64);
         metrics.bulk_seconds.observe(duration.as_secs_f64());

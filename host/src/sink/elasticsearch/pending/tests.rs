@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use rowmill_engine::{Action, IndexNumber, Operation};
+use rowmill_engine::{Action, IndexNumber, Operation, Operations};
 use rowmill_rows::{Format, RecordBatch, Span, TopicPartition};
 
 use super::*;
+use crate::budget::Budget;
 use crate::checkpoint::Progress;
 use crate::operation::{OperationBatch, SourceBatch};
 
 /// A batch of operations on documents `d0`, `d1`, …: action, document, version, table.
 fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
     let partition = TopicPartition { topic: "t".into(), partition: 0 };
-    let progress = Progress::new(partition.clone(), 0, Arc::default());
-    let source =
-        Arc::new(SourceBatch { records: RecordBatch::new(partition, Format::Auto), ticket: progress.ticket(1, 0) });
-    let mut batch = OperationBatch::new(source);
-    batch.operations.tables = vec!["a".into(), "b".into()];
+    let progress = Progress::new(partition.clone(), 0);
+    let records = RecordBatch::new(partition, Format::Auto);
+    let source = SourceBatch::new(records, progress.ticket(1), &Budget::new(1));
+    let mut made = Operations { tables: vec!["a".into(), "b".into()], ..Operations::default() };
     for &(action, document, version, table) in operations {
-        let start = batch.operations.bytes.len() as u32;
-        batch.operations.bytes.extend_from_slice(format!("d{document}").as_bytes());
-        let id = Span { start, end: batch.operations.bytes.len() as u32 };
+        let start = made.bytes.len() as u32;
+        made.bytes.extend_from_slice(format!("d{document}").as_bytes());
+        let id = Span { start, end: made.bytes.len() as u32 };
         let operation = Operation {
             action,
             index: IndexNumber(0),
@@ -35,9 +35,9 @@ fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
             producer: u16::MAX,
             outlives_truncates: false,
         };
-        batch.operations.list.push(operation);
+        made.list.push(operation);
     }
-    Arc::new(batch)
+    Arc::new(OperationBatch::new(source, made))
 }
 
 fn add_all(pending: &mut Pending, batch: &Arc<OperationBatch>) {
