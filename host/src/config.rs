@@ -21,7 +21,7 @@ pub use crate::plugins::config::{
 };
 pub use crate::reload::config::ConfigTopicConfig;
 pub use crate::sink::config::{BulkConfig, Credentials, ElasticsearchConfig, SinkConfig};
-pub use crate::source::config::{KafkaConfig, SourceConfig, Start};
+pub use crate::source::config::{KafkaConfig, Membership, MissingRecords, SourceConfig, Start};
 pub use layers::Layer;
 pub(crate) use live::{differing_keys, is_live};
 pub use read::{ConfigError, Overrides, read, read_layers, read_text};

@@ -89,7 +89,11 @@ pub struct Metrics {
     pub bytes_in_flight: Gauge,
     /// Records between the watermark and the partition's end.
     pub lag: Family<PartitionLabel, Gauge>,
-    /// 1 while back-pressure pauses the source, otherwise 0.
+    /// Seconds for which a partition's oldest record that is not settled has been in the pipeline.
+    pub oldest_unsettled: Family<PartitionLabel, Gauge<f64, AtomicU64>>,
+    /// Records that no longer existed when they were to be read.
+    pub missing_records: Family<PartitionLabel, Counter>,
+    /// 1 while the source waits for room, otherwise 0.
     pub paused: Gauge,
     registry: Mutex<Registry>,
     /// The counters of `documents` by action, so that counting looks nothing up and allocates nothing.
@@ -125,6 +129,8 @@ impl Metrics {
             plugin_rollbacks: Counter::default(),
             bytes_in_flight: Gauge::default(),
             lag: Family::default(),
+            oldest_unsettled: Family::default(),
+            missing_records: Family::default(),
             paused: Gauge::default(),
             registry: Mutex::new(Registry::with_prefix("rowmill")),
             by_action: Action::ALL.map(counter),
@@ -172,9 +178,25 @@ impl Metrics {
             self.plugin_swap_seconds.clone(),
         );
         registry.register("plugin_rollbacks", "Generations that were rolled back", self.plugin_rollbacks.clone());
-        registry.register_with_unit("in_flight", "Records in flight", Unit::Bytes, self.bytes_in_flight.clone());
+        registry.register_with_unit(
+            "in_flight",
+            "Records, documents and requests that are held",
+            Unit::Bytes,
+            self.bytes_in_flight.clone(),
+        );
+        registry.register_with_unit(
+            "oldest_unsettled",
+            "For how long the oldest record that is not settled has been in the pipeline",
+            Unit::Seconds,
+            self.oldest_unsettled.clone(),
+        );
+        registry.register(
+            "missing_records",
+            "Records that no longer existed when they were to be read",
+            self.missing_records.clone(),
+        );
         registry.register("lag", "Records between the watermark and the partition's end", self.lag.clone());
-        registry.register("paused", "1 while back-pressure pauses the source", self.paused.clone());
+        registry.register("paused", "1 while the source waits for room", self.paused.clone());
     }
 
     /// Counts written operations.

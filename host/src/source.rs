@@ -1,13 +1,12 @@
 //! Where records come from. A source reads records and passes them to its [`Intake`], which batches them by partition for
-//! the workers; it commits what is settled. A source never waits for work to be finished: while the workers are busy it
-//! pauses.
+//! the workers; it commits what is settled. While the pipeline holds as much as it may, the source reads nothing.
 
 pub(crate) mod config;
 mod file;
 mod intake;
 mod kafka;
 
-pub use intake::{BATCHES_PER_WORKER, Intake};
+pub use intake::Intake;
 
 use crate::config::SourceConfig;
 use crate::report::Report;

@@ -161,7 +161,8 @@ fn apply_overrides(raw: RawConfig, text: &str, overrides: &Overrides) -> Result<
 fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
     let decoder = source::config::decoder(&raw.source, &raw.tables)?;
     let format = source::config::format(&raw.source)?;
-    let source = source::config::source(&raw.source)?;
+    let plugins = plugins::config::plugins(raw.plugins, overrides)?;
+    let source = source::config::source(&raw.source, plugins.state.as_deref())?;
     let dead_letter = dead_letter::config::dead_letter(&raw.dead_letter, &source)?;
     if let (SourceConfig::File { path: read }, DeadLetterConfig::File { path: written }) = (&source, &dead_letter)
         && read == written
@@ -177,7 +178,7 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
         source,
         decoder,
         format,
-        plugins: plugins::config::plugins(raw.plugins, overrides)?,
+        plugins,
         routes: raw.routes.iter().map(transform::routes::route).collect::<Result<_>>()?,
         sink: sink::config::sink(&raw.sink)?,
         http: http::config::http(&raw.http)?,

@@ -46,6 +46,16 @@ fn errors_say_what_to_write_instead() {
         "[source]\nkind = \"kafka\"\nbrokers = \"a\"\ntopics = [\"t\"]\n[source.properties]\n\"group.id\" = \"x\"\n",
         "set by Rowmill",
     );
+    let with_property =
+        |line: &str| format!("[source]\nbrokers = \"a\"\ntopics = [\"t\"]\n{line}\n[sink]\nkind = \"null\"\n");
+    let assignor = "properties = { \"partition.assignment.strategy\" = \"range\" }";
+    invalid(&with_property(assignor), "needs cooperative-sticky");
+    invalid(&with_property("properties = { \"group.instance.id\" = \"x\" }"), "use source.instance");
+    invalid(
+        &with_property("instance = \"x\"\nproperties = { \"group.protocol\" = \"consumer\" }"),
+        "source.instance cannot be used",
+    );
+    invalid(&with_property("missing_records = \"skip\""), "is not one of stop, continue");
 }
 
 #[test]
@@ -358,7 +368,7 @@ fn plugins_routes_batches_and_retries_are_live() {
 #[test]
 fn everything_else_needs_a_restart() {
     let old = format!("{KAFKA}{ELASTICSEARCH}");
-    let new = "[source]\nbrokers = \"b:1\"\ntopics = [\"u\"]\ngroup = \"g\"\nstart = \"latest\"\nformat = \"canal\"\nmax_message_bytes = 5\n\
+    let new = "[source]\nbrokers = \"b:1\"\ntopics = [\"u\"]\ngroup = \"g\"\nstart = \"latest\"\ninstance = \"i\"\nmissing_records = \"continue\"\nformat = \"canal\"\nmax_message_bytes = 5\n\
          [source.properties]\n\"client.id\" = \"x\"\n[tables.t]\nc = \"int\"\n\
          [sink]\nurls = [\"http://b:9200\"]\nusername = \"u\"\npassword = \"p\"\nca = \"f\"\ngzip = true\nlinger = \"1s\"\n\
          [plugins]\ndir = \"p\"\nstate = \"s\"\nevents = false\npoll = \"1s\"\n\
@@ -370,6 +380,8 @@ fn everything_else_needs_a_restart() {
         "source.topics",
         "source.group",
         "source.start",
+        "source.instance",
+        "source.missing_records",
         "source.properties",
         "source.format",
         "tables",

@@ -1,7 +1,7 @@
 //! `[source]` and `[tables]`: the keys as written, and the validated settings.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rowmill_rows::{DecoderSettings, Format, TopicPartition};
 use serde::{Deserialize, Serialize};
@@ -33,11 +33,49 @@ pub struct KafkaConfig {
     pub group: String,
     /// Where to start if the group has no committed offset.
     pub start: Start,
+    /// Whether the gateway has an identity in the group.
+    #[serde(rename = "instance", skip_serializing_if = "Membership::is_kept")]
+    pub membership: Membership,
+    /// What to do about records that no longer exist.
+    pub missing_records: MissingRecords,
     /// Additional librdkafka properties.
     pub properties: BTreeMap<String, String>,
     /// Reads these partitions without joining the group; `None` reads the partitions that the group assigns.
     #[serde(skip)]
     pub partitions: Option<Vec<TopicPartition>>,
+}
+
+impl KafkaConfig {
+    /// Whether the group uses Kafka's newer protocol, in which the brokers assign partitions.
+    pub fn has_consumer_protocol(&self) -> bool {
+        self.properties.get(GROUP_PROTOCOL).is_some_and(|protocol| protocol == "consumer")
+    }
+}
+
+/// The identity of a gateway in its consumer group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Membership {
+    /// An identity that is kept in this folder.
+    Kept(PathBuf),
+    /// An identity with this name.
+    Named(String),
+    /// Every start is a new member.
+    Dynamic,
+}
+
+impl Membership {
+    fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+}
+
+/// What to do about records that no longer exist when they are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum MissingRecords {
+    /// End the run.
+    Stop,
+    /// Continue with the first record that exists.
+    Continue,
 }
 
 /// Where to start without a committed offset.
@@ -60,12 +98,20 @@ pub struct RawSource {
     pub group: Option<String>,
     pub format: Option<String>,
     pub start: Option<String>,
+    pub instance: Option<String>,
+    pub missing_records: Option<String>,
     pub path: Option<String>,
     pub max_message_bytes: Option<Size>,
     pub properties: BTreeMap<String, String>,
 }
 
-pub fn source(raw: &RawSource) -> Result<SourceConfig> {
+/// The librdkafka property that chooses the protocol of consumer groups.
+const GROUP_PROTOCOL: &str = "group.protocol";
+/// The librdkafka property that chooses how partitions are assigned.
+const ASSIGNOR: &str = "partition.assignment.strategy";
+
+/// Reads the source. `state` is the private folder, if there is one.
+pub fn source(raw: &RawSource, state: Option<&Path>) -> Result<SourceConfig> {
     let kind = one_of("source.kind", raw.kind.as_deref(), &[("kafka", 0), ("file", 1)])?;
     let forbid = |what: &str, given: bool| match given {
         true => error(format!(
@@ -78,6 +124,8 @@ pub fn source(raw: &RawSource) -> Result<SourceConfig> {
         forbid("brokers", raw.brokers.is_some())?;
         forbid("topics", !raw.topics.is_empty())?;
         forbid("properties", !raw.properties.is_empty())?;
+        forbid("instance", raw.instance.is_some())?;
+        forbid("missing_records", raw.missing_records.is_some())?;
     }
     if kind != 1 {
         forbid("path", raw.path.is_some())?;
@@ -87,11 +135,11 @@ pub fn source(raw: &RawSource) -> Result<SourceConfig> {
             Some(path) => Ok(SourceConfig::File { path: path.into() }),
             None => error("source.kind = \"file\" needs source.path: a file of records, or \"-\" for standard input"),
         },
-        _ => kafka(raw).map(SourceConfig::Kafka),
+        _ => kafka(raw, state).map(SourceConfig::Kafka),
     }
 }
 
-fn kafka(raw: &RawSource) -> Result<KafkaConfig> {
+fn kafka(raw: &RawSource, state: Option<&Path>) -> Result<KafkaConfig> {
     let Some(brokers) = raw.brokers.clone() else {
         return error("source.kind = \"kafka\" needs source.brokers, for example \"127.0.0.1:9092\"");
     };
@@ -106,6 +154,15 @@ fn kafka(raw: &RawSource) -> Result<KafkaConfig> {
                 "source.properties: {reserved} is set by Rowmill; use source.brokers, source.group and source.start"
             ));
         }
+    }
+    if raw.properties.contains_key("group.instance.id") {
+        return error("source.properties: group.instance.id is set by Rowmill; use source.instance");
+    }
+    if let Some(assignor) = raw.properties.get(ASSIGNOR).filter(|assignor| *assignor != "cooperative-sticky") {
+        return error(format!(
+            "source.properties: {ASSIGNOR} = {assignor:?} cannot be used; Rowmill needs cooperative-sticky, which is the \
+             default, since eager assignors take all partitions away at every rebalance"
+        ));
     }
     Ok(KafkaConfig {
         brokers,
@@ -123,8 +180,33 @@ fn kafka(raw: &RawSource) -> Result<KafkaConfig> {
                 }
             },
         },
+        membership: membership(raw, state)?,
+        missing_records: one_of(
+            "source.missing_records",
+            raw.missing_records.as_deref(),
+            &[("stop", MissingRecords::Stop), ("continue", MissingRecords::Continue)],
+        )?,
         properties: raw.properties.clone(),
         partitions: None,
+    })
+}
+
+fn membership(raw: &RawSource, state: Option<&Path>) -> Result<Membership> {
+    if raw.properties.get(GROUP_PROTOCOL).is_some_and(|protocol| protocol == "consumer") {
+        // The brokers refuse a member that comes back under the identity of one whose session has not timed out.
+        return match raw.instance.as_deref() {
+            None | Some("none") => Ok(Membership::Dynamic),
+            Some(_) => error(
+                "source.instance cannot be used with \"group.protocol\" = \"consumer\": after a crash the brokers would \
+                 refuse the gateway until its session has timed out; remove one of them",
+            ),
+        };
+    }
+    Ok(match raw.instance.as_deref() {
+        None => state.map_or(Membership::Dynamic, |folder| Membership::Kept(folder.into())),
+        Some("none") => Membership::Dynamic,
+        Some("") => return error("source.instance is empty; give a name, or \"none\" for no identity in the group"),
+        Some(name) => Membership::Named(name.into()),
     })
 }
 

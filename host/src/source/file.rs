@@ -13,8 +13,8 @@ use rowmill_rows::capture::{CaptureError, CaptureErrorKind, CapturedRecord, Capt
 use super::{Intake, Source};
 use crate::report::Report;
 
-/// How long a record waits for others of its batch while the input is slow.
-const LINGER: Duration = Duration::from_millis(5);
+/// How long it may take until the source notices that the run is to end.
+const TICK: Duration = Duration::from_millis(20);
 
 /// Capacity of the channel from the thread that reads, in records.
 const READ_AHEAD: usize = 1024;
@@ -81,17 +81,14 @@ impl Source for FileSource {
     fn run(self: Box<Self>, mut intake: Intake) -> anyhow::Result<()> {
         let (records, reader) = self.start_reader()?;
         while !intake.shutdown().is_requested() {
-            if intake.is_full() {
-                intake.retry_held();
-                if !intake.has_room() {
-                    std::thread::park_timeout(Duration::from_millis(1));
-                    continue;
-                }
+            if !intake.wait_for_room(TICK) {
+                continue;
             }
-            match records.recv_timeout(LINGER) {
+            intake.flush_if_due();
+            match records.recv_timeout(intake.until_due(TICK)) {
                 Ok(Ok(record)) => push(&mut intake, &record)?,
                 Ok(Err(error)) => return Err(self.failure(error)),
-                Err(RecvTimeoutError::Timeout) => intake.flush(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     // Without this a panic would look like the end of the file.
                     anyhow::ensure!(reader.join().is_ok(), "the thread reader panicked; this is a bug in Rowmill");
@@ -99,9 +96,8 @@ impl Source for FileSource {
                 }
             }
         }
-        intake.flush_all();
+        intake.flush();
         while !intake.is_settled() && !intake.shutdown().is_requested() {
-            intake.retry_held();
             std::thread::park_timeout(Duration::from_millis(2));
         }
         Ok(())
@@ -112,7 +108,8 @@ fn push(intake: &mut Intake, record: &CapturedRecord) -> anyhow::Result<()> {
     let buffer = match intake.buffer(&record.topic, record.partition) {
         Some(buffer) => buffer,
         None => {
-            intake.open(TopicPartition { topic: record.topic.as_str().into(), partition: record.partition }, 0);
+            let partition = TopicPartition { topic: record.topic.as_str().into(), partition: record.partition };
+            intake.open(partition, 0);
             intake.buffer(&record.topic, record.partition).context("a buffer that was just opened")?
         }
     };

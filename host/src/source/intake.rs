@@ -2,43 +2,42 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{SendTimeoutError, Sender};
+use crossbeam_channel::Sender;
 use rowmill_rows::{Format, RecordBatch, TopicPartition};
 
-use crate::checkpoint::{BytesInFlight, Progress};
-use crate::config::PipelineConfig;
+use crate::budget::Budget;
+use crate::checkpoint::Progress;
+use crate::config::{Config, PipelineConfig};
 use crate::metrics::{Metrics, PartitionLabel};
-use crate::operation::SourceBatch;
+use crate::operation::{Handed, SourceBatch};
 use crate::shutdown::Shutdown;
 
-/// Capacity of the channel to each worker, in batches. Enough that a worker never waits for the source; the bytes in flight
-/// are bounded by `pipeline.bytes_in_flight`.
-pub const BATCHES_PER_WORKER: usize = 16;
-
-/// How long the source waits for a busy worker before it returns to polling. Far below the time after which a consumer
-/// group considers a member dead.
-const HAND_OVER_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a record waits for others of its batch while the stream is slow.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// The way from a source into the pipeline.
 ///
 /// Every partition has a buffer, and goes to one worker for as long as the program runs, so its records stay in order.
+/// Handing over never blocks: the source stops reading while the [`Budget`] is full.
 pub struct Intake {
     /// The format of the records.
     format: Format,
-    workers: Vec<Sender<Arc<SourceBatch>>>,
+    workers: Vec<Sender<Handed>>,
     config: PipelineConfig,
     metrics: Arc<Metrics>,
-    bytes: Arc<BytesInFlight>,
+    budget: Arc<Budget>,
     shutdown: Shutdown,
     until_caught_up: bool,
     buffers: Vec<PartitionBuffer>,
     by_partition: HashMap<TopicPartition, usize>,
     /// The buffer of the previous record: records arrive in runs of one partition.
     last: usize,
-    /// A batch that no worker had room for, and the worker that it is for.
-    held: Option<(usize, Arc<SourceBatch>)>,
+    /// The bytes of records that are not handed over yet.
+    buffered: usize,
+    /// Since when some records are not handed over.
+    since: Option<Instant>,
 }
 
 /// Records of one partition that are not handed over yet.
@@ -72,28 +71,29 @@ impl PartitionBuffer {
 }
 
 impl Intake {
-    /// An intake of records in this format for these workers. In a run `until_caught_up` the source ends once everything that existed at the start is
+    /// An intake for these workers. In a run `until_caught_up` the source ends once everything that existed at the start is
     /// settled.
     pub fn new(
-        format: Format,
-        workers: Vec<Sender<Arc<SourceBatch>>>,
-        config: PipelineConfig,
+        config: &Config,
+        workers: Vec<Sender<Handed>>,
+        budget: Arc<Budget>,
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
         until_caught_up: bool,
     ) -> Self {
         Self {
-            format,
+            format: config.format,
             workers,
-            config,
+            config: config.pipeline,
             metrics,
-            bytes: Arc::default(),
+            budget,
             shutdown,
             until_caught_up,
             buffers: Vec::new(),
             by_partition: HashMap::new(),
             last: 0,
-            held: None,
+            buffered: 0,
+            since: None,
         }
     }
 
@@ -122,12 +122,13 @@ impl Intake {
 
     /// Opens a buffer for a newly assigned partition, whose clock is at `clock_seconds`.
     pub fn open(&mut self, partition: TopicPartition, clock_seconds: i64) -> Arc<Progress> {
-        let progress = Progress::new(partition.clone(), clock_seconds, self.bytes.clone());
+        let progress = Progress::new(partition.clone(), clock_seconds);
         let number = self.buffers.len();
         match self.by_partition.get(&partition) {
             // The same worker as before: batches that the earlier assignment left there come first.
             Some(&known) => {
                 let worker = self.buffers[known].worker;
+                self.close(&partition);
                 self.buffers[known] = PartitionBuffer::new(partition, self.format, progress.clone(), worker);
             }
             None => {
@@ -153,27 +154,39 @@ impl Intake {
         if entry.is_empty() {
             entry.batch.bytes.reserve(entry.expected_bytes);
         }
+        let before = entry.batch.bytes.len();
         entry.batch.push(offset, timestamp, key, value, headers);
         entry.next_offset = offset + 1;
+        self.buffered += entry.batch.bytes.len() - before;
         if entry.batch.records.len() >= self.config.batch_rows || entry.batch.bytes.len() >= self.config.batch_bytes {
             self.hand_over(buffer);
+        } else if self.since.is_none() {
+            self.since = Some(Instant::now());
         }
     }
 
-    /// Hands over all batches that are not empty, as far as the workers have room.
+    /// Hands over all records.
     pub fn flush(&mut self) {
-        for buffer in 0..self.buffers.len() {
-            if !self.buffers[buffer].is_empty() {
-                self.hand_over(buffer);
+        if self.since.take().is_some() {
+            for buffer in 0..self.buffers.len() {
+                if !self.buffers[buffer].is_empty() {
+                    self.hand_over(buffer);
+                }
             }
         }
     }
 
-    /// Hands over everything, waiting for the workers, unless the run is to end.
-    pub fn flush_all(&mut self) {
-        while !self.buffers.iter().all(PartitionBuffer::is_empty) && !self.shutdown.is_requested() {
+    /// Hands over all records if the oldest has waited long enough for others.
+    pub fn flush_if_due(&mut self) {
+        if self.since.is_some_and(|since| since.elapsed() >= LINGER) {
             self.flush();
         }
+    }
+
+    /// How long the source may wait for further records before [`Intake::flush_if_due`] has something to do; at most
+    /// `longest`.
+    pub fn until_due(&self, longest: Duration) -> Duration {
+        self.since.map_or(longest, |since| LINGER.saturating_sub(since.elapsed()).min(longest))
     }
 
     /// Drops the records that are not handed over. They are not settled, so the next run reads them again.
@@ -181,69 +194,76 @@ impl Intake {
         for buffer in &mut self.buffers {
             buffer.take();
         }
+        (self.buffered, self.since) = (0, None);
     }
 
     /// Drops the records of a lost partition that are not handed over; its next owner reads them again.
     pub fn close(&mut self, partition: &TopicPartition) {
         if let Some(&buffer) = self.by_partition.get(partition) {
             let buffer = &mut self.buffers[buffer];
-            buffer.take();
-            buffer.progress = Progress::new(partition.clone(), 0, self.bytes.clone());
+            self.buffered -= buffer.take().bytes.len();
+            buffer.progress = Progress::new(partition.clone(), 0);
         }
     }
 
     fn hand_over(&mut self, buffer: usize) {
-        // The held batch goes first, to keep the order. Without room this batch grows: the source has to poll.
-        if !self.retry_held() {
-            return;
-        }
         let entry = &mut self.buffers[buffer];
-        entry.expected_bytes = entry.batch.bytes.len();
+        let ticket = entry.progress.ticket(entry.next_offset);
         let records = entry.take();
-        let ticket = entry.progress.ticket(entry.next_offset, records.bytes.len());
-        self.held = Some((entry.worker, Arc::new(SourceBatch { records, ticket })));
-        self.retry_held();
+        entry.expected_bytes = records.bytes.len();
+        self.buffered -= records.bytes.len();
+        let passage = self.budget.begin_passage();
+        let source = SourceBatch::new(records, ticket, &self.budget);
+        // A worker that is gone has failed, so the run is ending. A batch that is not handed over is not settled.
+        let _ = self.workers[entry.worker].send(Handed { source, passage });
     }
 
-    /// Tries to hand over the held batch. Returns true if none is held any more.
-    pub fn retry_held(&mut self) -> bool {
-        let Some((worker, batch)) = self.held.take() else { return true };
-        match self.workers[worker].send_timeout(batch, HAND_OVER_TIMEOUT) {
-            Ok(()) => true,
-            Err(SendTimeoutError::Timeout(batch)) => {
-                self.held = Some((worker, batch));
-                false
-            }
-            // The worker failed, so the run is ending. A batch that is not handed over is not settled.
-            Err(SendTimeoutError::Disconnected(_)) => true,
-        }
-    }
-
-    /// Returns true if reading should pause: a batch waits for room, or too many bytes are in flight.
+    /// Returns true if nothing may be read at present.
     pub fn is_full(&self) -> bool {
-        self.held.is_some() || self.bytes.now() > self.config.bytes_in_flight
+        self.budget.is_full() || self.buffered >= self.config.bytes_in_flight
     }
 
-    /// Returns true if there is enough room to resume reading.
-    pub fn has_room(&self) -> bool {
-        self.held.is_none() && self.bytes.now() <= self.config.bytes_in_flight / 2
+    /// Waits until more may be read, at most for `timeout`. Returns true if it may.
+    pub fn wait_for_room(&mut self, timeout: Duration) -> bool {
+        if self.is_full() {
+            self.flush();
+        }
+        self.budget.wait_for_room(timeout)
     }
 
     /// Returns true if everything that was read is settled.
     pub fn is_settled(&self) -> bool {
-        self.held.is_none()
-            && self.buffers.iter().all(|buffer| buffer.is_empty() && buffer.progress.open_batches() == 0)
+        self.buffers.iter().all(|buffer| buffer.is_empty() && buffer.progress.open_batches() == 0)
     }
 
-    /// Shows how many bytes are in flight, and whether reading is paused for it.
-    pub fn show_flow(&self, is_paused: bool) {
-        self.metrics.paused.set(i64::from(is_paused));
-        self.metrics.bytes_in_flight.set(self.bytes.now() as i64);
+    /// Shows how many bytes are held, and whether the source waits for room.
+    pub fn show_flow(&self) {
+        self.metrics.paused.set(i64::from(self.is_full()));
+        self.metrics.bytes_in_flight.set(self.budget.held() as i64);
     }
 
-    /// Shows how many records are between a partition's watermark and its end.
-    pub fn show_lag(&self, partition: &TopicPartition, lag: i64) {
-        let label = PartitionLabel { topic: partition.topic.to_string(), partition: partition.partition };
+    /// Shows how many records are between a partition's watermark and its end, and for how long its oldest record that is
+    /// not settled has been in the pipeline.
+    pub fn show_progress(&self, partition: &TopicPartition, lag: i64, oldest: Duration) {
+        let label = label_of(partition);
         self.metrics.lag.get_or_create(&label).set(lag);
+        self.metrics.oldest_unsettled.get_or_create(&label).set(oldest.as_secs_f64());
     }
+
+    /// No longer shows a partition that was lost.
+    pub fn forget(&self, partition: &TopicPartition) {
+        let label = label_of(partition);
+        self.metrics.lag.remove(&label);
+        self.metrics.oldest_unsettled.remove(&label);
+    }
+
+    /// Counts records that no longer existed when they were to be read.
+    pub fn count_missing(&self, partition: &TopicPartition, records: i64) {
+        let records = u64::try_from(records).unwrap_or(0);
+        self.metrics.missing_records.get_or_create(&label_of(partition)).inc_by(records);
+    }
+}
+
+fn label_of(partition: &TopicPartition) -> PartitionLabel {
+    PartitionLabel { topic: partition.topic.to_string(), partition: partition.partition }
 }

@@ -9,7 +9,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rowmill_rows::TopicPartition;
 use rowmill_rows::capture::{CapturedRecord, Captures};
 
-use crate::config::{KafkaConfig, Start};
+use crate::config::{KafkaConfig, Membership, MissingRecords, Start};
 use crate::shutdown::Shutdown;
 
 /// What Canal wrote while a shop's tables were being used.
@@ -71,6 +71,8 @@ impl Broker {
             topics: self.topics.clone(),
             group: "rowmill-demo".into(),
             start: Start::Earliest,
+            membership: Membership::Dynamic,
+            missing_records: MissingRecords::Stop,
             properties: Default::default(),
             partitions: Some(partitions.collect()),
         }
