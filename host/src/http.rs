@@ -10,42 +10,27 @@ mod plugins;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use axum::Router;
-use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
 use axum::routing::get;
 
 use crate::config::Secret;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::plugins::control::Control;
-
-/// Whether the pipeline is ready, as `/readyz` reports it.
-#[derive(Clone, Debug, Default)]
-pub struct Ready(Arc<AtomicBool>);
-
-impl Ready {
-    /// Sets the state.
-    pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
-    }
-
-    /// Returns true if the pipeline is ready.
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::shutdown::Shutdown;
 
 /// Everything the server needs to answer requests.
 #[derive(Clone)]
 pub struct Served {
     /// The metrics for `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// The state for `/readyz`.
-    pub ready: Ready,
+    /// The state for `/readyz` and `/healthz`.
+    pub health: Health,
+    /// Ends the run if the server fails.
+    pub shutdown: Shutdown,
     /// Answers the requests to `/plugins`.
     pub control: Control,
     /// The token required for `/plugins`. With `None`, `/plugins` is open on a loopback address and closed on others.
@@ -61,35 +46,34 @@ pub async fn serve(address: SocketAddr, served: Served) -> anyhow::Result<Socket
         .await
         .with_context(|| format!("cannot listen on {address} (http.listen)"))?;
     let address = listener.local_addr()?;
+    let shutdown = served.shutdown.clone();
     let router = router(address, served);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
-            tracing::error!(%error, "the HTTP server stopped");
+            shutdown.fail(anyhow::Error::new(error).context("the HTTP server stopped"));
         }
     });
     Ok(address)
 }
 
 fn router(address: SocketAddr, served: Served) -> Router {
-    let Served { metrics, ready, control, token } = served;
+    let Served { metrics, health, control, token, .. } = served;
+    let (alive, ready) = (health.clone(), health);
     Router::new()
         .route(
             "/metrics",
-            get(|State((metrics, _)): State<(Arc<Metrics>, Ready)>| async move {
+            get(async move || {
                 ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.text())
             }),
         )
-        .route("/healthz", get(|| async { "ok\n" }))
+        // Always 200: a restart does not help against what holds the pipeline up.
+        .route("/healthz", get(async move || alive.text()))
         .route(
             "/readyz",
-            get(|State((_, ready)): State<(Arc<Metrics>, Ready)>| async move {
-                if ready.is_set() {
-                    (StatusCode::OK, "ready\n").into_response()
-                } else {
-                    (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response()
-                }
+            get(async move || {
+                let status = if ready.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                (status, ready.text())
             }),
         )
-        .with_state((metrics, ready))
         .merge(plugins::router(control, access::Access::new(address, token)))
 }

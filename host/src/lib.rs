@@ -26,6 +26,7 @@ pub mod plugins;
 
 pub mod command;
 pub mod config;
+pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod reload;

@@ -29,8 +29,9 @@ use tokio::sync::{mpsc, watch};
 use crate::budget::Budget;
 use crate::config::{BulkConfig, Config, ConfigError};
 use crate::dead_letter::{self, DeadLetterWriter, DeadLetters};
+use crate::health::Health;
 use crate::http::address::AddressFile;
-use crate::http::{self, Ready, Served};
+use crate::http::{self, Served};
 use crate::metrics::Metrics;
 use crate::operation::{Handed, OperationBatch};
 use crate::plugins::Plugins;
@@ -60,7 +61,7 @@ pub struct Pipeline {
     budget: Arc<Budget>,
     sink: Box<dyn Sink>,
     dead_letters: Box<dyn DeadLetterWriter>,
-    ready: Ready,
+    health: Health,
     shutdown: Shutdown,
 }
 
@@ -89,6 +90,7 @@ impl Pipeline {
         let published = Arc::<ArcSwap<Published>>::default();
         let indices = Arc::<Indices>::default();
         let bulk = watch::Sender::new(config.sink.bulk());
+        let health = Health::new(config.http.stalled_after);
         let budget = Budget::new(config.pipeline.bytes_in_flight);
         let sink = config.sink.build(SinkContext {
             runtime: runtime.handle().clone(),
@@ -100,6 +102,7 @@ impl Pipeline {
             bulk: bulk.subscribe(),
             metrics: metrics.clone(),
             budget: budget.clone(),
+            health: health.clone(),
         })?;
         let supports = sink.supports();
         check_routes(&config.routes, &supports)?;
@@ -116,7 +119,7 @@ impl Pipeline {
             plugins,
             budget,
             sink,
-            ready: Ready::default(),
+            health,
             shutdown: Shutdown::default(),
         })
     }
@@ -143,7 +146,7 @@ impl Pipeline {
 
     /// What a changed configuration is applied to.
     pub fn live(&self) -> Live {
-        Live { control: self.control(), bulk: self.bulk.clone(), metrics: self.metrics() }
+        Live { control: self.control(), bulk: self.bulk.clone(), metrics: self.metrics(), shutdown: self.shutdown() }
     }
 
     /// Asks about plugins and gives orders about them.
@@ -168,14 +171,15 @@ impl Pipeline {
     /// letters cannot be stored, or a thread panicked. What was not settled is not committed.
     pub fn run(self, until_caught_up: bool) -> anyhow::Result<(Summary, Ended)> {
         let begin = Instant::now();
-        let Self { config, runtime, metrics, published, indices, budget, plugins, source, ready, shutdown, .. } = self;
+        let Self { config, runtime, metrics, published, indices, budget, plugins, source, health, shutdown, .. } = self;
         let (mut sink, mut letter_writer) = (self.sink, self.dead_letters);
         letter_writer.open(&shutdown)?;
         let served = Served {
             metrics: metrics.clone(),
-            ready: ready.clone(),
+            health: health.clone(),
             control: plugins.control(),
             token: config.http.token.clone(),
+            shutdown: shutdown.clone(),
         };
         let address = serve(&config, &runtime, served)?;
 
@@ -198,16 +202,24 @@ impl Pipeline {
         let channels = (0..config.pipeline.workers).map(|_| crossbeam_channel::unbounded());
         let (to_workers, from_source): (Vec<_>, Vec<_>) = channels.unzip();
         let (to_sink, from_workers) = mpsc::channel(sink::BATCHES);
-        let intake = Intake::new(&config, to_workers, budget, metrics.clone(), shutdown.clone(), until_caught_up);
+        let intake = Intake::new(
+            &config,
+            to_workers,
+            budget,
+            metrics.clone(),
+            health.clone(),
+            shutdown.clone(),
+            until_caught_up,
+        );
         let settlement = Settlement::new(metrics.clone(), indices, dead_letters);
 
         let mut stages = Stages::new(shutdown.clone());
         stages.add("source", {
             let deadline = Deadline::new(&runtime, &shutdown, config.pipeline.shutdown_timeout);
-            let ready = ready.clone();
+            let health = health.clone();
             move || {
                 let result = source.run(intake);
-                ready.set(false);
+                health.set_running(false);
                 deadline.start_if_requested();
                 result
             }
@@ -231,9 +243,9 @@ impl Pipeline {
         stages.add("dead-letters", move || dead_letter::write_all(letter_writer, &letters));
         drop((shared, to_sink));
 
-        ready.set(true);
+        health.set_running(true);
         stages.run();
-        ready.set(false);
+        health.set_running(false);
         drop(address);
         runtime.shutdown_background();
         if let Some(failure) = shutdown.take_failure() {

@@ -17,9 +17,11 @@ use tokio::sync::watch;
 use self::topic::{PushedRecord, Topic};
 use crate::config::{BulkConfig, Config, Overrides, WatchConfig, differing_keys, is_live, read_layers};
 use crate::metrics::{Kind, Metrics};
+use crate::pipeline::stages;
 use crate::plugins::control::Control;
 use crate::plugins::folder::{SETTLE, read_regular};
 use crate::plugins::watch::Watch;
+use crate::shutdown::Shutdown;
 
 /// The maximum size of a configuration file, in bytes.
 const MAX_BYTES: usize = 16 << 20;
@@ -42,6 +44,8 @@ pub struct Live {
     pub bulk: watch::Sender<BulkConfig>,
     /// Counts the changes.
     pub metrics: Arc<Metrics>,
+    /// Ends the run if a thread of the reload panics.
+    pub shutdown: Shutdown,
 }
 
 /// Watches the configuration until it is dropped.
@@ -62,6 +66,7 @@ impl Reload {
             return Ok(Self { _stop: stop });
         }
         let watch = Watch::start(&origin.file, WatchConfig::default());
+        let shutdown = live.shutdown.clone();
         let mut follower = Follower::new(origin, running, live);
         let mut records = never();
         if let Some(topic) = topic {
@@ -70,11 +75,15 @@ impl Reload {
             let (sender, receiver) = unbounded();
             records = receiver;
             let stopped = stopped.clone();
-            std::thread::Builder::new().name("config-topic".into()).spawn(move || topic.follow(&sender, &stopped))?;
+            stages::spawn("config-topic", &shutdown, move || {
+                topic.follow(&sender, &stopped);
+                Ok(())
+            })?;
         }
-        std::thread::Builder::new()
-            .name("configuration".into())
-            .spawn(move || follower.run(&watch, &records, &stopped))?;
+        stages::spawn("configuration", &shutdown, move || {
+            follower.run(&watch, &records, &stopped);
+            Ok(())
+        })?;
         Ok(Self { _stop: stop })
     }
 }

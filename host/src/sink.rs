@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::budget::Budget;
 use crate::config::{BulkConfig, SinkConfig};
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::operation::OperationBatch;
 use crate::report::Report;
@@ -98,6 +99,8 @@ pub struct SinkContext {
     pub metrics: Arc<Metrics>,
     /// The bytes that the pipeline holds.
     pub budget: Arc<Budget>,
+    /// Takes what keeps the sink from writing.
+    pub health: Health,
 }
 
 impl SinkConfig {

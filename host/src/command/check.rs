@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::ConfigArgs;
 use crate::budget::Budget;
 use crate::config::{Config, PluginConfig};
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::pipeline::check_routes;
 use crate::plugins::Plugins;
@@ -122,6 +123,7 @@ fn check_sink(config: &Config, report: &mut Report) -> anyhow::Result<()> {
         bulk: watch::channel(config.sink.bulk()).1,
         metrics: Metrics::new(),
         budget: Budget::new(config.pipeline.bytes_in_flight),
+        health: Health::new(config.http.stalled_after),
     };
     match config.sink.build(context) {
         Err(error) => report.fail("sink", &format!("{error:#}")),
@@ -165,5 +167,8 @@ fn is_gateway(address: SocketAddr) -> bool {
         stream.take(4096).read_to_string(&mut answer)?;
         Ok(answer)
     };
-    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nok\n"))
+    let is_state = |body: &str| ["ok\n", "starting\n", "stalled\n"].iter().any(|state| body.starts_with(state));
+    ask().is_ok_and(|answer| {
+        answer.starts_with("HTTP/1.1 200") && answer.split_once("\r\n\r\n").is_some_and(|(_, body)| is_state(body))
+    })
 }

@@ -40,7 +40,12 @@ impl Bench {
         let origin = Origin { file: folder.path().join("rowmill.toml"), overrides: Overrides::default() };
         fs::write(&origin.file, TEXT).unwrap();
         let running = read_text(TEXT, "rowmill.toml", &Overrides::default()).unwrap();
-        let live = Live { control, bulk: watch::Sender::new(running.sink.bulk()), metrics: Metrics::new() };
+        let live = Live {
+            control,
+            bulk: watch::Sender::new(running.sink.bulk()),
+            metrics: Metrics::new(),
+            shutdown: Shutdown::default(),
+        };
         let follower = Follower::new(origin, running, live);
         Self { folder, follower, now: Instant::now(), asked }
     }

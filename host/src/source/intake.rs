@@ -10,6 +10,7 @@ use rowmill_rows::{Format, RecordBatch, TopicPartition};
 use crate::budget::Budget;
 use crate::checkpoint::Progress;
 use crate::config::{Config, PipelineConfig};
+use crate::health::{Health, SourceReport};
 use crate::metrics::{Metrics, PartitionLabel};
 use crate::operation::{Handed, SourceBatch};
 use crate::shutdown::Shutdown;
@@ -28,6 +29,7 @@ pub struct Intake {
     config: PipelineConfig,
     metrics: Arc<Metrics>,
     budget: Arc<Budget>,
+    health: Health,
     shutdown: Shutdown,
     until_caught_up: bool,
     buffers: Vec<PartitionBuffer>,
@@ -78,6 +80,7 @@ impl Intake {
         workers: Vec<Sender<Handed>>,
         budget: Arc<Budget>,
         metrics: Arc<Metrics>,
+        health: Health,
         shutdown: Shutdown,
         until_caught_up: bool,
     ) -> Self {
@@ -87,6 +90,7 @@ impl Intake {
             config: config.pipeline,
             metrics,
             budget,
+            health,
             shutdown,
             until_caught_up,
             buffers: Vec::new(),
@@ -248,6 +252,11 @@ impl Intake {
         let label = label_of(partition);
         self.metrics.lag.get_or_create(&label).set(lag);
         self.metrics.oldest_unsettled.get_or_create(&label).set(oldest.as_secs_f64());
+    }
+
+    /// Reports whether the source makes progress. To be called about once per second.
+    pub fn report(&self, report: SourceReport) {
+        self.health.report_source(report);
     }
 
     /// No longer shows a partition that was lost.

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rowmill::config::{Rollout, Secret};
-use rowmill::http::{self, Ready, Served};
+use rowmill::health::Health;
+use rowmill::http::{self, Served};
 use rowmill::metrics::Metrics;
 use rowmill::plugins::control::{Control, Request};
 use rowmill::plugins::status::{CommandError, OperatorCommand, Status};
+use rowmill::shutdown::Shutdown;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -56,7 +59,8 @@ impl Fake {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let served = Served {
             metrics: Metrics::new(),
-            ready: Ready::default(),
+            health: Health::new(Duration::from_secs(60)),
+            shutdown: Shutdown::default(),
             control,
             token: token.map(|token| Secret(token.into())),
         };

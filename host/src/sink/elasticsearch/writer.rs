@@ -256,6 +256,7 @@ impl Writer {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
+                self.context.health.report_sink(Some(error.to_string()));
                 if !self.is_unreachable {
                     tracing::warn!(%error, "no answer from Elasticsearch; retrying until there is one");
                     self.is_unreachable = true;
@@ -267,6 +268,7 @@ impl Writer {
         if self.is_unreachable && answer.status == 200 {
             tracing::info!("Elasticsearch answers again");
             self.is_unreachable = false;
+            self.context.health.report_sink(None);
         }
         match outcome::of_request(answer.status, &answer.body) {
             RequestResult::Items => self.settle_items(entries, &answer.body)?,

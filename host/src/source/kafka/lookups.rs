@@ -18,6 +18,8 @@ use super::offsets::{self, Committed};
 use crate::checkpoint::Watermark;
 use crate::config::Start;
 use crate::kafka::AccessContext;
+use crate::pipeline::stages;
+use crate::shutdown::Shutdown;
 
 /// How long a request to the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,6 +89,7 @@ impl Lookups {
         client: &ClientConfig,
         start: Start,
         topics: Vec<String>,
+        shutdown: &Shutdown,
     ) -> anyhow::Result<(Sender<Question>, Receiver<Answer>)> {
         let mut client = client.clone();
         client.remove("group.instance.id");
@@ -102,7 +105,10 @@ impl Lookups {
             began: None,
             logged: None,
         };
-        std::thread::Builder::new().name("offsets".into()).spawn(move || lookups.run(&questions))?;
+        stages::spawn("offsets", shutdown, move || {
+            lookups.run(&questions);
+            Ok(())
+        })?;
         Ok((to_thread, from_thread))
     }
 

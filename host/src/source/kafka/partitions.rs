@@ -1,6 +1,7 @@
 //! The partitions that the group has assigned to this gateway, and how far each is.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use rowmill_rows::TopicPartition;
@@ -18,6 +19,17 @@ pub(super) enum Phase {
     Reading,
     /// The next record, at this offset, does not exist in the partition.
     OutOfRange(i64),
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LookingUp => write!(out, "asking the brokers where reading begins"),
+            Self::CommittingStart(start) => write!(out, "committing that reading begins at offset {}", start.position),
+            Self::Reading => write!(out, "reading"),
+            Self::OutOfRange(offset) => write!(out, "offset {offset} does not exist; asking the brokers which do"),
+        }
+    }
 }
 
 /// An assigned partition.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -19,6 +19,7 @@ use super::offsets::{self, Committed};
 use super::partitions::{Partitions, Phase};
 use super::queue::{Item, MAX_RECORDS, Record, RecordQueue};
 use crate::config::KafkaConfig;
+use crate::health::SourceReport;
 use crate::source::Intake;
 
 /// The longest time between two looks at events, such as rebalances.
@@ -75,7 +76,7 @@ impl Reader {
         consumer: Arc<BaseConsumer<Group>>,
         intake: Intake,
     ) -> anyhow::Result<Self> {
-        let (questions, answers) = Lookups::spawn(client, config.start, config.topics.clone())?;
+        let (questions, answers) = Lookups::spawn(client, config.start, config.topics.clone(), intake.shutdown())?;
         let (now, is_member) = (Instant::now(), config.partitions.is_none());
         Ok(Self {
             config,
@@ -182,10 +183,13 @@ impl Reader {
         };
         rebalances.into_iter().try_for_each(|rebalance| self.follow(rebalance))?;
         commits.into_iter().try_for_each(|commit| self.note_commit(commit))?;
-        while let Ok(answer) = self.answers.try_recv() {
-            self.note_answer(answer)?;
+        loop {
+            match self.answers.try_recv() {
+                Ok(answer) => self.note_answer(answer)?,
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => anyhow::bail!("the thread that asks for offsets has ended"),
+            }
         }
-        Ok(())
     }
 
     /// Logs an error that may pass; returns one that will not.
@@ -297,13 +301,31 @@ impl Reader {
     }
 
     fn show_progress(&mut self) {
+        let mut report = SourceReport::default();
         let events = self.consumer.context().lock();
+        if self.partitions.all.is_empty()
+            && let Some((state, since)) = &events.membership
+        {
+            // No wait: a group may have more members than partitions.
+            tracing::debug!(state, seconds = since.elapsed().as_secs(), "no partition is assigned");
+        }
         for (partition, assigned) in &self.partitions.all {
             let end = events.ends.get(partition).copied().max(assigned.end_at_start);
             let lag = end.map_or(0, |end| (end - assigned.next_offset()).max(0));
             let age = assigned.progress.as_ref().map_or(Duration::ZERO, |progress| progress.oldest_age());
             self.intake.show_progress(partition, lag, age);
+            report.lag += lag;
+            report.settled += assigned.next_offset();
+            if !age.is_zero() && report.oldest.as_ref().is_none_or(|(_, oldest)| age > *oldest) {
+                report.oldest = Some((partition.clone(), age));
+            }
+            if assigned.phase != Phase::Reading {
+                let TopicPartition { topic, partition } = partition;
+                report.waits_for.push(format!("topic {topic}, partition {partition}: {}", assigned.phase));
+            }
         }
+        drop(events);
+        self.intake.report(report);
     }
 
     /// Waits until everything that was handed over is settled. It keeps serving the group, so that this gateway stays a
