@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+/// The share of the budget that may wait for the workers. More would only make the records old, and cold in the caches.
+const TRANSFORM_SHARE: usize = 8;
+
 /// A bound on the bytes that the pipeline holds.
 #[derive(Debug)]
 pub struct Budget {
@@ -17,6 +20,8 @@ pub struct Budget {
     held: AtomicUsize,
     /// Batches between the source and the sink: queued for a worker, in a worker, or queued for the sink.
     in_transform: AtomicUsize,
+    /// The bytes of their records.
+    bytes_in_transform: AtomicUsize,
     /// Whether the source waits for room.
     is_source_waiting: AtomicBool,
     lock: Mutex<()>,
@@ -31,6 +36,7 @@ impl Budget {
             limit,
             held: AtomicUsize::new(0),
             in_transform: AtomicUsize::new(0),
+            bytes_in_transform: AtomicUsize::new(0),
             is_source_waiting: AtomicBool::new(false),
             lock: Mutex::default(),
             room: Condvar::new(),
@@ -43,9 +49,18 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// Returns true if the source may not read more. A batch that is already read is always taken, however large.
+    /// Returns true if no more bytes may be held. A batch that is already read is always taken, however large.
     pub fn is_full(&self) -> bool {
         self.held() >= self.limit
+    }
+
+    /// Returns true if most of the budget is used.
+    pub fn is_nearly_full(&self) -> bool {
+        self.held() >= self.limit / 4 * 3
+    }
+
+    fn must_source_wait(&self) -> bool {
+        self.is_full() || self.bytes_in_transform.load(Ordering::SeqCst) > self.limit / TRANSFORM_SHARE
     }
 
     /// Counts `bytes` until the reservation is dropped.
@@ -54,26 +69,27 @@ impl Budget {
         Reservation { budget: self.clone(), bytes }
     }
 
-    /// Notes that a batch is on its way to the sink until the passage is dropped.
-    pub fn begin_passage(self: &Arc<Self>) -> Passage {
-        self.in_transform.fetch_add(1, Ordering::AcqRel);
-        Passage(self.clone())
+    /// Notes that a batch with records of `bytes` is on its way to the sink until the passage is dropped.
+    pub fn begin_passage(self: &Arc<Self>, bytes: usize) -> Passage {
+        self.in_transform.fetch_add(1, Ordering::SeqCst);
+        self.bytes_in_transform.fetch_add(bytes, Ordering::SeqCst);
+        Passage { budget: self.clone(), bytes }
     }
 
     /// Waits until there is room, at most for `timeout`. Returns true if there is.
     pub fn wait_for_room(&self, timeout: Duration) -> bool {
-        if !self.is_full() {
+        if !self.must_source_wait() {
             self.is_source_waiting.store(false, Ordering::SeqCst);
             return true;
         }
         self.is_source_waiting.store(true, Ordering::SeqCst);
         self.notify_if_standing_still();
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.room.wait_timeout_while(guard, timeout, |()| self.is_full());
+        let waited = self.room.wait_timeout_while(guard, timeout, |()| self.must_source_wait());
         drop(waited);
-        let is_full = self.is_full();
-        self.is_source_waiting.store(is_full, Ordering::SeqCst);
-        !is_full
+        let must_wait = self.must_source_wait();
+        self.is_source_waiting.store(must_wait, Ordering::SeqCst);
+        !must_wait
     }
 
     /// Returns true if nothing more can reach the sink before it has settled something: the source waits for room, and no
@@ -95,7 +111,11 @@ impl Budget {
 
     fn release(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Ordering::SeqCst);
-        if self.is_source_waiting.load(Ordering::SeqCst) && !self.is_full() {
+        self.wake_source();
+    }
+
+    fn wake_source(&self) {
+        if self.is_source_waiting.load(Ordering::SeqCst) && !self.must_source_wait() {
             // With the lock, so that the source is either before its check or already waiting.
             drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
             self.room.notify_one();
@@ -135,13 +155,18 @@ impl Drop for Reservation {
 
 /// A batch on its way from the source to the sink.
 #[derive(Debug)]
-pub struct Passage(Arc<Budget>);
+pub struct Passage {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        if self.0.in_transform.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.0.notify_if_standing_still();
+        self.budget.bytes_in_transform.fetch_sub(self.bytes, Ordering::SeqCst);
+        if self.budget.in_transform.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.budget.notify_if_standing_still();
         }
+        self.budget.wake_source();
     }
 }
 
@@ -170,9 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn the_source_waits_while_much_waits_for_the_workers() {
+        let budget = Budget::new(800);
+        let passage = budget.begin_passage(101);
+        assert!(!budget.wait_for_room(SOON));
+        assert!(!budget.is_standing_still());
+        let ends = std::thread::spawn(move || drop(passage));
+        assert!(budget.wait_for_room(LATER));
+        ends.join().expect("the thread ends");
+    }
+
+    #[test]
     fn it_stands_still_when_the_source_waits_and_nothing_is_on_its_way() {
         let budget = Budget::new(10);
-        let passage = budget.begin_passage();
+        let passage = budget.begin_passage(10);
         let records = budget.reserve(10);
         assert!(!budget.wait_for_room(SOON));
         assert!(!budget.is_standing_still(), "a batch is on its way");

@@ -216,7 +216,7 @@ impl Intake {
         let records = entry.take();
         entry.expected_bytes = records.bytes.len();
         self.buffered -= records.bytes.len();
-        let passage = self.budget.begin_passage();
+        let passage = self.budget.begin_passage(records.bytes.len());
         let source = SourceBatch::new(records, ticket, &self.budget);
         // A worker that is gone has failed, so the run is ending. A batch that is not handed over is not settled.
         let _ = self.workers[entry.worker].send(Handed { source, passage });

@@ -213,10 +213,10 @@ impl Writer {
         due.into_iter().chain(linger).min().unwrap_or(MAX_SLEEP).max(Duration::from_millis(1))
     }
 
-    /// The bytes of the next request. When nothing more can arrive, what there is fills one request more than may be in
-    /// flight, so that the next one is ready when the first is answered.
+    /// The bytes of the next request. Where the budget limits what can arrive, what there is fills one request more than may
+    /// be in flight, so that the next one is ready when the first is answered.
     fn request_bytes(&self) -> usize {
-        if !self.context.budget.is_standing_still() {
+        if !self.context.budget.is_nearly_full() {
             return self.pace.bytes();
         }
         let share = (self.pending.ready_bytes() + self.in_flight_bytes) / (self.pace.in_flight() + 1);
@@ -235,6 +235,13 @@ impl Writer {
         let body = bulk::body(&entries, &self.context.indices);
         let bytes = entries.iter().map(Entry::bytes).sum();
         let held = self.context.budget.reserve(body.len());
+        tracing::debug!(
+            documents = entries.len(),
+            bytes = body.len(),
+            waiting = self.pending.ready(),
+            in_flight = self.requests.len() + 1,
+            "bulk request"
+        );
         let client = self.client.clone();
         self.context.metrics.bulk_requests.inc();
         self.in_flight_bytes += bytes;
@@ -253,6 +260,7 @@ impl Writer {
         let metrics = &self.context.metrics;
         metrics.bulk_in_flight.set(self.requests.len() as i64);
         metrics.bulk_seconds.observe(duration.as_secs_f64());
+        tracing::debug!(documents = entries.len(), seconds = duration.as_secs_f64(), "bulk answer");
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
