@@ -71,6 +71,11 @@ impl ChainInstance {
         &self.plugins[place].plugin
     }
 
+    /// The plugins, in their order.
+    pub fn plugins(&self) -> impl Iterator<Item = &Arc<ChainPlugin>> {
+        self.plugins.iter().map(|instance| &instance.plugin)
+    }
+
     /// Hands over the plugin instances, to be given to [`ChainInstance::switch_to`] of this or another chain instance.
     pub fn take_plugins(&mut self) -> Vec<PluginInstance> {
         std::mem::take(&mut self.plugins)

@@ -26,7 +26,7 @@ pub struct Figures {
     pub regressed: u64,
     /// Traps and answers that break the contract.
     pub faults: u64,
-    /// Time spent in calls of the generation.
+    /// Time spent in calls of the generation and on writing its documents.
     pub time: Duration,
 }
 
@@ -38,6 +38,11 @@ impl Health {
         if faults > 0 {
             self.faults.fetch_add(u64::from(faults), Ordering::Relaxed);
         }
+    }
+
+    /// Adds the time that was spent on writing the generation's documents.
+    pub fn add_writing(&self, time: Duration) {
+        self.nanoseconds.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
 
     /// Adds images that the generation failed on.

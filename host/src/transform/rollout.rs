@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rowmill_engine::{Batch, Chain, ChainInstance, Indices, Operations, Pause, PluginInstance, RowToEmit};
 use rowmill_rows::Operation as RowOperation;
@@ -198,6 +199,34 @@ impl Rollout {
             active,
             fallback: add(ChainRole::Fallback, &self.fallback),
             candidate: add(ChainRole::Candidate, &self.candidate),
+        }
+    }
+
+    /// Adds the time that writing the operations of a batch took to the generations that made them, by their numbers.
+    pub fn add_writing_time(
+        &self,
+        active: &ChainInstance,
+        first: &FirstProducers,
+        out: &Operations,
+        time: Duration,
+        metrics: &Metrics,
+    ) {
+        let total = out.list.len() as u32;
+        let mut counts = vec![0_u32; out.producers.len()];
+        for operation in &out.list {
+            // Operations without a plugin have a producer beyond the list.
+            if let Some(count) = counts.get_mut(operation.producer as usize) {
+                *count += 1;
+            }
+        }
+        let others = [(&self.fallback, first.fallback), (&self.candidate, first.candidate)];
+        let others = others.into_iter().filter(|(_, number)| *number != first.active);
+        for (chain, number) in std::iter::once((active, first.active)).chain(others) {
+            for (plugin, count) in chain.plugins().zip(counts.iter().skip(number)).filter(|(_, count)| **count > 0) {
+                let share = time * *count / total;
+                plugin.health.add_writing(share);
+                metrics.plugin(&plugin.name, plugin.generation, 0, share, 0);
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rowmill_engine::version::PartitionClock;
@@ -170,6 +171,9 @@ impl Worker {
         let producers = self.rollout.add_producers(&self.active, out);
         let mut filtered = 0;
         let mut failed_record = None;
+        let begin = Instant::now();
+        // Time of dead letters, whose queue may be full.
+        let mut waited = Duration::ZERO;
         for place in 0..batch.rows.rows.len() {
             let row = batch.row(place);
             let (chain, first_producer) = self.rollout.chain_for(place, &mut self.active, &producers);
@@ -191,11 +195,15 @@ impl Worker {
                 // A record has one dead letter, whichever of its rows failed: it holds the whole record.
                 Err(failure) if failed_record != Some(row.record) => {
                     failed_record = Some(row.record);
+                    let before = Instant::now();
                     self.shared.dead_letters.send(letter_of(failure, source, row, &plan, out, &self.shared.indices));
+                    waited += before.elapsed();
                 }
                 Err(_) => {}
             }
         }
+        let time = begin.elapsed().saturating_sub(waited);
+        self.rollout.add_writing_time(&self.active, &producers, out, time, &self.shared.metrics);
         self.rollout.compare_shadow(published, &mut batch, out);
         self.shared.metrics.filtered.inc_by(filtered);
         source.ticket.set_clock(clock.seconds);
