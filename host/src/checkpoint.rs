@@ -11,21 +11,6 @@ use std::time::{Duration, Instant};
 
 use rowmill_rows::TopicPartition;
 
-/// Where a source stores how far its partitions are settled: a consumer group, or a file.
-pub trait Checkpoints: Send {
-    /// The stored watermark of each partition, in the order of `partitions`; `None` where nothing is stored.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    fn load(&self, partitions: &[TopicPartition]) -> anyhow::Result<Vec<Option<Watermark>>>;
-
-    /// Stores watermarks.
-    ///
-    /// # Errors
-    /// The store cannot be written; the earlier watermarks remain.
-    fn commit(&mut self, moved: &[(TopicPartition, Watermark)]) -> anyhow::Result<()>;
-}
-
 /// A partition while it is assigned. A partition that is assigned again gets a new `Progress`, so work that is left over
 /// from the earlier assignment moves no watermark.
 #[derive(Debug)]
