@@ -1,0 +1,71 @@
+//! The flow that a user gets: records of a real Kafka, a plugin, documents in a bulk server that only counts and in a real
+//! Elasticsearch. The gateway is a child process with default settings. Each figure stands beside its ceiling of the same run: a
+//! raw consumer of the same topic, and a raw sender of the same bulk bodies. `make bench`.
+//!
+//! Arguments choose parts: `counting`, `elasticsearch`, `latency`, `stalls`; without arguments, all but `stalls` run. Machines
+//! are noisy: compare figures of one run.
+
+#![allow(clippy::print_stdout, reason = "figures are what a benchmark is for")]
+
+mod bench;
+mod throughput;
+
+mod latency;
+mod stalls;
+
+mod broker;
+mod events;
+mod process;
+
+mod bulk;
+mod counting;
+mod http;
+mod index;
+mod proxy;
+mod raw_sender;
+
+mod table;
+
+use anyhow::{Context, bail};
+
+use bench::{Bench, End};
+
+/// The first argument of a child process that is a raw consumer.
+const CONSUME: &str = "--consume";
+
+const PARTS: [&str; 4] = ["counting", "elasticsearch", "latency", "stalls"];
+
+fn main() -> anyhow::Result<()> {
+    // `cargo bench` adds `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [command, brokers, topic, events] = arguments.as_slice()
+        && command == CONSUME
+    {
+        return broker::consume(brokers, topic, events.parse().context("a number of events")?);
+    }
+    if let Some(unknown) = arguments.iter().find(|argument| !PARTS.contains(&argument.as_str())) {
+        bail!("there is no part {unknown:?}; choose from {}", PARTS.join(", "));
+    }
+    let is_chosen = |part: &str| match arguments.as_slice() {
+        [] => part != "stalls",
+        chosen => chosen.iter().any(|one| one == part),
+    };
+    let mut bench = Bench::new()?;
+    for (part, end) in [("counting", End::Counting), ("elasticsearch", End::Elasticsearch)] {
+        if is_chosen(part) {
+            for partitions in [1, 4] {
+                throughput::measure(&mut bench, end, partitions)?;
+            }
+        }
+    }
+    if is_chosen("latency") {
+        latency::measure(&mut bench, End::Counting)?;
+        latency::measure(&mut bench, End::Elasticsearch)?;
+    }
+    if is_chosen("stalls") {
+        for partitions in [1, 50] {
+            stalls::measure(&bench, partitions)?;
+        }
+    }
+    Ok(())
+}
