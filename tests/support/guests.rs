@@ -63,6 +63,16 @@ pub fn shaper() -> PathBuf {
     folder.clone()
 }
 
+/// A folder with `tests/guests/bench-shape` alone.
+///
+/// # Panics
+/// It cannot be built; the message says what to do.
+pub fn bench_shape() -> PathBuf {
+    let _lock = lock();
+    build(&["-p", "bench-shape"], None);
+    folder_of("bench-shape", &[("bench_shape", "bench-shape")])
+}
+
 /// The bytes of `tests/guests/variant` with these deeds, which its source lists.
 ///
 /// # Panics
