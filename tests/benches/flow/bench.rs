@@ -81,10 +81,10 @@ impl Bench {
         ensure!((1..=MAX_EVENTS).contains(&bench.events), "EVENTS must be from 1 to {MAX_EVENTS}");
         ensure!(bench.rounds > 0, "ROUNDS must be at least 1");
         println!(
-            "{} events, SEED={}, median of {} rounds, {} CPUs",
+            "{} events, SEED={}, median of {}, {} CPUs",
             table::thousands(bench.events as f64),
             bench.seed,
-            bench.rounds,
+            table::plural(bench.rounds as u64, "round"),
             std::thread::available_parallelism()?,
         );
         Ok(bench)
@@ -112,7 +112,8 @@ impl Bench {
         let (captured, documents) = (self.counting.take_captured(), self.counting.take_documents());
         ensure!(documents == kept, "the gateway wrote {documents} documents, expected {kept}");
         println!(
-            "topic with {partitions} partitions: {} bytes per event, the filter keeps {:.1} %",
+            "topic with {}: {} bytes per event, the filter keeps {:.1} %",
+            table::plural(partitions, "partition"),
             bytes / self.events,
             100.0 * kept as f64 / self.events as f64
         );

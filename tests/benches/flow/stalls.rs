@@ -48,9 +48,9 @@ pub fn measure(bench: &Bench, partitions: u64) -> anyhow::Result<()> {
     producer.flush()?;
     drop(producer);
 
-    let plural = if partitions == 1 { "" } else { "s" };
     table::heading(&format!(
-        "stalls of the counting server, {partitions} partition{plural}, {} events, each answer takes {} ms",
+        "stalls of the counting server, {}, {} events, each answer takes {} ms",
+        table::plural(partitions, "partition"),
         table::thousands(backlog as f64),
         delay.as_millis()
     ));

@@ -42,7 +42,12 @@ pub fn thousands(number: f64) -> String {
     text
 }
 
-/// The run in the middle by this figure.
+/// A count with its unit: `1 partition`, `4 partitions`.
+pub fn plural(n: u64, unit: &str) -> String {
+    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
+}
+
+/// The one in the middle by this figure.
 pub fn median<T>(mut of: Vec<T>, figure: impl Fn(&T) -> f64) -> Option<T> {
     of.sort_by(|a, b| figure(a).total_cmp(&figure(b)));
     let middle = of.len() / 2;

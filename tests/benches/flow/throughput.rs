@@ -31,7 +31,12 @@ pub fn measure(bench: &mut Bench, end: End, partitions: u64) -> anyhow::Result<(
         End::Elasticsearch => elasticsearch(bench, &filled, partitions)?,
     };
     let (events, kept) = (bench.events as f64, filled.kept as f64);
-    let share = |round: &Round| round.sender / round.gateway.seconds;
+    let (ceiling, share): (_, fn(&Round) -> f64) = match end {
+        End::Counting => {
+            ("raw consumer", |round| round.consumer.as_ref().map_or(0.0, |run| run.seconds) / round.gateway.seconds)
+        }
+        End::Elasticsearch => ("raw sender", |round| round.sender / round.gateway.seconds),
+    };
     let median_share = table::median(rounds.iter().map(share).collect(), |share| *share).unwrap_or_default();
     let sender = table::median(rounds.iter().map(|round| round.sender).collect(), |seconds| *seconds);
     let (gateways, consumers): (Vec<Run>, Vec<Option<Run>>) =
@@ -41,8 +46,7 @@ pub fn measure(bench: &mut Bench, end: End, partitions: u64) -> anyhow::Result<(
         bench.rates.insert(end, events / gateway.seconds);
     }
 
-    let plural = if partitions == 1 { "" } else { "s" };
-    table::heading(&format!("throughput into {}, {partitions} partition{plural}", end.name()));
+    table::heading(&format!("throughput into {}, {}", end.name(), table::plural(partitions, "partition")));
     table::line(
         "gateway",
         &[
@@ -58,7 +62,7 @@ pub fn measure(bench: &mut Bench, end: End, partitions: u64) -> anyhow::Result<(
         table::line("raw consumer", &figures);
     }
     table::line("raw sender", &[" ".repeat(18), table::rate(kept / sender.unwrap_or(f64::NAN), "documents")]);
-    table::line("share of the raw sender", &[format!("{:>9.0} %", 100.0 * median_share)]);
+    table::line(&format!("share of the {ceiling}"), &[format!("{:>9.0} %", 100.0 * median_share)]);
     Ok(())
 }
 
@@ -85,7 +89,7 @@ fn elasticsearch(bench: &Bench, filled: &Filled, partitions: u64) -> anyhow::Res
     let bulk = BulkConfig::default();
     let requests = raw_sender::cut(&filled.captured, bulk.bytes);
     let (events, kept) = (bench.events as f64, filled.kept as f64);
-    table::heading(&format!("rounds into Elasticsearch, partitions: {partitions}"));
+    table::heading(&format!("rounds into Elasticsearch, {}", table::plural(partitions, "partition")));
     let mut definition = None;
     let mut rounds = Vec::new();
     for round in 0..=bench.rounds {
