@@ -63,8 +63,8 @@ test-quick: plugins ## the tests that need no servers
 	    -u ROWMILL_TEST_KAFKA_SECURED -u ROWMILL_TEST_ELASTICSEARCH_SECURED cargo test --workspace $(ARGS)
 
 .PHONY: bench
-bench: plugins ## rows per second through the whole pipeline
-	@cargo bench --workspace --bench pipeline $(if $(ARGS),-- $(ARGS))
+bench: plugins ## speed and latency with the null sink, a bulk server that only counts, and a real Elasticsearch (ARGS=counting)
+	@scripts/bench.sh $(ARGS)
 
 .PHONY: bench-swap
 bench-swap: plugins ## what replacing plugins costs the rows, and what hostile files cost while they are refused

@@ -68,11 +68,12 @@ impl Bench {
     /// A setting is not a number, or there is no free port.
     pub fn new() -> anyhow::Result<Self> {
         let brokers = rowmill_tests::given(kafka::VARIABLE);
+        let set: String = setting("SET", String::new())?;
         let bench = Self {
             events: setting("EVENTS", 200_000)?,
             rounds: setting("ROUNDS", 3)?,
             seed: setting("SEED", 7)?,
-            folder: Folder::new(&brokers),
+            folder: Folder::new(&brokers, set.split_whitespace().map(str::to_string).collect()),
             counting: CountingServer::start()?,
             brokers,
             rates: BTreeMap::new(),
@@ -87,6 +88,9 @@ impl Bench {
             table::plural(bench.rounds as u64, "round"),
             std::thread::available_parallelism()?,
         );
+        if !set.is_empty() {
+            println!("not the defaults: {set}");
+        }
         Ok(bench)
     }
 

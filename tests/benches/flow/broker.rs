@@ -155,30 +155,53 @@ impl Schedule {
     }
 }
 
-/// Reads `events` records of a topic with librdkafka's defaults and nothing else, and prints a summary like the gateway's.
+/// A consumer with librdkafka's defaults and nothing else, which reads all partitions of a topic from their beginning.
+pub struct RawConsumer(BaseConsumer);
+
+impl RawConsumer {
+    /// Starts to read.
+    ///
+    /// # Errors
+    /// The broker does not know the topic.
+    pub fn start(brokers: &str, topic: &str) -> anyhow::Result<Self> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", "flow-raw-consumer")
+            .set("enable.auto.commit", "false")
+            .create()?;
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+        let mut partitions = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            partitions.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+        }
+        consumer.assign(&partitions)?;
+        Ok(Self(consumer))
+    }
+
+    /// Reads this many records and calls `each` with the size of their values.
+    ///
+    /// # Errors
+    /// The broker does not deliver them.
+    pub fn read(&self, n: u64, mut each: impl FnMut(usize)) -> anyhow::Result<()> {
+        let (begin, mut read) = (Instant::now(), 0);
+        while read < n {
+            ensure!(begin.elapsed() < PATIENCE, "{read} of {n} records");
+            let Some(message) = self.0.poll(Duration::from_millis(100)) else { continue };
+            each(message?.payload_len());
+            read += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Reads `events` records of a topic, and prints a summary like the gateway's.
 ///
 /// # Errors
 /// The broker does not deliver them.
 pub fn consume(brokers: &str, topic: &str, events: u64) -> anyhow::Result<()> {
     let begin = Instant::now();
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", "flow-raw-consumer")
-        .set("enable.auto.commit", "false")
-        .create()?;
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    let mut partitions = TopicPartitionList::new();
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-        partitions.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
-    }
-    consumer.assign(&partitions)?;
-    let (mut n, mut bytes) = (0, 0);
-    while n < events {
-        ensure!(begin.elapsed() < PATIENCE, "{n} of {events} records of {topic}");
-        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
-        bytes += message?.payload_len();
-        n += 1;
-    }
-    println!("{}", json!({ "events": n, "bytes": bytes, "seconds": begin.elapsed().as_secs_f64() }));
+    let mut bytes = 0;
+    RawConsumer::start(brokers, topic)?.read(events, |size| bytes += size)?;
+    println!("{}", json!({ "events": events, "bytes": bytes, "seconds": begin.elapsed().as_secs_f64() }));
     Ok(())
 }

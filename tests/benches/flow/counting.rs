@@ -93,9 +93,10 @@ impl CountingServer {
     pub fn stall(&self, time: Duration) -> Instant {
         *lock(&self.state.is_stalled) = true;
         std::thread::sleep(time);
+        let ended = Instant::now();
         *lock(&self.state.is_stalled) = false;
         self.state.stall_ended.notify_all();
-        Instant::now()
+        ended
     }
 }
 

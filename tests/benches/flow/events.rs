@@ -80,7 +80,10 @@ impl Events {
         event.clear();
         let status = self.random.u8(..5);
         event.push_str("{\"before\":null,\"after\":{");
-        self.write_row(n, status, event);
+        let created = 1_772_323_200_000_u64 + n * 1_003;
+        self.write_trade(n, status, event);
+        self.write_people(created, event);
+        self.write_texts(n, event);
         let ms = 1_795_215_172_000_u64 + n;
         let position = FIRST_POSITION + n * POSITIONS_PER_EVENT;
         let sent = ms + 772;
@@ -97,11 +100,11 @@ impl Events {
         (1..=3).contains(&status)
     }
 
-    fn write_row(&mut self, n: u64, status: u8, out: &mut String) {
+    /// The columns from the ID to the currency.
+    fn write_trade(&mut self, n: u64, status: u8, out: &mut String) {
         let id = FIRST_ID + n;
         let r = &mut self.random;
         let cents = r.u64(1..100_000_000);
-        let created = 1_772_323_200_000_u64 + n * 1_003;
         let (buyer, seller, shop) = (1_000 + r.u64(..1 << 40), r.u64(..1 << 40), r.u32(..5_000));
         write(
             out,
@@ -132,6 +135,11 @@ impl Events {
                 r.u8(..10) == 0,
             ),
         );
+    }
+
+    /// The columns from the payment to the memos.
+    fn write_people(&mut self, created: u64, out: &mut String) {
+        let r = &mut self.random;
         let channel = choose(r, &["\"alipay\"", "\"wechat\"", "\"card\"", "null"]);
         let paid = if r.bool() { (created + 5_000_000).to_string() } else { "null".into() };
         let before = choose(r, &["  ", " ", "\\t"]);
@@ -163,6 +171,11 @@ impl Events {
         } else {
             out.push_str("null");
         }
+    }
+
+    /// The columns from `ext` on: long texts and bytes.
+    fn write_texts(&mut self, n: u64, out: &mut String) {
+        let r = &mut self.random;
         let hundred_twenty = "x".repeat(120);
         write(
             out,

@@ -59,11 +59,10 @@ impl Message {
             }
         }
         self.head = self.raw.len();
-        if !has_body {
-        } else if is_chunked {
-            self.read_chunks(from)?;
-        } else {
-            read_exactly(from, length, &mut self.raw)?;
+        match (has_body, is_chunked) {
+            (false, _) => {}
+            (true, true) => self.read_chunks(from)?,
+            (true, false) => read_exactly(from, length, &mut self.raw)?,
         }
         Ok(true)
     }

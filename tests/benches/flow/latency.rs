@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure};
 
 use crate::bench::{Bench, End, setting};
-use crate::broker::{RecordProducer, Schedule, Topic};
+use crate::broker::{RawConsumer, RecordProducer, Schedule, Topic};
 use crate::bulk::Request;
 use crate::events::Pool;
 use crate::index::{Index, Watch};
@@ -20,6 +20,8 @@ use crate::throughput;
 const WARM_UP: Duration = Duration::from_secs(2);
 /// How often a record is sent until the gateway reads the topic.
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the producer waits for a batch to fill.
+const PRODUCER_LINGER_MS: &str = "1";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Measures the latency with a short linger and with the default, and prints it.
@@ -34,9 +36,12 @@ pub fn measure(bench: &mut Bench, end: End) -> anyhow::Result<()> {
         }
         rate = bench.rates.get(&end).map_or(1_000.0, |rate| rate / 2.0);
     }
-    let seconds = setting("LATENCY_SECONDS", 20.0)?;
+    let seconds: f64 = setting("LATENCY_SECONDS", 20.0)?;
     let pool = Pool::new(bench.seed);
     table::heading(&format!("latency into {}, {}, {seconds} s", end.name(), table::rate(rate, "events").trim_start()));
+    let (consumed, late) = raw_consumer(bench, &pool, rate, seconds.min(5.0))?;
+    table::line("raw consumer", &[format!("produce to consumed:     {}", consumed.join(", "))]);
+    table::line("raw consumer", &[format!("the producer was at most {} late", table::milliseconds(late))]);
     for (name, sink) in [("linger = \"10ms\"", "linger = \"10ms\""), ("default linger", "")] {
         let run = Attempt { bench, pool: &pool, end, rate, seconds, sink };
         let figures = run.measure()?;
@@ -48,6 +53,29 @@ pub fn measure(bench: &mut Bench, end: End) -> anyhow::Result<()> {
         table::line(name, &[format!("{:.0} MiB peak; the producer was at most {late} late", figures.peak_mib)]);
     }
     Ok(())
+}
+
+/// The ceiling: the latency of a raw consumer at the same rate. Returns its percentiles, and by how much the producer missed its
+/// schedule at most.
+fn raw_consumer(bench: &Bench, pool: &Pool, rate: f64, seconds: f64) -> anyhow::Result<(Vec<String>, Duration)> {
+    let topic = Topic::create(&bench.brokers, 1);
+    let consumer = RawConsumer::start(&bench.brokers, &topic.name)?;
+    let counted_from = (rate * WARM_UP.as_secs_f64()) as usize;
+    let end = counted_from as u64 + (rate * seconds) as u64;
+    let mut producer = topic.producer(PRODUCER_LINGER_MS)?;
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let mut times = Vec::with_capacity(end as usize);
+            consumer.read(end, |_| times.push(Instant::now())).map(|()| times)
+        });
+        let schedule = Schedule { first: 0, end, begin: Instant::now(), rate };
+        let late = producer.send_on_time(&schedule, pool)?;
+        let times = reader.join().map_err(|_| anyhow::anyhow!("the raw consumer panicked"))??;
+        // One partition keeps the order.
+        let counted = times.iter().enumerate().skip(counted_from);
+        let latencies = counted.map(|(n, time)| time.saturating_duration_since(schedule.time_of(n as u64)));
+        Ok((table::percentiles(latencies.collect()), late))
+    })
 }
 
 struct Attempt<'a> {
@@ -108,7 +136,7 @@ impl Attempt<'_> {
         let topic = Topic::create(&self.bench.brokers, 1);
         let configuration = Configuration { topic: &topic.name, url: receiver.url(), sink: self.sink };
         let mut gateway = self.bench.folder.gateway(&configuration, &[])?;
-        let mut producer = topic.producer("1")?;
+        let mut producer = topic.producer(PRODUCER_LINGER_MS)?;
         let first = self.probe(&receiver, &mut gateway, &mut producer)?;
 
         let watch = matches!(receiver, Receiver::Proxy(..)).then(|| Watch::start(&self.bench.elasticsearch()));

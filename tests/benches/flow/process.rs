@@ -20,6 +20,8 @@ pub struct Folder {
     folder: TempDir,
     plugins: PathBuf,
     brokers: String,
+    /// `KEY=VALUE` settings that replace defaults in every gateway.
+    set: Vec<String>,
 }
 
 /// The configuration of a gateway, apart from its defaults.
@@ -50,9 +52,9 @@ pub struct Process {
 }
 
 impl Folder {
-    /// A folder for gateways that read from these brokers.
-    pub fn new(brokers: &str) -> Self {
-        Self { folder: scratch("flow"), plugins: guests::bench_shape(), brokers: brokers.into() }
+    /// A folder for gateways that read from these brokers. The settings `set`, each `KEY=VALUE`, replace their defaults.
+    pub fn new(brokers: &str, set: Vec<String>) -> Self {
+        Self { folder: scratch("flow"), plugins: guests::bench_shape(), brokers: brokers.into(), set }
     }
 
     /// Starts a gateway in a group of its own.
@@ -76,6 +78,7 @@ impl Folder {
         std::fs::write(&file, text).context("the configuration")?;
         let mut command = Command::new(gateway::binary());
         command.args(["run", "--log", "warn", "-c"]).arg(file).args(arguments).env_remove("ROWMILL_LOG");
+        command.args(self.set.iter().flat_map(|setting| ["--set", setting]));
         Process::start(command, folder)
     }
 

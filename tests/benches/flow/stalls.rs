@@ -92,15 +92,17 @@ fn run(bench: &Bench, mut gateway: Process, stalls: &[Duration], pool: &Pool, ba
         let (median, mean) = arrivals.speed_before(stalled);
         // In a flow of bursts and gaps, the median may be zero.
         let recovery = arrivals.recovery(released, median.max(mean));
-        let per_event = backlog as f64 / kept as f64;
+        let events_per_document = backlog as f64 / kept as f64;
         table::line(
             &format!("stall of {} s", stall.as_secs_f64()),
             &[
-                format!("before:{}", table::rate(median * per_event, "events")),
+                format!("before: median{}", table::rate(median * events_per_document, "events")),
+                format!("mean{}", table::rate(mean * events_per_document, "events")),
                 match recovery {
                     Some(time) => format!("full speed again after {} ms", time.as_millis()),
                     None => format!("full speed not again within {} s", (FLOW - LASTING).as_secs()),
                 },
+                format!("longest gap after it {} ms", arrivals.longest_gap(released).as_millis()),
             ],
         );
     }
@@ -141,9 +143,19 @@ impl Arrivals {
 
     /// The number of documents that arrived from `begin` on, for `duration`.
     fn count(&self, begin: Instant, duration: Duration) -> f64 {
+        f64::from(self.within(begin, duration).map(|(_, new)| *new).sum::<u32>())
+    }
+
+    fn within(&self, begin: Instant, duration: Duration) -> impl Iterator<Item = &(Instant, u32)> {
         let from = self.requests.partition_point(|(arrived, _)| *arrived < begin);
-        let within = self.requests[from..].iter().take_while(|(arrived, _)| *arrived < begin + duration);
-        within.map(|(_, new)| f64::from(*new)).sum()
+        self.requests[from..].iter().take_while(move |(arrived, _)| *arrived < begin + duration)
+    }
+
+    /// The longest time without a request after the end of a stall.
+    fn longest_gap(&self, released: Instant) -> Duration {
+        let times = self.within(released, FLOW).map(|(arrived, _)| *arrived).chain([released + FLOW]);
+        let mut last = released;
+        times.map(|time| time - std::mem::replace(&mut last, time)).max().unwrap_or_default()
     }
 
     /// Documents per second before a stall: the median of the windows, and the mean.
