@@ -2,8 +2,13 @@
 //! Elasticsearch. The gateway is a child process with default settings. Each figure stands beside its ceiling of the same run: a
 //! raw consumer of the same topic, and a raw sender of the same bulk bodies. `make bench`.
 //!
-//! Arguments choose parts: `counting`, `elasticsearch`, `latency`, `stalls`; without arguments, all but `stalls` run. Machines
-//! are noisy: compare figures of one run.
+//! Arguments choose parts: `counting`, `elasticsearch`, `latency` (or `latency-counting`, `latency-elasticsearch`), `stalls`;
+//! without arguments, all but `stalls` run. Machines are noisy: compare figures of one run.
+//!
+//! Settings in the environment, with their defaults: `EVENTS=200000`, `ROUNDS=3`, `SEED=7`; `SET` replaces defaults of the
+//! gateway (`SET="sink.linger=10ms sink.in_flight=4"`); for `latency`, `LATENCY_SECONDS=20` and `RATE` (events per second; by
+//! default, half of the gateway's maximum); for `stalls`, `STALLS=0.1,1,10,60` (seconds), `BACKLOG=1200000` (events) and
+//! `STALL_DELAY_MS=10` (what each answer takes).
 
 #![allow(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
@@ -33,7 +38,8 @@ use bench::{Bench, End};
 /// The first argument of a child process that is a raw consumer.
 const CONSUME: &str = "--consume";
 
-const PARTS: [&str; 4] = ["counting", "elasticsearch", "latency", "stalls"];
+const PARTS: [&str; 6] =
+    ["counting", "elasticsearch", "latency", "latency-counting", "latency-elasticsearch", "stalls"];
 
 fn main() -> anyhow::Result<()> {
     // `cargo bench` adds `--bench`.
@@ -47,7 +53,7 @@ fn main() -> anyhow::Result<()> {
         bail!("there is no part {unknown:?}; choose from {}", PARTS.join(", "));
     }
     let is_chosen = |part: &str| match arguments.as_slice() {
-        [] => part != "stalls",
+        [] => ["counting", "elasticsearch", "latency"].contains(&part),
         chosen => chosen.iter().any(|one| one == part),
     };
     let mut bench = Bench::new()?;
@@ -58,9 +64,10 @@ fn main() -> anyhow::Result<()> {
             }
         }
     }
-    if is_chosen("latency") {
-        latency::measure(&mut bench, End::Counting)?;
-        latency::measure(&mut bench, End::Elasticsearch)?;
+    for (part, end) in [("latency-counting", End::Counting), ("latency-elasticsearch", End::Elasticsearch)] {
+        if is_chosen("latency") || is_chosen(part) {
+            latency::measure(&mut bench, end)?;
+        }
     }
     if is_chosen("stalls") {
         for partitions in [1, 50] {

@@ -12,6 +12,10 @@ use crate::process::{Configuration, Run};
 use crate::raw_sender;
 use crate::table;
 
+/// The raw sender warms Elasticsearch up until it takes more than this share of its shortest time so far, at most this often.
+const FASTER: f64 = 0.9;
+const MOST_WARM_UPS: usize = 8;
+
 /// The figures of a round.
 struct Round {
     gateway: Run,
@@ -84,32 +88,21 @@ fn counting(bench: &Bench, filled: &Filled) -> anyhow::Result<Vec<Round>> {
 }
 
 fn elasticsearch(bench: &Bench, filled: &Filled, partitions: u64) -> anyhow::Result<Vec<Round>> {
-    let url = bench.elasticsearch();
-    let index = Index::new(&url);
-    let bulk = BulkConfig::default();
-    let requests = raw_sender::cut(&filled.captured, bulk.bytes);
-    let (events, kept) = (bench.events as f64, filled.kept as f64);
     table::heading(&format!("rounds into Elasticsearch, {}", table::plural(partitions, "partition")));
-    let mut definition = None;
+    let target = Target::warmed_up(bench, filled)?;
+    let (events, kept) = (bench.events as f64, filled.kept as f64);
     let mut rounds = Vec::new();
-    for round in 0..=bench.rounds {
-        // The raw sender's index has the mapping and settings of the gateway's, so the gateway comes first in the first round.
-        // Later, each comes first in turn: what a round leaves behind must not favour one of them.
-        let mut sender = None;
-        if let Some(definition) = definition.as_ref().filter(|_| round % 2 == 0) {
-            sender = Some(raw(&index, &url, definition, &requests, filled.kept, bulk.in_flight)?);
-        }
-        index.delete();
-        let gateway = gateway(bench, filled, &url)?;
-        index.check_count(filled.kept)?;
-        let definition = definition.get_or_insert_with(|| index.definition());
-        let sender = match sender {
-            Some(seconds) => seconds,
-            None => raw(&index, &url, definition, &requests, filled.kept, bulk.in_flight)?,
+    for round in 1..=bench.rounds {
+        // Each comes first in turn: what one leaves behind must not always burden the other.
+        let (gateway, sender) = if round % 2 == 0 {
+            let sender = target.send()?;
+            (target.run_gateway(bench, filled)?, sender)
+        } else {
+            let gateway = target.run_gateway(bench, filled)?;
+            (gateway, target.send()?)
         };
-        let name = if round == 0 { "warm-up".to_string() } else { format!("round {round}") };
         table::line(
-            &name,
+            &format!("round {round}"),
             &[
                 format!("gateway{}", table::rate(kept / gateway.seconds, "documents")),
                 table::rate(events / gateway.seconds, "events"),
@@ -119,31 +112,66 @@ fn elasticsearch(bench: &Bench, filled: &Filled, partitions: u64) -> anyhow::Res
                 format!("share {:.0} %", 100.0 * sender / gateway.seconds),
             ],
         );
-        if round > 0 {
-            rounds.push(Round { gateway, consumer: None, sender });
-        }
+        rounds.push(Round { gateway, consumer: None, sender });
     }
-    index.delete();
+    target.index.delete();
     Ok(rounds)
+}
+
+/// Elasticsearch, and the same documents for the raw sender.
+struct Target {
+    url: String,
+    index: Index,
+    /// The mapping and the settings of the gateway's index.
+    definition: Value,
+    requests: Captured,
+    kept: u64,
+    in_flight: usize,
+}
+
+impl Target {
+    /// Lets the gateway write the documents once, and then the raw sender until it gets no faster: a Java server compiles
+    /// itself while it works.
+    fn warmed_up(bench: &Bench, filled: &Filled) -> anyhow::Result<Self> {
+        let (url, bulk) = (bench.elasticsearch(), BulkConfig::default());
+        let requests = raw_sender::cut(&filled.captured, bulk.bytes);
+        let index = Index::new(&url);
+        let mut target =
+            Self { url, index, definition: Value::Null, requests, kept: filled.kept, in_flight: bulk.in_flight };
+        target.run_gateway(bench, filled)?;
+        target.definition = target.index.definition();
+        let mut fastest = target.send()?;
+        for _ in 0..MOST_WARM_UPS {
+            let seconds = target.send()?;
+            if seconds > FASTER * fastest {
+                break;
+            }
+            fastest = seconds;
+        }
+        let rate = table::rate(filled.kept as f64 / fastest, "documents");
+        table::line("warm-up", &[format!("raw sender up to {}", rate.trim_start())]);
+        Ok(target)
+    }
+
+    /// The gateway writes into an index that it creates.
+    fn run_gateway(&self, bench: &Bench, filled: &Filled) -> anyhow::Result<Run> {
+        self.index.delete();
+        let run = gateway(bench, filled, &self.url)?;
+        self.index.check_count(self.kept)?;
+        Ok(run)
+    }
+
+    /// The raw sender writes into a fresh index with the definition of the gateway's; returns the seconds that it took.
+    fn send(&self) -> anyhow::Result<f64> {
+        self.index.delete();
+        self.index.create(&self.definition)?;
+        let seconds = raw_sender::send(&self.url, &self.requests, self.in_flight)?;
+        self.index.check_count(self.kept)?;
+        Ok(seconds)
+    }
 }
 
 fn gateway(bench: &Bench, filled: &Filled, url: &str) -> anyhow::Result<Run> {
     let configuration = Configuration { topic: &filled.topic.name, url, sink: "" };
     bench.folder.gateway(&configuration, &["--until-caught-up"])?.wait()
-}
-
-/// Sends the requests into a fresh index; returns the seconds that it took.
-fn raw(
-    index: &Index,
-    url: &str,
-    definition: &Value,
-    requests: &Captured,
-    kept: u64,
-    in_flight: usize,
-) -> anyhow::Result<f64> {
-    index.delete();
-    index.create(definition)?;
-    let seconds = raw_sender::send(url, requests, in_flight)?;
-    index.check_count(kept)?;
-    Ok(seconds)
 }
