@@ -31,6 +31,8 @@ mod raw_sender;
 
 mod table;
 
+use std::process::ExitCode;
+
 use anyhow::{Context, bail};
 
 use bench::{Bench, End};
@@ -41,7 +43,17 @@ const CONSUME: &str = "--consume";
 const PARTS: [&str; 6] =
     ["counting", "elasticsearch", "latency", "latency-counting", "latency-elasticsearch", "stalls"];
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
     // `cargo bench` adds `--bench`.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if let [command, brokers, topic, events] = arguments.as_slice()

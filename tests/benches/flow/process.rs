@@ -36,7 +36,11 @@ pub struct Configuration<'a> {
 
 /// A finished run.
 pub struct Run {
-    /// The duration, from the line of JSON that the process printed; 0 if it was stopped.
+    /// The line of JSON that the process printed; `null` if it was stopped.
+    pub summary: Value,
+    /// The end of its log.
+    pub log: String,
+    /// The duration that the summary reports.
     pub seconds: f64,
     /// User and system time of all threads, in seconds. Processes that it started do not count.
     pub cpu: f64,
@@ -117,7 +121,8 @@ impl Process {
         ensure!(status.success(), "{status}: {}", self.last_log());
         let output = std::fs::read_to_string(&self.stdout)?;
         let summary: Value = output.lines().last().map(serde_json::from_str).transpose()?.unwrap_or_default();
-        Ok(Run { seconds: summary["seconds"].as_f64().unwrap_or_default(), cpu, peak_mib })
+        let seconds = summary["seconds"].as_f64().unwrap_or_default();
+        Ok(Run { summary, log: self.last_log(), seconds, cpu, peak_mib })
     }
 
     /// Stops the gateway like a service manager does, and waits for its end.

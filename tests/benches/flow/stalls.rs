@@ -109,7 +109,13 @@ fn run(bench: &Bench, mut gateway: Process, stalls: &[Duration], pool: &Pool, ba
     bench.counting.set_delay(Duration::ZERO);
     let run = gateway.wait()?;
     arrivals.add(bench.counting.take_log());
-    ensure!(arrivals.n == kept, "{} of {kept} documents are missing", kept - arrivals.n);
+    ensure!(
+        arrivals.n == kept,
+        "{} of {kept} documents are missing; the gateway: {} {}",
+        kept - arrivals.n,
+        run.summary,
+        run.log
+    );
     table::line("at the end", &["no document is missing".into(), table::peak(&run), table::cpu(&run, backlog)]);
     Ok(())
 }
