@@ -63,7 +63,7 @@ test-quick: plugins ## the tests that need no servers
 	    -u ROWMILL_TEST_KAFKA_SECURED -u ROWMILL_TEST_ELASTICSEARCH_SECURED cargo test --workspace $(ARGS)
 
 .PHONY: bench
-bench: plugins ## speed and latency with the null sink, a bulk server that only counts, and a real Elasticsearch (ARGS=counting)
+bench: plugins ## throughput and latency, with a real Kafka and Elasticsearch that it starts and stops (ARGS=counting)
 	@scripts/bench.sh $(ARGS)
 
 .PHONY: bench-swap

@@ -19,8 +19,8 @@ for part in "$@"; do
 done
 [ $# -gt 0 ] || has_null_sink=true
 
-# Build before the servers start: compilers and two Java servers do not fit on a small machine at once. The first bench is built
-# for its program, too, which is the gateway that the second one runs.
+# Build before the servers start: compilers and two Java servers do not fit on a small machine at once. The bench `pipeline`
+# is in the gateway's package, so that cargo builds the gateway too, which `flow` runs.
 cargo bench --workspace --bench pipeline --bench flow --no-run
 if [ "$has_null_sink" = true ]; then
   cargo bench --workspace --bench pipeline

@@ -1,11 +1,13 @@
 //! What the parts of the benchmark share: its settings, the servers, the filled topics, and the rates that were measured.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::str::FromStr;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use rowmill_tests::{elasticsearch, kafka};
+use rowmill_tests::{elasticsearch, gateway, kafka};
 
 use crate::broker::Topic;
 use crate::counting::{Captured, CountingServer};
@@ -69,11 +71,13 @@ impl Bench {
     pub fn new() -> anyhow::Result<Self> {
         let brokers = rowmill_tests::given(kafka::VARIABLE);
         let set: String = setting("SET", String::new())?;
+        let binary = std::env::var_os("GATEWAY").map_or_else(gateway::binary, PathBuf::from);
+        println!("gateway {}, built {} s ago", binary.display(), age(&binary)?.as_secs());
         let bench = Self {
             events: setting("EVENTS", 200_000)?,
             rounds: setting("ROUNDS", 3)?,
             seed: setting("SEED", 7)?,
-            folder: Folder::new(&brokers, set.split_whitespace().map(str::to_string).collect()),
+            folder: Folder::new(&binary, &brokers, set.split_whitespace().map(str::to_string).collect())?,
             counting: CountingServer::start()?,
             brokers,
             rates: BTreeMap::new(),
@@ -125,6 +129,12 @@ impl Bench {
         self.filled.insert(partitions, filled.clone());
         Ok(filled)
     }
+}
+
+fn age(file: &Path) -> anyhow::Result<Duration> {
+    let modified =
+        std::fs::metadata(file).and_then(|data| data.modified()).with_context(|| file.display().to_string())?;
+    Ok(modified.elapsed().unwrap_or_default())
 }
 
 /// A number in the environment, or its default.

@@ -5,10 +5,14 @@
 //! Arguments choose parts: `counting`, `elasticsearch`, `latency` (or `latency-counting`, `latency-elasticsearch`), `stalls`;
 //! without arguments, all but `stalls` run. Machines are noisy: compare figures of one run.
 //!
-//! Settings in the environment, with their defaults: `EVENTS=200000`, `ROUNDS=3`, `SEED=7`; `SET` replaces defaults of the
-//! gateway (`SET="sink.linger=10ms sink.in_flight=4"`); for `latency`, `LATENCY_SECONDS=20` and `RATE` (events per second; by
-//! default, half of the gateway's maximum); for `stalls`, `STALLS=0.1,1,10,60` (seconds), `BACKLOG=1200000` (events) and
-//! `STALL_DELAY_MS=10` (what each answer takes).
+//! Settings in the environment, with their defaults:
+//!
+//! - `EVENTS=200000`, `ROUNDS=3`, `SEED=7`.
+//! - `GATEWAY`: another program to run than the one beside this. `SET` replaces defaults of the gateway:
+//!   `SET="sink.linger=10ms sink.in_flight=4"`.
+//! - For `latency`: `LATENCY_SECONDS=20` and `RATE`, in events per second (default: half of the gateway's maximum).
+//! - For `stalls`: `STALLS=0.1,1,10,60`, in seconds; `BACKLOG=1200000`, in events; `STALL_DELAY_MS=10`, the time that each
+//!   answer takes.
 
 #![allow(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 

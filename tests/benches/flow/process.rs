@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use rowmill_tests::{TempDir, gateway, guests, scratch};
+use rowmill_tests::{TempDir, guests, scratch};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use serde_json::Value;
 
@@ -18,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(900);
 /// A folder in which gateways run, one after the other. They share their state, so that only the first one compiles the plugin.
 pub struct Folder {
     folder: TempDir,
+    /// The gateway.
+    binary: PathBuf,
     plugins: PathBuf,
     brokers: String,
     /// `KEY=VALUE` settings that replace defaults in every gateway.
@@ -56,9 +58,16 @@ pub struct Process {
 }
 
 impl Folder {
-    /// A folder for gateways that read from these brokers. The settings `set`, each `KEY=VALUE`, replace their defaults.
-    pub fn new(brokers: &str, set: Vec<String>) -> Self {
-        Self { folder: scratch("flow"), plugins: guests::bench_shape(), brokers: brokers.into(), set }
+    /// A folder for gateways that read from these brokers. The settings `set`, each `KEY=VALUE`, replace their defaults. It has
+    /// a copy of `binary`, so that a build during the benchmark does not replace it.
+    ///
+    /// # Errors
+    /// The binary cannot be copied.
+    pub fn new(binary: &Path, brokers: &str, set: Vec<String>) -> anyhow::Result<Self> {
+        let folder = scratch("flow");
+        let copy = folder.path().join("rowmill");
+        std::fs::copy(binary, &copy).with_context(|| binary.display().to_string())?;
+        Ok(Self { folder, binary: copy, plugins: guests::bench_shape(), brokers: brokers.into(), set })
     }
 
     /// Starts a gateway in a group of its own.
@@ -80,7 +89,7 @@ impl Folder {
         );
         let file = folder.join("rowmill.toml");
         std::fs::write(&file, text).context("the configuration")?;
-        let mut command = Command::new(gateway::binary());
+        let mut command = Command::new(&self.binary);
         command.args(["run", "--log", "warn", "-c"]).arg(file).args(arguments).env_remove("ROWMILL_LOG");
         command.args(self.set.iter().flat_map(|setting| ["--set", setting]));
         Process::start(command, folder)
