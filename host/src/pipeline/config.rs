@@ -31,7 +31,7 @@ impl Default for PipelineConfig {
             workers: std::thread::available_parallelism().map_or(2, usize::from),
             batch_rows: 512,
             batch_bytes: 512 << 10,
-            bytes_in_flight: 48 << 20,
+            bytes_in_flight: 40 << 20,
             commit_interval: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(30),
         }

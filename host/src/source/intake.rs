@@ -213,7 +213,10 @@ impl Intake {
     fn hand_over(&mut self, buffer: usize) {
         let entry = &mut self.buffers[buffer];
         let ticket = entry.progress.ticket(entry.next_offset);
-        let records = entry.take();
+        let mut records = entry.take();
+        if records.bytes.len() < records.bytes.capacity() / 2 {
+            records.bytes.shrink_to_fit();
+        }
         entry.expected_bytes = records.bytes.len();
         self.buffered -= records.bytes.len();
         let passage = self.budget.begin_passage(records.bytes.len());

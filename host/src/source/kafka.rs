@@ -54,8 +54,8 @@ impl KafkaSource {
             .set("topic.metadata.refresh.interval.ms", "30000")
             // Records that are fetched ahead take memory; the defaults of 64 MB in the queue and 50 MB per answer are more
             // than the rest of Rowmill uses.
-            .set("queued.max.messages.kbytes", "12288")
-            .set("fetch.max.bytes", "8388608")
+            .set("queued.max.messages.kbytes", "8192")
+            .set("fetch.max.bytes", "4194304")
             // A full queue must not stop fetching for a second.
             .set("fetch.queue.backoff.ms", "5")
             // librdkafka reports why a connection failed only in its log, which the context receives.
