@@ -14,27 +14,51 @@ use super::reader::{Reader, Trouble};
 use crate::checkpoint::Watermark;
 use crate::config::MissingRecords;
 
+/// An expression that no topic matches.
+const NO_TOPIC: &str = "^$";
+
 impl Reader {
     /// Acts on a change of the group's assignment.
     pub(super) fn follow(&mut self, rebalance: Rebalance) -> anyhow::Result<()> {
         match rebalance {
             Rebalance::Assigned(partitions) => {
-                tracing::info!(partitions = partitions.len(), "partitions assigned");
                 anyhow::ensure!(
                     !matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Eager),
                     "the group uses an eager assignor; remove \"partition.assignment.strategy\" from [source.properties]"
                 );
                 // The rebalance is complete with this; the partitions are added one by one as they are looked up.
                 self.consumer.incremental_assign(&TopicPartitionList::new()).context("cannot follow the group")?;
+                if std::mem::take(&mut self.joins_anew) {
+                    return self.join_anew();
+                }
+                tracing::info!(partitions = partitions.len(), "partitions assigned");
+                self.is_rejoining = false;
                 self.was_assigned |= !partitions.is_empty();
                 partitions.into_iter().try_for_each(|partition| self.expect(partition))
             }
             Rebalance::Revoked(partitions) => {
-                tracing::info!(partitions = partitions.len(), "partitions revoked");
+                if !self.is_rejoining {
+                    tracing::info!(partitions = partitions.len(), "partitions revoked");
+                }
                 self.give_up(&partitions)
             }
             Rebalance::Failed(error) => Err(error).context("the rebalance of the group failed"),
         }
+    }
+
+    /// Makes the group assign its partitions again.
+    ///
+    /// To a member that returns under a known identity, the brokers give what the member was last assigned, without asking
+    /// who assigns. Topics and partitions that were created in the meantime would belong to nobody, and a topic that is no
+    /// longer configured would still be read. The client library can only be made to join again by a change of the
+    /// subscription: without a topic it gives back what it was assigned, of which nothing is read yet.
+    fn join_anew(&mut self) -> anyhow::Result<()> {
+        self.is_rejoining = true;
+        let topics: Vec<&str> = self.config.topics.iter().map(String::as_str).collect();
+        self.consumer
+            .subscribe(&[NO_TOPIC])
+            .and_then(|()| self.consumer.subscribe(&topics))
+            .with_context(|| format!("cannot subscribe to {topics:?} again"))
     }
 
     /// Asks where reading begins in a newly assigned partition.

@@ -56,6 +56,10 @@ pub(super) struct Reader {
     answers: Receiver<Answer>,
     /// Whether the group assigns the partitions; otherwise the configuration does.
     pub(super) is_member: bool,
+    /// Whether the first assignment may be that of an earlier run, so that the group has to assign again.
+    pub(super) joins_anew: bool,
+    /// Whether the group assigns again because of that.
+    pub(super) is_rejoining: bool,
     /// Whether a partition was ever assigned.
     pub(super) was_assigned: bool,
     started: Instant,
@@ -86,6 +90,8 @@ impl Reader {
             questions,
             answers,
             is_member,
+            joins_anew: client.get("group.instance.id").is_some(),
+            is_rejoining: false,
             was_assigned: false,
             started: now,
             last_record: now,
@@ -196,6 +202,9 @@ impl Reader {
         let access = &self.consumer.context().access;
         match error.rdkafka_error_code() {
             Some(code @ (RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+                if self.is_rejoining {
+                    return Ok(());
+                }
                 tracing::warn!(topics = ?self.config.topics, "a topic does not exist (yet): {code}");
             }
             Some(
