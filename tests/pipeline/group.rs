@@ -46,6 +46,8 @@ struct Stream {
 /// Parts of a gateway's configuration.
 #[derive(Clone, Copy, Default)]
 struct Settings<'a> {
+    /// The names of the topics to read; all topics of the stream if it is empty.
+    topics: &'a [&'a str],
     /// Further keys of `[source]`.
     source: &'a str,
     /// Further lines of `[source.properties]`.
@@ -96,7 +98,7 @@ impl Stream {
         first..self.next
     }
 
-    /// A gateway that reads all topics of the stream.
+    /// A gateway that reads topics of the stream.
     fn gateway(&self, protocol: &str, settings: Settings<'_>) -> Gateway {
         let gateway = Gateway::new("group", "");
         self.configure(&gateway, protocol, settings);
@@ -105,19 +107,21 @@ impl Stream {
 
     /// Configures a gateway, so that it notices within a second that topics have changed.
     fn configure(&self, gateway: &Gateway, protocol: &str, settings: Settings<'_>) {
-        let Settings { source, properties, pipeline, http, sink } = settings;
+        let Settings { topics, source, properties, pipeline, http, sink } = settings;
+        let all = [format!("^{}\\..*", self.name)];
+        let topics = if topics.is_empty() { format!("{all:?}") } else { format!("{topics:?}") };
         // With the newer protocol the brokers decide.
         let is_given = protocol != "classic" || properties.contains("session.timeout.ms");
         let session = if is_given { "" } else { "\"session.timeout.ms\" = \"6000\"\n" };
         let lines = format!("[sink]\nkind = \"ndjson\"\npath = {:?}\n", lines_path(gateway).display().to_string());
         let sink = if sink.is_empty() { &lines } else { sink };
         gateway.configure(&format!(
-            "[source]\nkind = \"kafka\"\nbrokers = {:?}\ntopics = ['^{}\\..*']\ngroup = {:?}\n{source}\n\
+            "[source]\nkind = \"kafka\"\nbrokers = {:?}\ntopics = {topics}\ngroup = {:?}\n{source}\n\
              [source.properties]\n\"group.protocol\" = {protocol:?}\n\"topic.metadata.refresh.interval.ms\" = \"1000\"\n\
              {session}{properties}\n[http]\nlisten = \"127.0.0.1:0\"\n{http}\n[plugins]\n\
              [pipeline]\ncommit_interval = \"50ms\"\n{pipeline}\n{sink}\n\
              [[routes]]\ntable = \"shop.thing\"\nindex = \"thing\"\n",
-            self.kafka.brokers, self.name, self.name,
+            self.kafka.brokers, self.name,
         ));
     }
 

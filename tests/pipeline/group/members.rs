@@ -97,11 +97,15 @@ fn a_pair_loses_nothing(protocol: &str, source: &str, takeover: Duration) {
     both(&stream, 0..stream.next, PATIENCE, &mut first, &mut second);
 
     // One is killed in the middle of its work.
-    let sent = stream.send(&topic, 0..4, random.u64(200..400));
     let before = first.lines.read();
-    wait::until("the first writes some of them", PATIENCE, || first.lines.read() > before);
-    first.running.kill();
-    let killed = Instant::now();
+    let (lines, running) = (&mut first.lines, first.running);
+    let (sent, killed) = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| stream.send(&topic, 0..4, random.u64(1000..2000)));
+        wait::until("the first writes some of them", PATIENCE, || lines.read() > before);
+        running.kill();
+        let killed = Instant::now();
+        (sending.join().expect("all are sent"), killed)
+    });
     // What it wrote before it was killed counts.
     first.lines.read();
     let unwritten = sent.filter(|number| !first.lines.versions.contains_key(number));

@@ -6,8 +6,14 @@ use rowmill_tests::wait;
 use super::lines::Lines;
 use super::{PATIENCE, PROTOCOLS, Settings, Stream, expect_log, figure};
 
-const CONTINUE: Settings<'static> =
-    Settings { source: "missing_records = \"continue\"", properties: "", pipeline: "", http: "", sink: "" };
+const CONTINUE: Settings<'static> = Settings {
+    topics: &[],
+    source: "missing_records = \"continue\"",
+    properties: "",
+    pipeline: "",
+    http: "",
+    sink: "",
+};
 
 /// A topic with three partitions, and a gateway that has read a hundred records of each and committed them.
 fn read_a_hundred(protocol: &str, settings: Settings<'_>) -> (Stream, String, Gateway, Running, Lines) {

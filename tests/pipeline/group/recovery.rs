@@ -32,6 +32,56 @@ fn it_reads_again_within_seconds_after_each_kill() {
     running.stop();
 }
 
+/// The gateway gets what it had at once; nobody else could assign what is new.
+#[test]
+#[ignore = "needs a real Kafka: make test"]
+fn topics_and_partitions_that_appear_while_it_is_down_are_read() {
+    let mut stream = Stream::real();
+    let (topic, later) = (stream.create("things", 2), stream.topic("later"));
+    for (topics, partitions) in [(&[][..], 4), (&[topic.as_str(), later.as_str()][..], 6)] {
+        let gateway = stream.gateway("classic", Settings { topics, ..Settings::default() });
+        let mut lines = Lines::of(&gateway);
+        let mut running = gateway.start(&[]);
+        let sent = stream.send(&topic, 0..partitions - 2, 10);
+        stream.expect(sent, PATIENCE, &mut [(&mut running, &mut lines)]);
+        running.kill();
+        stream.kafka.raise_partitions(&topic, partitions as usize);
+        stream.create(&format!("later.{partitions}"), 1);
+        if !topics.is_empty() {
+            stream.create("later", 1);
+        }
+        let mut sent = stream.send(&topic, 0..partitions, 10);
+        sent.end = match topics {
+            [] => stream.send(&stream.topic(&format!("later.{partitions}")), 0..1, 10).end,
+            _ => stream.send(&later, 0..1, 10).end,
+        };
+        let mut running = gateway.start(&[]);
+        stream.expect(sent, PATIENCE, &mut [(&mut running, &mut lines)]);
+        running.stop();
+    }
+}
+
+#[test]
+#[ignore = "needs a real Kafka: make test"]
+fn a_topic_that_is_no_longer_configured_is_no_longer_read() {
+    let mut stream = Stream::real();
+    let (first, second) = (stream.create("first", 2), stream.create("second", 2));
+    let gateway = stream.gateway("classic", Settings { topics: &[&first], ..Settings::default() });
+    let mut lines = Lines::of(&gateway);
+    let mut running = gateway.start(&[]);
+    let sent = stream.send(&first, 0..2, 10);
+    stream.expect(sent, PATIENCE, &mut [(&mut running, &mut lines)]);
+    running.kill();
+    stream.configure(&gateway, "classic", Settings { topics: &[&second], ..Settings::default() });
+    let mut running = gateway.start(&[]);
+    let other = stream.send(&first, 0..2, 10);
+    let sent = stream.send(&second, 0..2, 10);
+    stream.expect(sent, PATIENCE, &mut [(&mut running, &mut lines)]);
+    running.stop();
+    lines.read();
+    assert!(other.into_iter().all(|number| !lines.versions.contains_key(&number)), "the first topic is read");
+}
+
 #[test]
 #[ignore = "needs a real Kafka: make test"]
 fn two_gateways_with_one_state_folder_have_two_identities() {
