@@ -4,6 +4,7 @@ mod bad_input;
 mod crash_recovery;
 mod elasticsearch;
 mod end_to_end;
+mod group;
 mod invariant;
 mod overload;
 mod reload;

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::elasticsearch::Elasticsearch;
 use crate::wait;
 
 /// How long a run until caught up may take on a busy machine.
@@ -196,6 +198,38 @@ impl Running {
     /// Its state cannot be asked.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("its state is known").is_none()
+    }
+
+    /// Sends it a signal: `STOP` halts it, `CONT` lets it continue.
+    ///
+    /// # Panics
+    /// It cannot be sent.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("a child can be sent signals");
+    }
+
+    /// Ends it in order.
+    ///
+    /// # Panics
+    /// It does not end in minutes, or it reports a failure.
+    #[track_caller]
+    pub fn stop(self) {
+        self.signal(Signal::TERM);
+        let _ = self.wait().ended_well();
+    }
+
+    /// Its HTTP server, once the log names the address.
+    ///
+    /// # Panics
+    /// It does not start, or `http.listen` is not set.
+    #[track_caller]
+    pub fn http(&self) -> Elasticsearch {
+        let address = wait::value("the address of its HTTP server", PATIENCE, || {
+            let log = self.log();
+            let (_, rest) = log.split_once("address=")?;
+            Some(rest.split_whitespace().next()?.to_string())
+        });
+        Elasticsearch::at(&format!("http://{address}"))
     }
 
     /// Kills it, like a power failure.

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -62,14 +63,75 @@ impl Kafka {
 
     #[track_caller]
     fn create_as(&self, topic: NewTopic<'_>) {
+        let topic = topic.set("max.message.bytes", LARGEST);
+        let topics = self.administer(async |admin, options| admin.create_topics([&topic], options).await);
+        topics.into_iter().for_each(|result| drop(result.expect("the topic is created")));
+    }
+
+    /// Creates a topic with this number of partitions, unless one that was deleted still exists. Returns true if it is created.
+    ///
+    /// # Panics
+    /// Kafka does not answer.
+    #[track_caller]
+    pub fn try_create(&self, topic: &str, partitions: i32) -> bool {
+        let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let topics = self.administer(async |admin, options| admin.create_topics([&topic], options).await);
+        topics.iter().all(Result::is_ok)
+    }
+
+    /// Raises the number of a topic's partitions.
+    ///
+    /// # Panics
+    /// Kafka does not raise it.
+    #[track_caller]
+    pub fn raise_partitions(&self, topic: &str, count: usize) {
+        let partitions = NewPartitions::new(topic, count);
+        let topics = self.administer(async |admin, options| admin.create_partitions([&partitions], options).await);
+        topics.into_iter().for_each(|result| drop(result.expect("there are more partitions")));
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Panics
+    /// Kafka does not delete it.
+    #[track_caller]
+    pub fn delete(&self, topic: &str) {
+        let topics = self.administer(async |admin, options| admin.delete_topics(&[topic], options).await);
+        topics.into_iter().for_each(|result| drop(result.expect("the topic is deleted")));
+    }
+
+    /// Deletes the records of a partition below an offset, as retention does.
+    ///
+    /// # Panics
+    /// Kafka does not delete them.
+    #[track_caller]
+    pub fn delete_records(&self, topic: &str, partition: i32, below: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(below)).expect("an offset");
+        let deleted = self.administer(async |admin, options| admin.delete_records(&list, options).await);
+        deleted.elements().iter().for_each(|one| one.error().expect("the records are deleted"));
+    }
+
+    #[track_caller]
+    fn administer<T>(
+        &self,
+        request: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> KafkaResult<T>,
+    ) -> T {
         let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let topic = topic.set("max.message.bytes", LARGEST);
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-        let made = runtime.block_on(admin.create_topics([&topic], &options)).expect("an answer");
-        for result in made {
-            result.expect("the topic is created");
-        }
+        runtime.block_on(request(&admin, &options)).expect("an answer")
+    }
+
+    /// How many members a group has. Only groups with the classic protocol are found.
+    ///
+    /// # Panics
+    /// Kafka does not answer.
+    #[track_caller]
+    pub fn members(&self, group: &str) -> usize {
+        let consumer: BaseConsumer = self.client().create().expect("a client");
+        let groups = consumer.fetch_group_list(Some(group), PATIENCE).expect("the group");
+        groups.groups().iter().filter(|one| one.name() == group).map(|one| one.members().len()).sum()
     }
 
     /// Creates the topics of these records, each with three partitions, and writes the records as they are: partition,
@@ -114,23 +176,30 @@ impl Kafka {
     /// Kafka does not answer.
     #[track_caller]
     pub fn committed(&self, group: &str, topics: &BTreeSet<String>) -> BTreeMap<(String, i32), i64> {
-        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a consumer");
-        let mut list = TopicPartitionList::new();
+        let mut committed = BTreeMap::new();
         for topic in topics {
-            for partition in 0..3 {
-                list.add_partition(topic, partition);
+            for (partition, offset) in (0..).zip(self.committed_of(group, topic, 3)) {
+                committed.insert((topic.clone(), partition), offset.unwrap_or(0));
             }
         }
-        let committed = consumer.committed_offsets(list, PATIENCE).expect("the offsets");
-        let number = |offset| match offset {
-            Offset::Offset(offset) => offset,
-            _ => 0,
-        };
         committed
-            .elements()
-            .iter()
-            .map(|one| ((one.topic().to_string(), one.partition()), number(one.offset())))
-            .collect()
+    }
+
+    /// The committed offset of each of a topic's partitions; `None` where nothing is committed.
+    ///
+    /// # Panics
+    /// Kafka does not answer.
+    #[track_caller]
+    pub fn committed_of(&self, group: &str, topic: &str, partitions: i32) -> Vec<Option<i64>> {
+        let consumer: BaseConsumer = self.client().set("group.id", group).create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, partitions - 1);
+        let committed = consumer.committed_offsets(list, PATIENCE).expect("the offsets");
+        let number = |partition| match committed.find_partition(topic, partition)?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        (0..partitions).map(number).collect()
     }
 
     /// The first `count` records of a topic, of whatever partition.

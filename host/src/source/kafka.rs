@@ -64,7 +64,9 @@ impl KafkaSource {
             client
                 .set("partition.assignment.strategy", "cooperative-sticky")
                 // Another gateway takes the partitions of a dead one over after this time.
-                .set("session.timeout.ms", "10000");
+                .set("session.timeout.ms", "10000")
+                // Members notice within this time that the group assigns again.
+                .set("heartbeat.interval.ms", "1000");
         }
         for (key, value) in &config.properties {
             client.set(key, value);

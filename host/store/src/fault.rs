@@ -23,6 +23,8 @@ pub enum FaultEffect {
     Error(u16, &'static str, String),
     /// The answer to the request is delayed by this time. Has no effect on items.
     Delay(Duration),
+    /// Nothing is applied or answered before the faults are cleared. Has no effect on items.
+    Hold,
     /// The connection is reset before anything is applied. Has no effect on items.
     ResetBefore,
     /// The connection is reset after everything is applied. Has no effect on items.
@@ -40,7 +42,9 @@ impl FaultEffect {
             FaultEffect::Unauthorized => (401, "security_exception", "missing authentication credentials"),
             FaultEffect::Forbidden => (403, "security_exception", "action is unauthorized for this user"),
             FaultEffect::Error(status, kind, reason) => (*status, *kind, reason.as_str()),
-            FaultEffect::Delay(_) | FaultEffect::ResetBefore | FaultEffect::ResetAfter => return None,
+            FaultEffect::Delay(_) | FaultEffect::Hold | FaultEffect::ResetBefore | FaultEffect::ResetAfter => {
+                return None;
+            }
         };
         Some(EsError::new(status, kind, reason))
     }

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::clock::Clock;
 use crate::cluster::Cluster;
 use crate::counters::Counters;
@@ -13,6 +15,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: Mutex<Cluster>,
     pub(crate) faults: Mutex<Faults>,
     pub(crate) counters: Mutex<Counters>,
+    /// Wakes the requests that wait until the faults are cleared.
+    pub(crate) faults_cleared: Notify,
     pub(crate) clock: Clock,
     /// The largest request body in bytes.
     pub(crate) max_body_bytes: usize,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::Clock;
 use crate::cluster::Cluster;
@@ -96,9 +96,10 @@ impl Store {
         self.shared.faults().rules.push(rule);
     }
 
-    /// Removes all faults.
+    /// Removes all faults, and answers the requests that a fault holds.
     pub fn clear_faults(&self) {
         self.shared.faults().rules.clear();
+        self.shared.faults_cleared.notify_waiters();
     }
 
     /// Counts of the requests that the store has received.
@@ -163,6 +164,7 @@ impl StoreBuilder {
             cluster: Mutex::new(Cluster::new(self.auto_create_index, self.scripts)),
             faults: Mutex::default(),
             counters: Mutex::default(),
+            faults_cleared: Notify::new(),
             clock: self.clock,
             max_body_bytes: self.max_body_bytes,
         });

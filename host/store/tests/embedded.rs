@@ -127,6 +127,21 @@ fn whole_requests_fail_as_often_as_the_rule_says() {
 }
 
 #[test]
+fn a_held_request_is_answered_once_the_faults_are_cleared() {
+    let store = start();
+    store.inject(FaultRule::request(FaultEffect::Hold));
+    let url = store.url();
+    let request = std::thread::spawn(move || call(&url, "POST", "/_bulk", &body(&index("1", 1))).status);
+    while store.counters().faults == 0 {
+        std::thread::yield_now();
+    }
+    assert!(store.get("a", "1").is_none() && !request.is_finished());
+    store.clear_faults();
+    assert_eq!(request.join().unwrap(), 200);
+    assert!(store.get("a", "1").is_some());
+}
+
+#[test]
 fn connections_are_reset_before_or_after_the_work() {
     let store = start();
     let send = |id: &str| send(&store.url(), "POST", "/_bulk", &[], body(&index(id, 1)).as_bytes());

@@ -14,27 +14,51 @@ use super::reader::{Reader, Trouble};
 use crate::checkpoint::Watermark;
 use crate::config::MissingRecords;
 
+/// An expression that no topic matches.
+const NO_TOPIC: &str = "^$";
+
 impl Reader {
     /// Acts on a change of the group's assignment.
     pub(super) fn follow(&mut self, rebalance: Rebalance) -> anyhow::Result<()> {
         match rebalance {
             Rebalance::Assigned(partitions) => {
-                tracing::info!(partitions = partitions.len(), "partitions assigned");
                 anyhow::ensure!(
                     !matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Eager),
                     "the group uses an eager assignor; remove \"partition.assignment.strategy\" from [source.properties]"
                 );
                 // The rebalance is complete with this; the partitions are added one by one as they are looked up.
                 self.consumer.incremental_assign(&TopicPartitionList::new()).context("cannot follow the group")?;
+                if std::mem::take(&mut self.joins_anew) {
+                    return self.join_anew();
+                }
+                tracing::info!(partitions = partitions.len(), "partitions assigned");
+                self.is_rejoining = false;
                 self.was_assigned |= !partitions.is_empty();
                 partitions.into_iter().try_for_each(|partition| self.expect(partition))
             }
             Rebalance::Revoked(partitions) => {
-                tracing::info!(partitions = partitions.len(), "partitions revoked");
+                if !self.is_rejoining {
+                    tracing::info!(partitions = partitions.len(), "partitions revoked");
+                }
                 self.give_up(&partitions)
             }
             Rebalance::Failed(error) => Err(error).context("the rebalance of the group failed"),
         }
+    }
+
+    /// Makes the group assign its partitions again.
+    ///
+    /// To a member that returns under a known identity, the brokers give what the member was last assigned, without asking
+    /// who assigns. Topics and partitions that were created in the meantime would belong to nobody, and a topic that is no
+    /// longer configured would still be read. The client library can only be made to join again by a change of the
+    /// subscription: without a topic it gives back what it was assigned, of which nothing is read yet.
+    fn join_anew(&mut self) -> anyhow::Result<()> {
+        self.is_rejoining = true;
+        let topics: Vec<&str> = self.config.topics.iter().map(String::as_str).collect();
+        self.consumer
+            .subscribe(&[NO_TOPIC])
+            .and_then(|()| self.consumer.subscribe(&topics))
+            .with_context(|| format!("cannot subscribe to {topics:?} again"))
     }
 
     /// Asks where reading begins in a newly assigned partition.
@@ -56,8 +80,7 @@ impl Reader {
         }
         let mut read = TopicPartitionList::new();
         for partition in partitions {
-            let known = self.partitions.all.remove(partition);
-            if known.is_some_and(|assigned| assigned.progress.is_some()) {
+            if self.partitions.remove(partition).is_some_and(|assigned| assigned.progress.is_some()) {
                 read.add_partition(&partition.topic, partition.partition);
             }
             self.intake.close(partition);
@@ -78,11 +101,13 @@ impl Reader {
             Found::Committed(committed) => {
                 self.began = self.began.or(committed.began);
                 assigned.committed = Some(committed.watermark);
+                self.partitions.given_up.remove(&partition);
                 self.begin(&partition, committed.watermark)
             }
             Found::Start(start) => {
                 self.began = self.began.or(start.began);
                 assigned.phase = Phase::CommittingStart(start.watermark);
+                self.note_start(&partition, start.watermark.position)?;
                 self.commit_start(&partition, start.watermark)?;
                 // Without a group there may be no answer: partitions that are given are read all the same.
                 if is_member { Ok(()) } else { self.begin(&partition, start.watermark) }
@@ -94,6 +119,36 @@ impl Reader {
                     Ok(())
                 }
             },
+        }
+    }
+
+    /// Notices that a partition without a committed offset was read before: Kafka removes the offsets of deleted topics.
+    fn note_start(&mut self, partition: &TopicPartition, position: i64) -> anyhow::Result<()> {
+        let Some(expected) = self.partitions.given_up.remove(partition).filter(|expected| *expected > 0) else {
+            return Ok(());
+        };
+        let TopicPartition { topic, partition: number } = partition;
+        let what = format!(
+            "topic {topic}, partition {number}, was deleted and created again: record {expected} is expected, but the group's \
+             committed offset no longer exists. What the topic held beyond the records that were read is lost"
+        );
+        self.skip(partition, &what, 1, position)
+    }
+
+    /// Stops because of missing records, or logs that reading continues at `position`.
+    fn skip(&self, partition: &TopicPartition, what: &str, records: i64, position: i64) -> anyhow::Result<()> {
+        self.intake.count_missing(partition, records);
+        match self.config.missing_records {
+            MissingRecords::Stop => anyhow::bail!(
+                "{what}. Set source.missing_records = \"continue\" to go on with record {position}, and compare the tables \
+                 with their indices"
+            ),
+            MissingRecords::Continue => {
+                tracing::error!(
+                    "{what}; continuing with record {position}, since source.missing_records = \"continue\""
+                );
+                Ok(())
+            }
         }
     }
 
@@ -178,17 +233,8 @@ impl Reader {
                  records that were read is lost"
             )
         };
-        self.intake.count_missing(partition, (low - position).max(1));
-        match self.config.missing_records {
-            MissingRecords::Stop => anyhow::bail!(
-                "{what}. Set source.missing_records = \"continue\" to go on with record {low}, and compare the tables with \
-                 their indices"
-            ),
-            MissingRecords::Continue => {
-                tracing::error!("{what}; continuing with record {low}, since source.missing_records = \"continue\"");
-                self.read_again(partition, low, position > end)
-            }
-        }
+        self.skip(partition, &what, (low - position).max(1), low)?;
+        self.read_again(partition, low, position > end)
     }
 
     /// Assigns a partition once more, from another position on.

@@ -71,6 +71,8 @@ impl Assigned {
 #[derive(Default)]
 pub(super) struct Partitions {
     pub all: HashMap<TopicPartition, Assigned>,
+    /// The next offset of partitions that were read and taken away.
+    pub given_up: HashMap<TopicPartition, i64>,
     last_epoch: u64,
 }
 
@@ -89,6 +91,15 @@ impl Partitions {
         };
         self.all.insert(partition, assigned);
         self.last_epoch
+    }
+
+    /// Removes a partition that is taken away.
+    pub fn remove(&mut self, partition: &TopicPartition) -> Option<Assigned> {
+        let assigned = self.all.remove(partition)?;
+        if assigned.progress.is_some() {
+            self.given_up.insert(partition.clone(), assigned.next_offset());
+        }
+        Some(assigned)
     }
 
     /// The partition, if this assignment of it is the current one.

@@ -21,7 +21,7 @@ use rowmill_rows::TopicPartition;
 use super::group::Group;
 
 /// The most records that are taken at a time.
-pub(super) const MAX_RECORDS: usize = 256;
+const MAX_RECORDS: usize = 256;
 
 /// What the queue contains.
 pub(super) enum Item<'a> {
@@ -68,7 +68,6 @@ pub(super) struct RecordQueue {
     /// The consumer's queue of events.
     events: Handle,
     partitions: HashMap<TopicPartition, Handle>,
-    messages: Vec<*mut sys::rd_kafka_message_t>,
     consumer: Arc<BaseConsumer<Group>>,
 }
 
@@ -87,7 +86,6 @@ impl RecordQueue {
             queue: Handle::new(queue)?,
             events: Handle::new(events)?,
             partitions: HashMap::new(),
-            messages: vec![ptr::null_mut(); MAX_RECORDS],
             consumer: consumer.clone(),
         })
     }
@@ -135,28 +133,28 @@ impl RecordQueue {
         unsafe { sys::rd_kafka_queue_forward(partition.0.as_ptr(), self.queue.0.as_ptr()) }
     }
 
-    /// Takes items, at most `max` and at most [`MAX_RECORDS`]; waits up to `timeout` for the first. Returns their number.
+    /// Takes items, at most [`MAX_RECORDS`]; waits up to `timeout` for the first. Returns their number.
     ///
-    /// With a timeout it waits until there are `max`, so `max` is 1 then.
-    pub fn read(&mut self, timeout: Duration, max: usize, mut take: impl FnMut(Item<'_>)) -> usize {
-        let milliseconds = timeout.as_micros().div_ceil(1000) as i32;
-        let max = max.min(self.messages.len());
-        // SAFETY: `messages` has room for `max` pointers.
-        let count = unsafe {
-            sys::rd_kafka_consume_batch_queue(self.queue.0.as_ptr(), milliseconds, self.messages.as_mut_ptr(), max)
-        };
-        // -1 would be an invalid queue.
-        let count = usize::try_from(count).unwrap_or(0);
-        for &message in &self.messages[..count] {
-            // SAFETY: librdkafka has given `count` valid messages, each of which belongs to this code until it is destroyed.
+    /// One at a time, because `rd_kafka_consume_batch_queue` cannot be used: it counts the end of a partition, or an error
+    /// at an offset, as a record that was consumed. When librdkafka next resumes the partition, as it does after every
+    /// rebalance, it continues after that offset, and the record that was written there in the meantime is lost.
+    pub fn read(&mut self, timeout: Duration, mut take: impl FnMut(Item<'_>)) -> usize {
+        let mut milliseconds = timeout.as_micros().div_ceil(1000) as i32;
+        for count in 0..MAX_RECORDS {
+            // SAFETY: the queue is valid. The message belongs to this code until it is destroyed.
             unsafe {
+                let message = sys::rd_kafka_consume_queue(self.queue.0.as_ptr(), milliseconds);
+                if message.is_null() {
+                    return count;
+                }
                 if let Some(item) = item(&*message) {
                     take(item);
                 }
                 sys::rd_kafka_message_destroy(message);
             }
+            milliseconds = 0;
         }
-        count
+        MAX_RECORDS
     }
 }
 

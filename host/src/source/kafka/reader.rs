@@ -17,7 +17,7 @@ use super::group::Group;
 use super::lookups::{Answer, Lookups, Question};
 use super::offsets::{self, Committed};
 use super::partitions::{Partitions, Phase};
-use super::queue::{Item, MAX_RECORDS, Record, RecordQueue};
+use super::queue::{Item, Record, RecordQueue};
 use crate::config::KafkaConfig;
 use crate::health::SourceReport;
 use crate::source::Intake;
@@ -56,6 +56,10 @@ pub(super) struct Reader {
     answers: Receiver<Answer>,
     /// Whether the group assigns the partitions; otherwise the configuration does.
     pub(super) is_member: bool,
+    /// Whether the first assignment may be that of an earlier run, so that the group has to assign again.
+    pub(super) joins_anew: bool,
+    /// Whether the group assigns again because of that.
+    pub(super) is_rejoining: bool,
     /// Whether a partition was ever assigned.
     pub(super) was_assigned: bool,
     started: Instant,
@@ -86,6 +90,8 @@ impl Reader {
             questions,
             answers,
             is_member,
+            joins_anew: client.get("group.instance.id").is_some(),
+            is_rejoining: false,
             was_assigned: false,
             started: now,
             last_record: now,
@@ -143,20 +149,16 @@ impl Reader {
 
     /// Passes records on; waits for a moment if there are none.
     fn read_records(&mut self) -> anyhow::Result<()> {
-        let mut count = self.take(Duration::ZERO, MAX_RECORDS);
-        if count == 0 {
-            count = self.take(self.intake.until_due(TICK), 1);
-        }
-        if count > 0 {
+        if self.take(self.intake.until_due(TICK)) > 0 {
             self.last_record = Instant::now();
         }
         self.intake.flush_if_due();
         std::mem::take(&mut self.troubles).into_iter().try_for_each(|trouble| self.handle_trouble(trouble))
     }
 
-    fn take(&mut self, wait: Duration, max: usize) -> usize {
+    fn take(&mut self, wait: Duration) -> usize {
         let Self { queue, intake, partitions, troubles, .. } = self;
-        queue.read(wait, max, |item| match item {
+        queue.read(wait, |item| match item {
             Item::Record(record) => push(intake, record),
             Item::End { topic, partition, offset } => {
                 if let Some(assigned) = partitions.find(topic, partition) {
@@ -200,6 +202,9 @@ impl Reader {
         let access = &self.consumer.context().access;
         match error.rdkafka_error_code() {
             Some(code @ (RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+                if self.is_rejoining {
+                    return Ok(());
+                }
                 tracing::warn!(topics = ?self.config.topics, "a topic does not exist (yet): {code}");
             }
             Some(

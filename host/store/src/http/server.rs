@@ -68,6 +68,8 @@ async fn handle(
         Err(answer) => return answer.into_response(None),
     };
     let request = Request::new(&head, body);
+    // Taken before the fault is looked up, so that no release is missed.
+    let cleared = shared.faults_cleared.notified();
     let fault = shared.faults().on_request(&request.path);
     let mut resets_after = false;
     match fault {
@@ -77,6 +79,7 @@ async fn handle(
         }
         Some(FaultEffect::ResetAfter) => resets_after = true,
         Some(FaultEffect::Delay(by)) => tokio::time::sleep(by).await,
+        Some(FaultEffect::Hold) => cleared.await,
         Some(FaultEffect::TooLarge) => return Answer::empty(413).into_response(None),
         Some(effect) => {
             if let Some(error) = effect.error(false) {
