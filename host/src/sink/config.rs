@@ -99,7 +99,7 @@ impl Default for BulkConfig {
             bytes: 5 << 20,
             documents: 10_000,
             linger: Duration::from_millis(200),
-            in_flight: 2,
+            in_flight: 3,
             timeout: Duration::from_secs(60),
             retry_wait: Duration::from_millis(50),
             retry_wait_max: Duration::from_secs(15),

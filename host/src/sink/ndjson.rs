@@ -10,7 +10,7 @@
 //! index and ID, the one with the highest version is the latest.
 
 use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,6 +103,10 @@ impl Sink for NdjsonSink {
 
     fn connect(&mut self, _shutdown: &Shutdown) -> anyhow::Result<()> {
         let file = self.open(true).with_context(|| format!("cannot open sink.path {}", self.path.display()))?;
+        if !self.owns_stdout() && file.metadata()?.is_file() {
+            remove_partial_line(&self.path)
+                .with_context(|| format!("cannot complete the lines of sink.path {}", self.path.display()))?;
+        }
         self.file = Some(file);
         Ok(())
     }
@@ -142,6 +146,32 @@ impl Sink for NdjsonSink {
         }
         Ok(())
     }
+}
+
+/// Removes the end of a line that a killed run has begun: its operation is not settled, so it is written again.
+fn remove_partial_line(path: &Path) -> std::io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let end = file.metadata()?.len();
+    let mut complete = end;
+    let mut block = vec![0; 64 << 10];
+    while complete > 0 {
+        let begin = complete.saturating_sub(block.len() as u64);
+        let bytes = &mut block[..(complete - begin) as usize];
+        file.seek(SeekFrom::Start(begin))?;
+        file.read_exact(bytes)?;
+        match bytes.iter().rposition(|byte| *byte == b'\n') {
+            Some(place) => {
+                complete = begin + place as u64 + 1;
+                break;
+            }
+            None => complete = begin,
+        }
+    }
+    if complete < end {
+        tracing::warn!(path = %path.display(), bytes = end - complete, "removing an incomplete line that a killed run has left");
+        file.set_len(complete)?;
+    }
+    Ok(())
 }
 
 /// Writes lines to the disk. Pipes and terminals cannot be flushed to a disk.
@@ -245,6 +275,25 @@ mod tests {
         let mut sink = Box::new(NdjsonSink { path: path.into(), indices, file: None });
         sink.connect(&Shutdown::default()).unwrap();
         (sink.run(batches, settlement, Shutdown::default()), progress.watermark())
+    }
+
+    #[test]
+    fn a_line_that_a_killed_run_has_begun_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("documents.ndjson");
+        let long = "x".repeat(100_000);
+        for (before, after) in [
+            ("", ""),
+            ("{}\n", "{}\n"),
+            ("{}\n{\"a\":", "{}\n"),
+            ("{\"a\":", ""),
+            (&format!("{{}}\n{long}"), "{}\n"),
+            (&format!("{long}\n"), &format!("{long}\n")),
+        ] {
+            std::fs::write(&path, before).unwrap();
+            remove_partial_line(&path).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+        }
     }
 
     #[test]
