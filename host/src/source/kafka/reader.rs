@@ -126,6 +126,9 @@ impl Reader {
             self.serve(Duration::ZERO)?;
             if self.intake.wait_for_room(TICK) {
                 self.read_records()?;
+            } else {
+                // While nothing may be read, it is not known whether there is more.
+                self.last_record = Instant::now();
             }
             if housekept.elapsed() < HOUSEKEEPING {
                 continue;
