@@ -92,7 +92,8 @@ fn killing_it_at_random_moments_loses_nothing() {
         &format!(
             "[source]\nkind = \"kafka\"\nbrokers = {:?}\ntopics = [{:?}]\ngroup = {name:?}\n\
              # So that the group forgets who was killed in seconds.\n[source.properties]\n\"session.timeout.ms\" = \"6000\"\n\
-             [pipeline]\ncommit_interval = \"20ms\"\nbatch_rows = 64\n[sink]\nurls = [{:?}]\nbulk_documents = 300\nlinger = \"5ms\"\n\
+             # So that reading takes long enough for several kills.\n\
+             [pipeline]\ncommit_interval = \"20ms\"\nbatch_rows = 64\nbytes_in_flight = \"64KiB\"\n[sink]\nurls = [{:?}]\nbulk_documents = 300\nlinger = \"5ms\"\n\
              [[routes]]\ntable = \"shop.thing\"\nindex = {index:?}\n",
             kafka.brokers, records[0].topic, elasticsearch.url,
         ),

@@ -146,10 +146,17 @@ impl Stream {
             missing.is_empty().then_some(())
         });
         if is_done.is_none() {
-            let logs: Vec<String> = gateways.iter().map(|(running, _)| running.log()).collect();
             let mut by_partition: BTreeMap<&(String, i32), Vec<u64>> = BTreeMap::new();
             missing.iter().for_each(|number| by_partition.entry(&self.sent[number]).or_default().push(*number));
-            panic!("not written within {limit:?}: {by_partition:?}\n{}", logs.join("\n--- the next gateway\n"));
+            eprintln!("not written within {limit:?}: {by_partition:?}");
+            for (topic, partition) in by_partition.keys() {
+                eprintln!("committed, {topic} up to {partition}: {:?}", self.committed(topic, partition + 1));
+            }
+            for (running, _) in gateways {
+                eprintln!("\na gateway:\n{}", running.log());
+                eprintln!("{}", running.http().send("GET", "/healthz", None).1);
+            }
+            panic!("{} changes are not written", missing.len());
         }
     }
 

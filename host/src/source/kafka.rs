@@ -147,8 +147,49 @@ impl Source for KafkaSource {
     }
 }
 
-/// The text that every topic begins with that a regular expression of librdkafka matches.
+/// A text that every topic begins with that a regular expression of librdkafka matches, without its `^`.
 fn literal_prefix(pattern: &str) -> String {
-    let is_literal = |c: &char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
-    pattern.replace("\\.", ".").chars().take_while(is_literal).collect()
+    let mut prefix = String::new();
+    if pattern.contains('|') {
+        return prefix;
+    }
+    let mut rest = pattern.chars();
+    while let Some(next) = rest.next() {
+        match next {
+            '\\' => match rest.next() {
+                Some(escaped) if !escaped.is_alphanumeric() => prefix.push(escaped),
+                _ => break,
+            },
+            // The character before it may be absent.
+            '*' | '?' | '{' => {
+                prefix.pop();
+                break;
+            }
+            literal if literal.is_alphanumeric() || matches!(literal, '-' | '_') => prefix.push(literal),
+            _ => break,
+        }
+    }
+    prefix
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_literal_prefix_of_an_expression_ends_at_its_first_operator() {
+        for (pattern, prefix) in [
+            ("shop\\..*", "shop."),
+            ("shop.*", "shop"),
+            ("shop.trade$", "shop"),
+            ("shop-1_a[0-9]", "shop-1_a"),
+            ("shops?\\.trade", "shop"),
+            ("shop(s|)", ""),
+            ("shop|trade", ""),
+            ("shop\\d", "shop"),
+            (".*", ""),
+        ] {
+            assert_eq!(literal_prefix(pattern), prefix, "{pattern}");
+        }
+    }
 }

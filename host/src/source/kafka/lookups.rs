@@ -247,6 +247,8 @@ impl Lookups {
             (Start::Latest, None) => end,
             (Start::Latest, Some(time)) | (Start::At(time), _) => self.first_since(partition, time)?.unwrap_or(end),
         };
+        let TopicPartition { topic, partition } = partition;
+        tracing::info!(%topic, partition, position, low, end, "nothing is committed; reading begins here");
         Ok(Committed { watermark: Watermark { position, clock_seconds: 0 }, began: self.began })
     }
 
