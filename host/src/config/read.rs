@@ -161,8 +161,10 @@ fn apply_overrides(raw: RawConfig, text: &str, overrides: &Overrides) -> Result<
 fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
     let decoder = source::config::decoder(&raw.source, &raw.tables)?;
     let format = source::config::format(&raw.source)?;
+    // Without plugins nothing but the identity in the consumer group is kept.
+    let identity = plugins::config::state_folder(&raw.plugins);
     let plugins = plugins::config::plugins(raw.plugins, overrides)?;
-    let source = source::config::source(&raw.source, plugins.state.as_deref())?;
+    let source = source::config::source(&raw.source, identity.as_deref())?;
     let dead_letter = dead_letter::config::dead_letter(&raw.dead_letter, &source)?;
     if let (SourceConfig::File { path: read }, DeadLetterConfig::File { path: written }) = (&source, &dead_letter)
         && read == written

@@ -92,13 +92,18 @@ const MIN_POLL: Duration = Duration::from_millis(10);
 /// The compiler alone needs about this much address space.
 const MIN_COMPILE_MEMORY: usize = 64 << 20;
 
-pub fn plugins(raw: RawPlugins, overrides: &Overrides) -> Result<PluginConfig> {
-    let dir = overrides.plugins.clone().or_else(|| raw.dir.as_ref().map(PathBuf::from));
-    let state = match raw.state.as_deref() {
-        None => dir.as_ref().map(|_| DEFAULT_STATE.into()),
+/// The private folder, unless the configuration says that nothing is kept.
+pub fn state_folder(raw: &RawPlugins) -> Option<PathBuf> {
+    match raw.state.as_deref() {
+        None => Some(DEFAULT_STATE.into()),
         Some("") => None,
         Some(path) => Some(path.into()),
-    };
+    }
+}
+
+pub fn plugins(raw: RawPlugins, overrides: &Overrides) -> Result<PluginConfig> {
+    let dir = overrides.plugins.clone().or_else(|| raw.dir.as_ref().map(PathBuf::from));
+    let state = state_folder(&raw).filter(|_| dir.is_some() || raw.state.is_some());
     let rollout = rollout("plugins.rollout", raw.rollout, Rollout::default())?;
     Ok(PluginConfig {
         dir,
