@@ -92,10 +92,10 @@ impl Budget {
         !must_wait
     }
 
-    /// Returns true if nothing more can reach the sink before it has settled something: the source waits for room, and no
-    /// batch is on its way.
+    /// Returns true if nothing more can reach the sink before it has settled something: the source waits because the budget
+    /// is full, and no batch is on its way.
     pub fn is_standing_still(&self) -> bool {
-        self.is_source_waiting.load(Ordering::SeqCst) && self.in_transform.load(Ordering::SeqCst) == 0
+        self.is_source_waiting.load(Ordering::SeqCst) && self.is_full() && self.in_transform.load(Ordering::SeqCst) == 0
     }
 
     /// Completes when [`Budget::is_standing_still`] may have become true. For one waiting task.
@@ -201,6 +201,8 @@ mod tests {
         assert!(!budget.wait_for_room(SOON));
         assert!(!budget.is_standing_still());
         let ends = std::thread::spawn(move || drop(passage));
+        // The source only waited for the workers, so more is about to arrive.
+        assert!(!budget.is_standing_still());
         assert!(budget.wait_for_room(LATER));
         ends.join().expect("the thread ends");
     }

@@ -127,7 +127,7 @@ impl Health {
     fn is_stalled(&self, state: &State) -> bool {
         let limit = self.0.stalled_after;
         state.reported.is_some_and(|at| at.elapsed() > SOURCE_TIMEOUT.max(limit))
-            || state.reported.is_some() && state.progressed.elapsed() > limit
+            || state.reported.is_some() && state.progressed.elapsed() >= limit
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -151,7 +151,6 @@ mod tests {
         health.set_running(true);
         assert!(health.is_ready(), "a source that reports nothing is trusted");
         health.report_source(report(5, 10));
-        std::thread::sleep(Duration::from_millis(2));
         health.report_source(report(5, 10));
         health.report_sink(Some("no answer".into()));
         assert!(!health.is_ready());

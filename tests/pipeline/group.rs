@@ -208,7 +208,7 @@ fn change(topic: &str, partition: i32, number: u64, age: Duration) -> Record {
     record
 }
 
-/// The number of a line of `/metrics`; 0 if there is none that begins like this.
+/// The value in the line of `/metrics` that begins like this; 0 if no line does.
 fn figure(running: &Running, line: &str) -> f64 {
     let (status, text) = running.http().send("GET", "/metrics", None);
     assert_eq!(status, 200);

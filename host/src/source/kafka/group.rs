@@ -131,7 +131,7 @@ impl ConsumerContext for Group {
             }
             _ => None,
         });
-        // Without anything to commit the client answers with an error, which is none.
+        // With nothing to commit, the client reports an error although nothing has failed.
         let error = result.err().filter(|error| error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset));
         let element_error = elements.iter().find_map(|element| element.error().err());
         let offsets = offsets.collect();

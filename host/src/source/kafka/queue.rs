@@ -47,7 +47,7 @@ pub(super) struct Record<'a> {
     pub topic: &'a str,
     pub partition: i32,
     pub offset: i64,
-    /// Milliseconds since 1970; -1 if there is none.
+    /// Milliseconds since 1970; -1 if the record has no timestamp.
     pub timestamp: i64,
     pub key: Option<&'a [u8]>,
     pub value: Option<&'a [u8]>,
@@ -114,8 +114,8 @@ impl RecordQueue {
         self.partitions.values().for_each(|queue| self.forward(queue));
     }
 
-    /// Commits offsets without waiting. The answer arrives in the consumer's context while the consumer is polled; there is none
-    /// to the client library's own asynchronous commits.
+    /// Commits offsets without waiting. The answer arrives in the consumer's context while the consumer is polled; the client
+    /// library's own asynchronous commits are never answered.
     pub fn commit(&self, offsets: &TopicPartitionList) -> Result<(), KafkaError> {
         // SAFETY: client, list and queue are valid; librdkafka copies the list.
         let result = unsafe {
