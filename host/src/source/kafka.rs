@@ -48,7 +48,6 @@ impl KafkaSource {
             .set("enable.auto.offset.store", "false")
             // An offset that no longer exists is never skipped silently.
             .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true")
             .set("statistics.interval.ms", "1000")
             // New topics that match a regular expression are found within half a minute.
             .set("topic.metadata.refresh.interval.ms", "30000")

@@ -166,6 +166,7 @@ impl Reader {
         assigned.phase = Phase::Reading;
         assigned.start = from.position;
         assigned.progress = Some(self.intake.open(partition.clone(), from.clock_seconds));
+        self.consumer.context().lock().fetched.remove(partition);
         self.assign(partition, from.position)
     }
 

@@ -32,13 +32,24 @@ pub(super) struct CommitAnswer {
     pub error: Option<KafkaError>,
 }
 
+/// How far a partition was fetched, from the client's statistics.
+#[derive(Clone, Copy)]
+pub(super) struct Fetched {
+    /// The partition's end, as it came with the last fetch.
+    pub end: i64,
+    /// The offset of the next fetch; negative if there is none.
+    pub next: i64,
+    /// How many statistics in a row had this `next`.
+    pub repeated: u32,
+}
+
 /// What has been reported since the loop last looked.
 #[derive(Default)]
 pub(super) struct Events {
     pub rebalances: Vec<Rebalance>,
     pub commits: Vec<CommitAnswer>,
-    /// The ends of partitions, from the client's statistics, which come with every fetch.
-    pub ends: HashMap<TopicPartition, i64>,
+    /// What the client's statistics say about partitions.
+    pub fetched: HashMap<TopicPartition, Fetched>,
     /// The state of the membership, in the client's words, and since when it has been the same.
     pub membership: Option<(String, Instant)>,
 }
@@ -83,7 +94,10 @@ impl ClientContext for Group {
             let known = topic.partitions.iter().filter(|(number, partition)| **number >= 0 && partition.hi_offset >= 0);
             for (number, partition) in known {
                 let name = TopicPartition { topic: topic.topic.as_str().into(), partition: *number };
-                events.ends.insert(name, partition.hi_offset);
+                let (end, next) = (partition.hi_offset, partition.next_offset);
+                let known = events.fetched.get(&name).filter(|known| known.next == next);
+                let repeated = known.map_or(0, |known| known.repeated + 1);
+                events.fetched.insert(name, Fetched { end, next, repeated });
             }
         }
         if let Some(group) = statistics.cgrp {
@@ -95,10 +109,6 @@ impl ClientContext for Group {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // The client reports the end of a partition as an error, which it is not.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-            return;
-        }
         // The poll that calls this returns the error too, and the loop logs it.
         self.access.note(&error, reason, PROPERTIES);
     }

@@ -44,8 +44,6 @@ pub(super) struct Assigned {
     pub start: i64,
     /// The partition's end when it was assigned, once that is known.
     pub end_at_start: Option<i64>,
-    /// The offset at which the consumer saw the partition's end.
-    pub seen_end: Option<i64>,
 }
 
 impl Assigned {
@@ -54,10 +52,11 @@ impl Assigned {
         self.progress.as_ref().and_then(|progress| progress.watermark()).map_or(self.start, |mark| mark.position)
     }
 
-    /// Returns true if the end at start is reached, given that everything that was read is settled.
-    pub fn is_caught_up(&self) -> bool {
+    /// Returns true if the end at start is reached, given that everything that was read is settled and that the client has
+    /// fetched all records before the offset `fetched`.
+    pub fn is_caught_up(&self, fetched: Option<i64>) -> bool {
         self.phase == Phase::Reading
-            && self.end_at_start.is_some_and(|end| self.next_offset() >= end || self.seen_end >= Some(end))
+            && self.end_at_start.is_some_and(|end| self.next_offset() >= end || fetched >= Some(end))
     }
 
     /// The watermark, if it is not committed.
@@ -87,7 +86,6 @@ impl Partitions {
             committed: None,
             start: 0,
             end_at_start: None,
-            seen_end: None,
         };
         self.all.insert(partition, assigned);
         self.last_epoch
@@ -105,11 +103,5 @@ impl Partitions {
     /// The partition, if this assignment of it is the current one.
     pub fn current(&mut self, partition: &TopicPartition, epoch: u64) -> Option<&mut Assigned> {
         self.all.get_mut(partition).filter(|assigned| assigned.epoch == epoch)
-    }
-
-    /// The partition with this topic and number.
-    pub fn find(&mut self, topic: &str, partition: i32) -> Option<&mut Assigned> {
-        let is_it = |name: &TopicPartition| name.partition == partition && &*name.topic == topic;
-        self.all.iter_mut().find(|(name, _)| is_it(name)).map(|(_, assigned)| assigned)
     }
 }

@@ -26,12 +26,6 @@ const MAX_RECORDS: usize = 256;
 /// What the queue contains.
 pub(super) enum Item<'a> {
     Record(Record<'a>),
-    /// The consumer has reached the end of a partition; the next record will have this offset.
-    End {
-        topic: &'a str,
-        partition: i32,
-        offset: i64,
-    },
     /// Something failed in a partition at this offset.
     Error {
         topic: &'a str,
@@ -135,26 +129,47 @@ impl RecordQueue {
 
     /// Takes items, at most [`MAX_RECORDS`]; waits up to `timeout` for the first. Returns their number.
     ///
-    /// One at a time, because `rd_kafka_consume_batch_queue` cannot be used: it counts the end of a partition, or an error
-    /// at an offset, as a record that was consumed. When librdkafka next resumes the partition, as it does after every
-    /// rebalance, it continues after that offset, and the record that was written there in the meantime is lost.
-    pub fn read(&mut self, timeout: Duration, mut take: impl FnMut(Item<'_>)) -> usize {
-        let mut milliseconds = timeout.as_micros().div_ceil(1000) as i32;
-        for count in 0..MAX_RECORDS {
-            // SAFETY: the queue is valid. The message belongs to this code until it is destroyed.
-            unsafe {
-                let message = sys::rd_kafka_consume_queue(self.queue.0.as_ptr(), milliseconds);
-                if message.is_null() {
-                    return count;
-                }
-                if let Some(item) = item(&*message) {
-                    take(item);
-                }
-                sys::rd_kafka_message_destroy(message);
-            }
-            milliseconds = 0;
+    /// `rd_kafka_consume_batch_queue` would be as fast, but it counts an error at an offset as a record that was consumed.
+    /// When librdkafka next resumes the partition, as it does after every rebalance, it continues after that offset, and the
+    /// record that was written there in the meantime is lost.
+    pub fn read<F: FnMut(Item<'_>)>(&mut self, timeout: Duration, take: F) -> usize {
+        let milliseconds = timeout.as_micros().div_ceil(1000) as i32;
+        let mut reading = Reading { take, count: 0, client: self.consumer.client().native_ptr() };
+        // SAFETY: the queue is valid, and `reading` outlives the call, which ends before `take_message` is called again.
+        unsafe {
+            sys::rd_kafka_consume_callback_queue(
+                self.queue.0.as_ptr(),
+                milliseconds,
+                Some(take_message::<F>),
+                ptr::from_mut(&mut reading).cast(),
+            );
         }
-        MAX_RECORDS
+        reading.count
+    }
+}
+
+/// A call of [`RecordQueue::read`].
+struct Reading<F> {
+    take: F,
+    count: usize,
+    client: *mut sys::rd_kafka_t,
+}
+
+/// Called by librdkafka with each message.
+///
+/// # Safety
+/// The message is valid, and `reading` is the [`Reading`] of the running call.
+unsafe extern "C" fn take_message<F: FnMut(Item<'_>)>(message: *mut sys::rd_kafka_message_t, reading: *mut c_void) {
+    // SAFETY: by this function's contract; nothing else uses the reading during the call.
+    let (message, reading) = unsafe { (&*message, &mut *reading.cast::<Reading<F>>()) };
+    reading.count += 1;
+    // SAFETY: librdkafka destroys the message after this function, and the item is gone by then.
+    if let Some(item) = unsafe { item(message) } {
+        (reading.take)(item);
+    }
+    if reading.count >= MAX_RECORDS {
+        // SAFETY: the client is valid. What is left of the queue is put back.
+        unsafe { sys::rd_kafka_yield(reading.client) }
     }
 }
 
@@ -198,7 +213,6 @@ unsafe fn item(message: &sys::rd_kafka_message_t) -> Option<Item<'_>> {
                 headers: Headers::of(message),
             })
         },
-        RDKafkaErrorCode::PartitionEOF => Item::End { topic, partition, offset },
         _ => {
             // SAFETY: the text belongs to the message.
             let reason = unsafe { text(sys::rd_kafka_message_errstr(message)) }.to_string();

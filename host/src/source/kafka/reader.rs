@@ -160,14 +160,9 @@ impl Reader {
     }
 
     fn take(&mut self, wait: Duration) -> usize {
-        let Self { queue, intake, partitions, troubles, .. } = self;
+        let Self { queue, intake, troubles, .. } = self;
         queue.read(wait, |item| match item {
             Item::Record(record) => push(intake, record),
-            Item::End { topic, partition, offset } => {
-                if let Some(assigned) = partitions.find(topic, partition) {
-                    assigned.seen_end = Some(offset);
-                }
-            }
             Item::Error { topic, partition, offset, code, reason } => {
                 let partition = TopicPartition { topic: topic.into(), partition };
                 troubles.push(Trouble { partition, offset, code, reason });
@@ -179,7 +174,7 @@ impl Reader {
     fn serve(&mut self, timeout: Duration) -> anyhow::Result<()> {
         match self.consumer.poll(timeout) {
             // Records come in the other queue.
-            None | Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => {}
+            None | Some(Ok(_)) => {}
             Some(Err(error)) => self.handle(error)?,
         }
         let (rebalances, commits) = {
@@ -270,11 +265,17 @@ impl Reader {
             return Ok(false);
         }
         let is_settled = self.intake.is_settled();
-        let mut assigned = self.partitions.all.values();
-        let is_idle = self.last_record.elapsed() > IDLE;
-        let is_done = is_settled
-            && assigned
-                .all(|one| one.is_caught_up() || is_idle && one.phase == Phase::Reading && one.end_at_start.is_some());
+        let quiet = self.last_record.elapsed();
+        let is_done = is_settled && {
+            let events = self.consumer.context().lock();
+            self.partitions.all.iter().all(|(partition, assigned)| {
+                // Said twice, so that it is about this assignment, and what was fetched then has been read since.
+                let fetched =
+                    events.fetched.get(partition).filter(|fetched| fetched.repeated > 0 && quiet > HOUSEKEEPING);
+                let is_idle = quiet > IDLE && assigned.phase == Phase::Reading && assigned.end_at_start.is_some();
+                assigned.is_caught_up(fetched.map(|fetched| fetched.next)) || is_idle
+            })
+        };
         if !is_done && self.wait_logged.elapsed() > WAIT_LOG {
             self.wait_logged = Instant::now();
             let open = self.partitions.all.iter().filter(|(_, one)| one.phase != Phase::Reading);
@@ -318,7 +319,7 @@ impl Reader {
             tracing::debug!(state, seconds = since.elapsed().as_secs(), "no partition is assigned");
         }
         for (partition, assigned) in &self.partitions.all {
-            let end = events.ends.get(partition).copied().max(assigned.end_at_start);
+            let end = events.fetched.get(partition).map(|fetched| fetched.end).max(assigned.end_at_start);
             let lag = end.map_or(0, |end| (end - assigned.next_offset()).max(0));
             let age = assigned.progress.as_ref().map_or(Duration::ZERO, |progress| progress.oldest_age());
             self.intake.show_progress(partition, lag, age);
