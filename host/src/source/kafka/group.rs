@@ -37,8 +37,8 @@ pub(super) struct CommitAnswer {
 pub(super) struct Fetched {
     /// The partition's end, as it came with the last fetch.
     pub end: i64,
-    /// The offset of the next fetch; negative if there is none.
-    pub next: i64,
+    /// The offset of the next fetch; `None` while nothing is fetched, when the client shows that of an earlier assignment.
+    pub next: Option<i64>,
     /// How many statistics in a row had this `next`.
     pub repeated: u32,
 }
@@ -94,7 +94,8 @@ impl ClientContext for Group {
             let known = topic.partitions.iter().filter(|(number, partition)| **number >= 0 && partition.hi_offset >= 0);
             for (number, partition) in known {
                 let name = TopicPartition { topic: topic.topic.as_str().into(), partition: *number };
-                let (end, next) = (partition.hi_offset, partition.next_offset);
+                let end = partition.hi_offset;
+                let next = (partition.fetch_state == "active").then_some(partition.next_offset);
                 let known = events.fetched.get(&name).filter(|known| known.next == next);
                 let repeated = known.map_or(0, |known| known.repeated + 1);
                 events.fetched.insert(name, Fetched { end, next, repeated });

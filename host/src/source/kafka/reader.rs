@@ -273,7 +273,7 @@ impl Reader {
                 let fetched =
                     events.fetched.get(partition).filter(|fetched| fetched.repeated > 0 && quiet > HOUSEKEEPING);
                 let is_idle = quiet > IDLE && assigned.phase == Phase::Reading && assigned.end_at_start.is_some();
-                assigned.is_caught_up(fetched.map(|fetched| fetched.next)) || is_idle
+                assigned.is_caught_up(fetched.and_then(|fetched| fetched.next)) || is_idle
             })
         };
         if !is_done && self.wait_logged.elapsed() > WAIT_LOG {
