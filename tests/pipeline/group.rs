@@ -85,7 +85,13 @@ impl Stream {
     /// Sends `count` changes to each of these partitions; returns their numbers.
     #[track_caller]
     fn send(&mut self, topic: &str, partitions: Range<i32>, count: u64) -> Range<u64> {
-        let first = self.next;
+        let records = self.changes(topic, partitions, count);
+        self.kafka.produce(&records);
+        self.next - records.len() as u64..self.next
+    }
+
+    /// The records of `count` further changes in each of these partitions.
+    fn changes(&mut self, topic: &str, partitions: Range<i32>, count: u64) -> Vec<Record> {
         let mut records = Vec::new();
         for _ in 0..count {
             for partition in partitions.clone() {
@@ -94,8 +100,7 @@ impl Stream {
                 self.next += 1;
             }
         }
-        self.kafka.produce(&records);
-        first..self.next
+        records
     }
 
     /// A gateway that reads topics of the stream.

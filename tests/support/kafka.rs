@@ -156,18 +156,23 @@ impl Kafka {
         let mut client = self.client();
         client.set("enable.idempotence", "true").set("linger.ms", "5");
         let producer: ThreadedProducer<DefaultProducerContext> = client.create().expect("a producer");
-        for record in records {
-            let mut headers = OwnedHeaders::new();
-            for (name, value) in &record.headers {
-                headers = headers.insert(Header { key: name, value: value.as_ref() });
-            }
-            let mut message: BaseRecord<'_, [u8], [u8]> =
-                BaseRecord::to(&record.topic).partition(record.partition).timestamp(record.timestamp).headers(headers);
-            message.key = record.key.as_deref();
-            message.payload = record.value.as_deref();
-            producer.send(message).map_err(|(error, _)| error).expect("the record is taken");
-        }
+        send(&producer, records);
         producer.flush(PATIENCE).expect("all records are acknowledged");
+    }
+
+    /// Writes records in one transaction, and commits it. The last offset of each partition then holds no record.
+    ///
+    /// # Panics
+    /// Kafka does not take them.
+    #[track_caller]
+    pub fn produce_in_transaction(&self, records: &[Record]) {
+        let mut client = self.client();
+        client.set("transactional.id", crate::unique("transaction"));
+        let producer: ThreadedProducer<DefaultProducerContext> = client.create().expect("a producer");
+        producer.init_transactions(PATIENCE).expect("a producer with transactions");
+        producer.begin_transaction().expect("a transaction");
+        send(&producer, records);
+        producer.commit_transaction(PATIENCE).expect("the transaction is committed");
     }
 
     /// The committed offsets of a group, by topic and partition.
@@ -236,5 +241,20 @@ impl Kafka {
             });
         }
         records
+    }
+}
+
+#[track_caller]
+fn send(producer: &ThreadedProducer<DefaultProducerContext>, records: &[Record]) {
+    for record in records {
+        let mut headers = OwnedHeaders::new();
+        for (name, value) in &record.headers {
+            headers = headers.insert(Header { key: name, value: value.as_ref() });
+        }
+        let mut message: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(&record.topic).partition(record.partition).timestamp(record.timestamp).headers(headers);
+        message.key = record.key.as_deref();
+        message.payload = record.value.as_deref();
+        producer.send(message).map_err(|(error, _)| error).expect("the record is taken");
     }
 }

@@ -66,3 +66,20 @@ fn nothing_is_lost_after_the_first_start_from_the_latest_record() {
     assert!(old.clone().all(|number| !lines.versions.contains_key(&number)), "what was there before is not read");
     running.stop();
 }
+
+#[test]
+#[ignore = "needs a real Kafka: make test"]
+fn a_run_until_caught_up_ends_although_the_last_offset_holds_no_record() {
+    let mut stream = Stream::real();
+    let topic = stream.create("things", 2);
+    let records = stream.changes(&topic, 0..2, 10);
+    stream.kafka.produce_in_transaction(&records);
+    let gateway = stream.gateway("classic", Settings::default());
+    let mut lines = Lines::of(&gateway);
+    let run = gateway.start(&["--until-caught-up"]).wait().ended_well();
+    assert_eq!(lines.read(), 20, "{}", run.log);
+    stream.expect_committed(&topic, &[10, 10]);
+    // It knows that it is at the end. Otherwise it would wait 15 s for further records.
+    let seconds = run.summary["seconds"].as_f64().expect("the duration of the run");
+    assert!(seconds < 14.0, "the run took {seconds} s");
+}
