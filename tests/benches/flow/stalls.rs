@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// # Errors
 /// A server does not do its part, the gateway fails, the backlog ends too early, or a document is missing.
 pub fn measure(bench: &Bench, partitions: u64) -> anyhow::Result<()> {
-    let backlog: u64 = setting("BACKLOG", 1_200_000)?;
+    let backlog: u64 = setting("BACKLOG", 1_800_000)?;
     ensure!((1..=MAX_EVENTS).contains(&backlog), "BACKLOG must be from 1 to {MAX_EVENTS}");
     let delay = Duration::from_millis(setting("STALL_DELAY_MS", 10)?);
     let stalls = stalls()?;
