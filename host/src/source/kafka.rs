@@ -52,8 +52,8 @@ impl KafkaSource {
             // New topics that match a regular expression are found within half a minute.
             .set("topic.metadata.refresh.interval.ms", "30000")
             // Records that are fetched ahead take memory; the defaults of 64 MB in the queue and 50 MB per answer are more
-            // than the rest of Rowmill uses.
-            .set("queued.max.messages.kbytes", "8192")
+            // than the rest of Rowmill uses. While records are taken, the client counts the queue as empty and may fetch more.
+            .set("queued.max.messages.kbytes", "4096")
             .set("fetch.max.bytes", "4194304")
             // A full queue must not stop fetching for a second.
             .set("fetch.queue.backoff.ms", "5")
