@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod crash_recovery;
+mod dead_letters;
 mod elasticsearch;
 mod end_to_end;
 mod group;

@@ -19,6 +19,8 @@
 //! - **offset**: the order of one partition. Right where a key never changes its partition and topics are never rebuilt.
 //! - **column**: a column that every update raises.
 
+mod text;
+
 use rowmill_rows::{RowInEvent, SourcePosition};
 
 /// How versions are made.

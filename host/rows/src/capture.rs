@@ -2,9 +2,10 @@
 //!
 //! A captured record is `{"topic":…,"partition":…,"offset":…,"timestamp":…,"headers":[[name,value]…],"key":…,"value":…}`.
 //! Keys and values (also those of headers) are the record's bytes as text, `{"base64":"…"}` if they are not text, or
-//! `null`. Any other line is the value of a record without a key, in partition 0 of a topic named like the file, with
+//! `null`. In a dead letter, `error` contains the details of the failure as texts. Any other line is the value of a record without a key, in partition 0 of a topic named like the file, with
 //! the line's number, from 0, as its offset.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
 use base64::Engine as _;
@@ -30,6 +31,8 @@ pub struct CapturedRecord {
     pub key: Option<Vec<u8>>,
     /// The value's bytes; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
+    /// The member `error` of a dead letter, by name: why the record was rejected, and its versions. Empty for other records.
+    pub error: BTreeMap<String, String>,
 }
 
 impl CapturedRecord {
@@ -94,6 +97,7 @@ impl<R: BufRead> Captures<R> {
             headers: Vec::new(),
             key: None,
             value: Some(value.to_vec()),
+            error: BTreeMap::new(),
         };
         // A line that is not a JSON object is left to the decoder, which reports it with the record's position.
         let Ok(Line { topic: Some(topic), partition: Some(partition), offset: Some(offset), rest }) =
@@ -126,6 +130,7 @@ impl<R: BufRead> Captures<R> {
             headers,
             key: rest.get("key").map_or(Ok(None), bytes)?,
             value: bytes(value)?,
+            error: rest.get("error").map_or(Ok(BTreeMap::new()), texts)?,
         })
     }
 }
@@ -167,6 +172,13 @@ fn header(pair: &serde_json::Value) -> Result<(String, Option<Vec<u8>>), Capture
         Some([serde_json::Value::String(name), value]) => Ok((name.clone(), bytes(value)?)),
         _ => Err(CaptureErrorKind::Form("each of `headers` to be [name, value]")),
     }
+}
+
+fn texts(error: &serde_json::Value) -> Result<BTreeMap<String, String>, CaptureErrorKind> {
+    let form = CaptureErrorKind::Form("`error` to be an object of texts");
+    let Some(members) = error.as_object() else { return Err(form) };
+    let text = |(name, value): (&String, &serde_json::Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    members.iter().map(text).collect::<Option<_>>().ok_or(form)
 }
 
 fn bytes(value: &serde_json::Value) -> Result<Option<Vec<u8>>, CaptureErrorKind> {

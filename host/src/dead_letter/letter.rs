@@ -8,6 +8,7 @@ use rowmill_rows::{Record, RecordBatch, Span};
 use serde_json::{Map, Value, json};
 
 use crate::operation::SourceBatch;
+use crate::record_versions::RecordVersions;
 
 /// What the names of a letter's headers begin with.
 const PREFIX: &str = "rowmill.";
@@ -52,6 +53,8 @@ pub struct DeadLetter {
     pub index: Option<Arc<str>>,
     /// The document's ID.
     pub id: Option<String>,
+    /// The versions of the record's rows, which a replay uses again.
+    pub versions: RecordVersions,
 }
 
 impl DeadLetter {
@@ -59,7 +62,22 @@ impl DeadLetter {
     /// still be open.
     pub fn new(source: &Arc<SourceBatch>, record: u32, stage: Stage, reason: String) -> Self {
         source.ticket.add(1);
-        Self { source: source.clone(), record, stage, reason, table: None, producer: None, index: None, id: None }
+        Self {
+            source: source.clone(),
+            record,
+            stage,
+            reason,
+            table: None,
+            producer: None,
+            index: None,
+            id: None,
+            versions: RecordVersions::default(),
+        }
+    }
+
+    /// The record's number in its batch.
+    pub fn record_number(&self) -> u32 {
+        self.record
     }
 
     /// The stage that rejected the record.
@@ -152,6 +170,8 @@ impl DeadLetter {
         }
         metadata.extend(self.index.iter().map(|index| ("rowmill.index", index.to_string())));
         metadata.extend(self.id.iter().map(|id| ("rowmill.id", id.clone())));
+        metadata.extend(self.versions.versions_text().map(|versions| ("rowmill.versions", versions)));
+        metadata.extend(self.versions.clock_text().map(|clock| ("rowmill.clock", clock)));
         metadata
     }
 }

@@ -37,7 +37,7 @@ fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
         };
         made.list.push(operation);
     }
-    Arc::new(OperationBatch::new(source, made))
+    Arc::new(OperationBatch::new(source, made, Vec::new()))
 }
 
 fn add_all(pending: &mut Pending, batch: &Arc<OperationBatch>) {
