@@ -13,7 +13,7 @@ use rowmill_engine::Route;
 use rowmill_rows::{DecoderSettings, Format};
 use rowmill_sandbox::Limits;
 
-pub use crate::dead_letter::config::DeadLetterConfig;
+pub use crate::dead_letter::config::{DeadLetterConfig, KafkaLetters};
 pub use crate::http::config::HttpConfig;
 pub use crate::pipeline::config::PipelineConfig;
 pub use crate::plugins::config::{

@@ -6,15 +6,19 @@ pub(crate) mod config;
 mod file;
 mod kafka;
 mod letter;
+mod letter_file;
+mod log;
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::config::DeadLetterConfig;
 use crate::metrics::{Kind, Metrics};
 use crate::report::Report;
 use crate::shutdown::Shutdown;
+
+use log::LetterLog;
 
 pub use letter::{DeadLetter, Stage};
 
@@ -47,10 +51,8 @@ impl DeadLetterConfig {
     /// The writer that the configuration names. Opens and connects to nothing yet.
     pub fn build(&self) -> Box<dyn DeadLetterWriter> {
         match self {
-            Self::File { path } => Box::new(file::FileWriter::new(path)),
-            Self::Kafka { brokers, topic, properties } => {
-                Box::new(kafka::KafkaWriter::new(brokers, topic, properties.clone()))
-            }
+            Self::File { path, rotate_at } => Box::new(file::FileWriter::new(path, *rotate_at)),
+            Self::Kafka(config) => Box::new(kafka::KafkaWriter::new(config.clone())),
         }
     }
 }
@@ -71,7 +73,6 @@ impl DeadLetters {
 
     /// Queues a letter; blocks while the queue is full.
     pub fn send(&self, letter: DeadLetter) {
-        letter.log();
         self.metrics.dead_letters.get_or_create(&Kind { kind: letter.stage().name().into() }).inc();
         // The writer is only gone after a failure, which ends the run. The letter is then not settled, so the next run
         // reads its record again.
@@ -79,16 +80,31 @@ impl DeadLetters {
     }
 }
 
-/// Writes letters until every [`DeadLetters`] of the queue is dropped.
+/// Writes letters until every [`DeadLetters`] of the queue is dropped, and logs them.
 ///
 /// # Errors
 /// A letter cannot be stored. What is not stored is not settled, so nothing is lost.
 pub fn write_all(mut writer: Box<dyn DeadLetterWriter>, letters: &Receiver<DeadLetter>) -> anyhow::Result<()> {
-    while let Ok(first) = letters.recv() {
-        let mut ready = vec![first];
-        ready.extend(letters.try_iter().take(CAPACITY));
-        writer.write(ready)?;
+    let mut log = LetterLog::default();
+    loop {
+        let first = match log.next_due() {
+            Some(due) => letters.recv_deadline(due),
+            None => letters.recv().map_err(RecvTimeoutError::from),
+        };
+        match first {
+            Ok(first) => {
+                let mut ready = vec![first];
+                ready.extend(letters.try_iter().take(CAPACITY));
+                ready.iter().for_each(|letter| log.add(letter));
+                let written = writer.write(ready);
+                log.flush(written.is_err());
+                written?;
+            }
+            Err(RecvTimeoutError::Timeout) => log.flush(false),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
     }
+    log.flush(true);
     writer.finish();
     Ok(())
 }

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rowmill::config::{Overrides, read_text};
-use rowmill::pipeline::{Pipeline, Summary};
+use rowmill::pipeline::{Ended, Pipeline, Summary};
 use rowmill_store::{FaultEffect, FaultRule, Store, StoreHandle};
 use rowmill_tests::captures::{self, Record};
+use rowmill_tests::kafka::Kafka;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -218,4 +222,70 @@ fn a_damaged_letter_is_an_error_that_names_it() {
     let error = Pipeline::new(config).expect("the pipeline is set up").run(true).expect_err("the run fails");
     let message = format!("{error:#}");
     assert!(message.contains("offset 1 of canal[0] is damaged") && message.contains("12e9"), "{message}");
+}
+
+/// A cluster with a topic for dead letters, and the configuration of two bad records that become letters in it. Kafka finds the
+/// first one too large.
+struct TooLarge {
+    cluster: MockCluster<'static, DefaultProducerContext>,
+    bench: Bench,
+}
+
+impl TooLarge {
+    fn new() -> Self {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        cluster.create_topic("letters", 1, 1).expect("a topic");
+        Self { cluster, bench: Bench::new() }
+    }
+
+    /// Runs two records; `more` is the end of the section of dead letters. Returns the letters in the file.
+    #[track_caller]
+    fn run(&self, more: &str) -> Vec<Value> {
+        let large = Record::new("t", 0, "x".repeat(1_020_000)).key("first");
+        captures::write(self.bench.folder.path(), "records", &[large, Record::new("t", 1, "bad").key("second")]);
+        let text = format!(
+            "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nkind = \"null\"\n[dead_letter]\nkind = \"kafka\"\nbrokers = {:?}\n\
+             topic = \"letters\"\npath = {:?}\n{more}",
+            self.bench.path("records"),
+            self.cluster.bootstrap_servers(),
+            self.bench.path("new-folder/too-large"),
+        );
+        let config = read_text(&text, "test", &Overrides::default()).expect("the configuration is valid");
+        let (summary, ended) =
+            Pipeline::new(config).expect("the pipeline is set up").run(true).expect("it ends in order");
+        assert_eq!((summary.dead_letters, ended), (2, Ended::CaughtUp));
+        self.bench.letters("new-folder/too-large")
+    }
+
+    #[track_caller]
+    fn keys_in_topic(&self, count: usize) -> Vec<Option<Vec<u8>>> {
+        let kafka = Kafka { brokers: self.cluster.bootstrap_servers() };
+        kafka.read("letters", count).into_iter().map(|record| record.key).collect()
+    }
+}
+
+#[test]
+fn a_letter_that_the_client_finds_too_large_goes_to_a_file() {
+    let kafka = TooLarge::new();
+    let letters = kafka.run("[dead_letter.properties]\n\"message.max.bytes\" = \"1000000\"\n");
+    assert_eq!(letters.iter().map(|letter| letter["key"].clone()).collect::<Vec<_>>(), ["first"]);
+    assert_eq!(letters[0]["value"].as_str().map(str::len), Some(1_020_000), "the record is whole");
+    assert_eq!(kafka.keys_in_topic(1), [Some(b"second".to_vec())]);
+}
+
+#[test]
+fn a_letter_that_the_brokers_find_too_large_goes_to_a_file() {
+    let kafka = TooLarge::new();
+    kafka.cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    // One request for each letter.
+    let letters = kafka.run("[dead_letter.properties]\n\"batch.num.messages\" = \"1\"\n\"max.in.flight\" = \"1\"\n");
+    assert_eq!(letters.iter().map(|letter| letter["key"].clone()).collect::<Vec<_>>(), ["first"]);
+    assert_eq!(kafka.keys_in_topic(1), [Some(b"second".to_vec())]);
+}
+
+#[test]
+fn a_letter_of_a_megabyte_is_left_to_the_limit_of_the_topic() {
+    let kafka = TooLarge::new();
+    assert_eq!(kafka.run(""), Vec::<Value>::new());
+    assert_eq!(kafka.keys_in_topic(2), [Some(b"first".to_vec()), Some(b"second".to_vec())]);
 }

@@ -102,7 +102,7 @@ fn a_full_example_is_valid() {
     assert_eq!(route.version, VersionStrategy::Column("updated_at".into()));
     assert_eq!(route.truncate, TruncatePolicy::Apply);
     assert_eq!(rowmill_engine::route_for(&config.routes, "shop", "other").index, None);
-    let DeadLetterConfig::Kafka { brokers, properties, .. } = &config.dead_letter else {
+    let DeadLetterConfig::Kafka(KafkaLetters { brokers, properties, .. }) = &config.dead_letter else {
         panic!("{:?}", config.dead_letter)
     };
     assert_eq!(brokers, "127.0.0.1:9092");

@@ -1,11 +1,11 @@
 //! `[dead_letter]`: the keys as written, and the validated settings.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::value::{cluster, one_of};
+use crate::config::value::{Size, cluster, one_of};
 use crate::config::{Result, SourceConfig, error};
 
 /// Where dead letters are stored.
@@ -16,16 +16,26 @@ pub enum DeadLetterConfig {
     File {
         /// The file, which is appended to.
         path: PathBuf,
+        /// The size in bytes from which the file is rotated; `None` for never.
+        rotate_at: Option<u64>,
     },
     /// A Kafka topic.
-    Kafka {
-        /// `host:port` of some brokers.
-        brokers: String,
-        /// The topic.
-        topic: String,
-        /// Additional librdkafka properties.
-        properties: BTreeMap<String, String>,
-    },
+    Kafka(KafkaLetters),
+}
+
+/// A Kafka topic for dead letters.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KafkaLetters {
+    /// `host:port` of some brokers.
+    pub brokers: String,
+    /// The topic.
+    pub topic: String,
+    /// The file for letters that the topic finds too large.
+    pub path: PathBuf,
+    /// The size in bytes from which that file is rotated; `None` for never.
+    pub rotate_at: Option<u64>,
+    /// Additional librdkafka properties.
+    pub properties: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -33,22 +43,28 @@ pub enum DeadLetterConfig {
 pub struct RawDeadLetter {
     pub kind: Option<String>,
     pub path: Option<String>,
+    pub rotate_at: Option<Size>,
     pub topic: Option<String>,
     pub brokers: Option<String>,
     pub properties: BTreeMap<String, String>,
 }
 
-pub fn dead_letter(raw: &RawDeadLetter, source: &SourceConfig) -> Result<DeadLetterConfig> {
-    match one_of("dead_letter.kind", raw.kind.as_deref(), &[("file", 0), ("kafka", 1)])? {
-        1 => {
-            let (brokers, properties) = cluster("dead_letter", raw.brokers.as_ref(), &raw.properties, source)?;
-            match &raw.topic {
-                Some(topic) => Ok(DeadLetterConfig::Kafka { brokers, topic: topic.clone(), properties }),
-                None => error("dead_letter.kind = \"kafka\" needs dead_letter.topic"),
-            }
-        }
-        _ => {
-            Ok(DeadLetterConfig::File { path: raw.path.clone().unwrap_or_else(|| "dead-letter.ndjson".into()).into() })
-        }
+/// The size from which a file is rotated if the configuration names none: a size that tools still open.
+const ROTATE_AT: Size = Size(256 << 20);
+
+/// Reads the section. `state` is the private folder, if there is one.
+pub fn dead_letter(raw: &RawDeadLetter, source: &SourceConfig, state: Option<&Path>) -> Result<DeadLetterConfig> {
+    let is_kafka = one_of("dead_letter.kind", raw.kind.as_deref(), &[("file", false), ("kafka", true)])?;
+    let rotate_at = Some(raw.rotate_at.unwrap_or(ROTATE_AT).0 as u64).filter(|size| *size > 0);
+    let path = raw.path.as_ref().map(PathBuf::from);
+    if !is_kafka {
+        let path = path.unwrap_or_else(|| "dead-letter.ndjson".into());
+        return Ok(DeadLetterConfig::File { path, rotate_at });
     }
+    let (brokers, properties) = cluster("dead_letter", raw.brokers.as_ref(), &raw.properties, source)?;
+    let Some(topic) = raw.topic.clone() else {
+        return error("dead_letter.kind = \"kafka\" needs dead_letter.topic");
+    };
+    let path = path.unwrap_or_else(|| state.unwrap_or(Path::new("")).join("dead-letter-too-large.ndjson"));
+    Ok(DeadLetterConfig::Kafka(KafkaLetters { brokers, topic, path, rotate_at, properties }))
 }

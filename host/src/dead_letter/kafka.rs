@@ -1,6 +1,7 @@
-//! Dead letters in a Kafka topic: each is its record, unchanged, with the reason in headers.
+//! Dead letters in a Kafka topic: each is its record, unchanged, with the reason in headers. Letters that the topic finds too
+//! large go to a file.
 
-use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
 
+use super::letter_file::LetterFile;
 use super::{DeadLetter, DeadLetterWriter};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, KafkaLetters};
 use crate::kafka::{self, Access};
 use crate::report::{self, Report};
 use crate::shutdown::Shutdown;
@@ -23,34 +25,83 @@ const PROPERTIES: &str =
 /// How long one wait for acknowledgements takes before the writer looks whether the run was aborted.
 const STEP: Duration = Duration::from_millis(100);
 
+/// The largest message that the client sends. The limit that counts is the topic's, and only the brokers know it.
+const MAX_MESSAGE_BYTES: &str = "1000000000";
+
 /// Produces letters to a topic.
 pub(super) struct KafkaWriter {
-    brokers: String,
-    topic: String,
-    properties: BTreeMap<String, String>,
+    config: KafkaLetters,
+    too_large: TooLarge,
     producer: Option<(ThreadedProducer<ProducerEvents>, Shutdown)>,
 }
 
 impl KafkaWriter {
-    pub fn new(brokers: &str, topic: &str, properties: BTreeMap<String, String>) -> Self {
-        Self { brokers: brokers.into(), topic: topic.into(), properties, producer: None }
+    pub fn new(config: KafkaLetters) -> Self {
+        let too_large = TooLarge(LetterFile::new(&config.path, config.rotate_at));
+        Self { config, too_large, producer: None }
     }
 
     fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", &self.brokers).set("enable.idempotence", "true").set("acks", "all");
+        client.set("bootstrap.servers", &self.config.brokers).set("enable.idempotence", "true").set("acks", "all");
+        client.set("message.max.bytes", MAX_MESSAGE_BYTES);
         // librdkafka reports why a connection failed only in its log, which `ProducerEvents::log` receives.
         client.set_log_level(RDKafkaLogLevel::Info);
-        for (key, value) in &self.properties {
+        for (key, value) in &self.config.properties {
             client.set(key, value);
         }
         client
     }
 }
 
+/// The file for letters that are too large for the topic.
+#[derive(Clone)]
+struct TooLarge(LetterFile);
+
+impl TooLarge {
+    /// Whether Kafka refuses a message because of its size, which sending it again does not change.
+    fn is_reason(error: &KafkaError) -> bool {
+        let code = error.rdkafka_error_code();
+        matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge))
+    }
+
+    /// Stores and settles a letter.
+    fn store(&self, letter: DeadLetter) -> anyhow::Result<()> {
+        let mut line = Vec::new();
+        letter.append_line(&mut line);
+        let Self(file) = self;
+        // By default, the file is in the private folder, which may not exist yet.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(file.folder()).with_context(|| {
+            format!("cannot create the folder {} for a dead letter that Kafka finds too large", file.folder().display())
+        })?;
+        file.append(&line).context("Kafka finds a dead letter too large")?;
+        tracing::warn!(
+            file = %file.path().display(),
+            bytes = line.len(),
+            offset = letter.record().offset,
+            "Kafka finds a dead letter too large, so it is in the file; raise the topic's max.message.bytes"
+        );
+        letter.settle();
+        Ok(())
+    }
+
+    fn check(&self, report: &mut Report) {
+        let Self(file) = self;
+        let path = file.path().display();
+        // A folder that does not exist is created with the first letter.
+        match file.can_append() {
+            Err(problem) if file.folder().is_dir() => report.fail(
+                "dead letters",
+                &format!("{problem}; letters that are too large for the topic go there: set dead_letter.path"),
+            ),
+            _ => report.ok("dead letters", &format!("letters that are too large for the topic go to {path}")),
+        }
+    }
+}
+
 impl DeadLetterWriter for KafkaWriter {
     fn check(&self, report: &mut Report) {
-        let Self { brokers, topic, .. } = self;
+        let KafkaLetters { brokers, topic, .. } = &self.config;
         match kafka::topics(&self.client(), PROPERTIES, brokers, report::TIMEOUT) {
             Err(error) => report.fail("dead letters", &format!("{error:#}")),
             Ok(topics) if topics.iter().any(|(name, _)| name == topic) => {
@@ -64,6 +115,7 @@ impl DeadLetterWriter for KafkaWriter {
                 ),
             ),
         }
+        self.too_large.check(report);
     }
 
     fn open(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
@@ -71,6 +123,7 @@ impl DeadLetterWriter for KafkaWriter {
             shutdown: shutdown.clone(),
             access: Access::default(),
             has_delivered: AtomicBool::new(false),
+            too_large: self.too_large.clone(),
         };
         let producer = self.client().create_with_context(events).map_err(|error| {
             ConfigError(format!("cannot create the producer of dead letters: {error}; check {PROPERTIES}"))
@@ -84,7 +137,7 @@ impl DeadLetterWriter for KafkaWriter {
         for letter in letters {
             let (source, headers) = (letter.source().clone(), letter.kafka_headers());
             let (record, bytes) = (*letter.record(), &source.records.bytes);
-            let mut message = BaseRecord::with_opaque_to(&self.topic, Box::new(letter)).headers(headers);
+            let mut message = BaseRecord::with_opaque_to(&self.config.topic, Box::new(letter)).headers(headers);
             if let Some(key) = record.key {
                 message = message.key(key.of(bytes));
             }
@@ -92,6 +145,10 @@ impl DeadLetterWriter for KafkaWriter {
                 message = message.payload(value.of(bytes));
             }
             while let Err((error, unsent)) = producer.send(message) {
+                if TooLarge::is_reason(&error) {
+                    self.too_large.store(*unsent.delivery_opaque)?;
+                    break;
+                }
                 let is_full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
                 if shutdown.is_aborted() {
                     return Ok(());
@@ -121,6 +178,7 @@ struct ProducerEvents {
     access: Access,
     /// Whether Kafka has acknowledged a letter yet.
     has_delivered: AtomicBool,
+    too_large: TooLarge,
 }
 
 impl ClientContext for ProducerEvents {
@@ -150,6 +208,11 @@ impl ProducerContext for ProducerEvents {
             Ok(_) => {
                 self.has_delivered.store(true, Ordering::Relaxed);
                 letter.settle();
+            }
+            Err((error, _)) if TooLarge::is_reason(error) => {
+                if let Err(error) = self.too_large.store(*letter) {
+                    self.shutdown.fail(error);
+                }
             }
             // The producer drops what is in flight when it ends.
             Err(_) if self.shutdown.is_aborted() => {}

@@ -7,6 +7,7 @@ use rowmill_engine::Producer;
 use rowmill_rows::{Record, RecordBatch, Span};
 use serde_json::{Map, Value, json};
 
+use super::log::Cause;
 use crate::operation::SourceBatch;
 use crate::record_versions::RecordVersions;
 
@@ -14,7 +15,7 @@ use crate::record_versions::RecordVersions;
 const PREFIX: &str = "rowmill.";
 
 /// The stage that rejected a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// The record is not a change event, or cannot be decoded.
     Decode,
@@ -90,6 +91,12 @@ impl DeadLetter {
         self.source.ticket.settle(1);
     }
 
+    /// What the letter has in common with others that are logged together.
+    pub(super) fn cause(&self) -> Cause {
+        let plugin = self.producer.as_ref().map(|producer| producer.plugin.clone());
+        Cause { stage: self.stage, table: self.table.clone(), plugin }
+    }
+
     /// Logs where the record is and why it was rejected, but no values of it.
     pub fn log(&self) {
         let partition = &self.records().partition;
@@ -104,8 +111,9 @@ impl DeadLetter {
         );
     }
 
-    /// The letter as one JSON object: the record in the form that a file source reads, and the metadata under `error`.
-    pub fn line(&self) -> Value {
+    /// Appends the letter as a line with one JSON object: the record in the form that a file source reads, and the metadata
+    /// under `error`, which comes first.
+    pub fn append_line(&self, out: &mut Vec<u8>) {
         let (records, record) = (self.records(), self.record());
         let bytes = |span: Option<Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
         let headers: Vec<Value> = records
@@ -115,7 +123,7 @@ impl DeadLetter {
         let metadata = self.metadata().into_iter();
         let error: Map<String, Value> =
             metadata.map(|(name, value)| (name[PREFIX.len()..].to_string(), value.into())).collect();
-        json!({
+        let record = json!({
             "topic": &*records.partition.topic,
             "partition": records.partition.partition,
             "offset": record.offset,
@@ -123,8 +131,12 @@ impl DeadLetter {
             "headers": headers,
             "key": bytes(record.key),
             "value": bytes(record.value),
-            "error": error,
-        })
+        });
+        out.extend_from_slice(b"{\"error\":");
+        out.extend_from_slice(Value::from(error).to_string().as_bytes());
+        out.push(b',');
+        out.extend_from_slice(&record.to_string().as_bytes()[1..]);
+        out.push(b'\n');
     }
 
     /// The record's own headers, followed by the metadata.
