@@ -10,6 +10,7 @@ mod letter_file;
 mod log;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
@@ -87,24 +88,20 @@ impl DeadLetters {
 pub fn write_all(mut writer: Box<dyn DeadLetterWriter>, letters: &Receiver<DeadLetter>) -> anyhow::Result<()> {
     let mut log = LetterLog::default();
     loop {
-        let first = match log.next_due() {
-            Some(due) => letters.recv_deadline(due),
-            None => letters.recv().map_err(RecvTimeoutError::from),
-        };
-        match first {
-            Ok(first) => {
-                let mut ready = vec![first];
-                ready.extend(letters.try_iter().take(CAPACITY));
-                ready.iter().for_each(|letter| log.add(letter));
-                let written = writer.write(ready);
-                log.flush(written.is_err());
-                written?;
-            }
-            Err(RecvTimeoutError::Timeout) => log.flush(false),
+        let mut ready = match letters.recv_timeout(log::INTERVAL) {
+            Ok(first) => vec![first],
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
             Err(RecvTimeoutError::Disconnected) => break,
+        };
+        ready.extend(letters.try_iter().take(CAPACITY));
+        let now = Instant::now();
+        log.flush(now);
+        ready.iter().for_each(|letter| log.add(letter, now));
+        if !ready.is_empty() {
+            writer.write(ready).inspect_err(|_| log.finish(now))?;
         }
     }
-    log.flush(true);
+    log.finish(Instant::now());
     writer.finish();
     Ok(())
 }

@@ -7,7 +7,6 @@ use rowmill_engine::Producer;
 use rowmill_rows::{Record, RecordBatch, Span};
 use serde_json::{Map, Value, json};
 
-use super::log::Cause;
 use crate::operation::SourceBatch;
 use crate::record_versions::RecordVersions;
 
@@ -15,7 +14,7 @@ use crate::record_versions::RecordVersions;
 const PREFIX: &str = "rowmill.";
 
 /// The stage that rejected a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The record is not a change event, or cannot be decoded.
     Decode,
@@ -91,10 +90,9 @@ impl DeadLetter {
         self.source.ticket.settle(1);
     }
 
-    /// What the letter has in common with others that are logged together.
-    pub(super) fn cause(&self) -> Cause {
-        let plugin = self.producer.as_ref().map(|producer| producer.plugin.clone());
-        Cause { stage: self.stage, table: self.table.clone(), plugin }
+    /// Why the record was rejected.
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 
     /// Logs where the record is and why it was rejected, but no values of it.
@@ -116,8 +114,8 @@ impl DeadLetter {
     pub fn append_line(&self, out: &mut Vec<u8>) {
         let (records, record) = (self.records(), self.record());
         let bytes = |span: Option<Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
-        let headers: Vec<Value> = records
-            .headers_of(record)
+        let headers: Vec<Value> = self
+            .own_headers()
             .map(|(name, value)| json!([String::from_utf8_lossy(name), value.map_or(Value::Null, text_or_base64)]))
             .collect();
         let metadata = self.metadata().into_iter();
@@ -142,7 +140,7 @@ impl DeadLetter {
     /// The record's own headers, followed by the metadata.
     pub fn kafka_headers(&self) -> OwnedHeaders {
         let mut headers = OwnedHeaders::new();
-        for (name, value) in self.records().headers_of(self.record()) {
+        for (name, value) in self.own_headers() {
             headers = headers.insert(Header { key: &String::from_utf8_lossy(name), value });
         }
         for (name, value) in self.metadata() {
@@ -159,6 +157,11 @@ impl DeadLetter {
     /// The rejected record; its bytes are in [`DeadLetter::source`].
     pub fn record(&self) -> &Record {
         &self.records().records[self.record as usize]
+    }
+
+    /// The record's headers without those that an earlier letter added, if it was read again.
+    fn own_headers(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.records().headers_of(self.record()).filter(|(name, _)| !name.starts_with(PREFIX.as_bytes()))
     }
 
     fn records(&self) -> &RecordBatch {

@@ -1,117 +1,115 @@
-//! The log of dead letters: one line per second and cause, since a failing plugin produces letters as fast as rows arrive.
+//! The log of dead letters: one line per cause and second, with a count. A plugin that fails on every row would otherwise
+//! write more log than documents.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{DeadLetter, Stage};
+use super::DeadLetter;
 
-/// How long further letters of a cause are only counted.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// How often a cause is logged at most.
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
+/// The most causes that are told apart; further ones are counted together.
+const MAX_CAUSES: usize = 256;
+/// The part of a reason by which causes are told apart, in characters.
+const REASON_LENGTH: usize = 80;
 
-/// What letters have in common that are logged together.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Cause {
-    pub stage: Stage,
-    pub table: Option<Arc<str>>,
-    pub plugin: Option<Arc<str>>,
-}
-
-/// Logs the first letter of a cause, and for each second after it how many more there were.
+/// Counts letters by cause.
 #[derive(Debug, Default)]
 pub(super) struct LetterLog {
-    causes: HashMap<Cause, Counted>,
+    causes: HashMap<String, Cause>,
 }
 
-/// The letters of one cause since a line was logged.
 #[derive(Debug)]
-struct Counted {
-    until: Instant,
-    letters: u64,
+struct Cause {
+    logged: Instant,
+    /// Letters since the last line.
+    n_silent: u64,
+    /// The reason of the last letter.
+    reason: String,
 }
 
 impl LetterLog {
-    /// Logs or counts a letter.
-    pub fn add(&mut self, letter: &DeadLetter) {
-        if self.is_logged(letter.cause(), Instant::now()) {
-            letter.log();
+    /// Logs the letter if its cause was not logged within the last second; counts it otherwise.
+    pub fn add(&mut self, letter: &DeadLetter, now: Instant) {
+        self.flush(now);
+        let mut key = cause_of(letter);
+        if !self.causes.contains_key(&key) && self.causes.len() >= MAX_CAUSES {
+            key = "other".into();
         }
-    }
-
-    /// Logs the counts of causes whose second is over, or of `all`.
-    pub fn flush(&mut self, all: bool) {
-        for (cause, letters) in self.due(Instant::now(), all) {
-            tracing::warn!(
-                stage = cause.stage.name(),
-                table = cause.table.as_deref(),
-                plugin = cause.plugin.as_deref(),
-                letters,
-                "more dead letters"
-            );
+        if let Some(cause) = self.causes.get_mut(&key) {
+            cause.n_silent += 1;
+            cause.reason.clear();
+            cause.reason.push_str(letter.reason());
+            return;
         }
+        letter.log();
+        self.causes.insert(key, Cause { logged: now, n_silent: 0, reason: letter.reason().into() });
     }
 
-    /// When the next count is to be logged.
-    pub fn next_due(&self) -> Option<Instant> {
-        self.causes.values().map(|counted| counted.until).min()
-    }
-
-    /// Counts a letter. Returns true if it is the first of its cause.
-    fn is_logged(&mut self, cause: Cause, now: Instant) -> bool {
-        match self.causes.entry(cause) {
-            std::collections::hash_map::Entry::Occupied(mut counted) => {
-                counted.get_mut().letters += 1;
-                false
-            }
-            std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(Counted { until: now + INTERVAL, letters: 0 });
-                true
-            }
-        }
-    }
-
-    /// The causes whose second is over, with the letters that were counted since. A cause without any is forgotten.
-    fn due(&mut self, now: Instant, all: bool) -> Vec<(Cause, u64)> {
-        let mut due = Vec::new();
-        self.causes.retain(|cause, counted| {
-            if counted.until > now && !all {
+    /// Logs the counts that are due: of causes that were logged a second ago or earlier. Forgets causes without new letters.
+    pub fn flush(&mut self, now: Instant) {
+        self.causes.retain(|_, cause| {
+            if now.saturating_duration_since(cause.logged) < INTERVAL {
                 return true;
             }
-            let letters = std::mem::take(&mut counted.letters);
-            counted.until = now + INTERVAL;
+            cause.logged = now;
+            let letters = std::mem::take(&mut cause.n_silent);
             if letters > 0 {
-                due.push((cause.clone(), letters));
+                tracing::warn!(letters, reason = cause.reason, "more dead letters of one cause");
             }
             letters > 0
         });
-        due
     }
+
+    /// Logs all counts.
+    pub fn finish(&mut self, now: Instant) {
+        self.flush(now + INTERVAL);
+    }
+}
+
+/// What letters of one cause have in common: numbers in the reason differ from row to row.
+fn cause_of(letter: &DeadLetter) -> String {
+    let plugin = letter.producer.as_ref().map_or("", |producer| &*producer.plugin);
+    let table = letter.table.as_deref().unwrap_or_default();
+    let mut cause = format!("{} {table} {plugin} ", letter.stage().name());
+    cause.extend(letter.reason().chars().filter(|character| !character.is_ascii_digit()).take(REASON_LENGTH));
+    cause
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    fn cause(table: &str) -> Cause {
-        Cause { stage: Stage::Plugin, table: Some(table.into()), plugin: None }
-    }
+    use rowmill_rows::{Format, RecordBatch, TopicPartition};
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::checkpoint::Progress;
+    use crate::dead_letter::Stage;
+    use crate::operation::SourceBatch;
 
     #[test]
-    fn a_cause_has_one_line_per_second_with_a_count() {
+    fn letters_of_one_cause_are_counted() {
+        let partition = TopicPartition { topic: "t".into(), partition: 0 };
+        let progress = Progress::new(partition.clone(), 0);
+        let records = RecordBatch::new(partition, Format::Auto);
+        let source: Arc<SourceBatch> = SourceBatch::new(records, progress.ticket(1), &Budget::new(1));
+        let letter = |reason: String| DeadLetter::new(&source, 0, Stage::Plugin, reason);
         let (mut log, begin) = (LetterLog::default(), Instant::now());
-        assert!(log.is_logged(cause("a"), begin));
-        for _ in 0..200_000 {
-            assert!(!log.is_logged(cause("a"), begin));
+        log.causes.insert(
+            cause_of(&letter("row 0 is bad".into())),
+            Cause { logged: begin, n_silent: 0, reason: String::new() },
+        );
+        for row in 0..1000 {
+            log.add(&letter(format!("row {row} is bad")), begin);
         }
-        assert!(log.is_logged(cause("b"), begin), "another cause has its own line");
-        assert_eq!(log.due(begin + INTERVAL / 2, false), []);
-        assert_eq!(log.next_due(), Some(begin + INTERVAL));
-        let later = begin + INTERVAL;
-        assert_eq!(log.due(later, false), [(cause("a"), 200_000)]);
-        assert!(log.is_logged(cause("b"), later), "a cause that was quiet for a second is new again");
-        assert!(!log.is_logged(cause("a"), later));
-        assert_eq!(log.due(later, true), [(cause("a"), 1)], "at the end all counts are logged");
-        assert_eq!(log.due(later + INTERVAL, false), []);
-        assert_eq!(log.next_due(), None, "and nothing is kept");
+        let counts = |log: &LetterLog| log.causes.values().map(|cause| cause.n_silent).collect::<Vec<_>>();
+        assert_eq!(counts(&log), [1000]);
+        log.flush(begin + INTERVAL / 2);
+        assert_eq!(counts(&log), [1000], "not due yet");
+        log.flush(begin + INTERVAL);
+        assert_eq!(counts(&log), [0]);
+        log.finish(begin + INTERVAL);
+        assert!(log.causes.is_empty(), "a cause without new letters is forgotten");
     }
 }
