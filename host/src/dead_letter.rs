@@ -8,6 +8,7 @@ mod kafka;
 mod letter;
 mod letter_file;
 mod log;
+pub mod stored;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -5,6 +5,7 @@
 //! is replayed alone, or among letters in another order, would get another version, so it uses the ones that it has.
 
 use rowmill_engine::version::PartitionClock;
+use rowmill_rows::capture::CapturedRecord;
 
 /// The version of one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct RowVersion {
 pub struct RecordVersions {
     /// The versions in the order of the rows; 0 for a row that has none. The last one is also that of all further rows.
     rows: Vec<u64>,
+    /// How often the record has been replayed; 0 for one from the stream.
+    pub attempt: u32,
     /// The partition's clock before the record, from which a row without a version gets one.
     pub clock: Option<PartitionClock>,
 }
@@ -27,7 +30,7 @@ pub struct RecordVersions {
 impl RecordVersions {
     /// A record of which no row has a version yet, behind records that left the clock there.
     pub fn after(clock: PartitionClock) -> Self {
-        Self { rows: Vec::new(), clock: Some(clock) }
+        Self { rows: Vec::new(), attempt: 0, clock: Some(clock) }
     }
 
     /// Reads what [`RecordVersions::versions_text`] and [`RecordVersions::clock_text`] wrote; `None` if there is neither.
@@ -46,7 +49,21 @@ impl RecordVersions {
             },
         };
         let rows = versions.map_or(Ok(Vec::new()), |text| text.split(',').map(version).collect())?;
-        Ok(Some(Self { rows, clock: clock.map(str::parse).transpose()? }))
+        Ok(Some(Self { rows, attempt: 0, clock: clock.map(str::parse).transpose()? }))
+    }
+
+    /// What a dead letter that is read back says; its replay is another attempt.
+    ///
+    /// # Errors
+    /// The letter is damaged.
+    pub fn of_letter(letter: &CapturedRecord) -> anyhow::Result<Self> {
+        let CapturedRecord { topic, partition, offset, error, .. } = letter;
+        let member = |name| error.get(name).map(String::as_str);
+        let versions = Self::parse(member("versions"), member("clock")).map_err(|problem| {
+            anyhow::anyhow!("the dead letter of offset {offset} of {topic}[{partition}] is damaged: {problem}")
+        })?;
+        let attempts = member("attempt").and_then(|attempt| attempt.parse::<u32>().ok()).unwrap_or(0);
+        Ok(Self { attempt: attempts.saturating_add(1), ..versions.unwrap_or_default() })
     }
 
     /// Sets the versions of all rows, in their order; 0 for a row that has none.

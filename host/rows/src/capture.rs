@@ -87,6 +87,11 @@ impl<R: BufRead> Captures<R> {
         Self { reader, name: name.into(), line: Vec::new(), n_lines: 0, is_over: false }
     }
 
+    /// The number of the last line that was read, from 1.
+    pub fn line(&self) -> u64 {
+        self.n_lines
+    }
+
     fn record(&self) -> Result<CapturedRecord, CaptureErrorKind> {
         let line = self.line.trim_ascii();
         let plain = |value: &[u8]| CapturedRecord {

@@ -11,7 +11,7 @@ use crate::operation::SourceBatch;
 use crate::record_versions::RecordVersions;
 
 /// What the names of a letter's headers begin with.
-const PREFIX: &str = "rowmill.";
+pub(super) const PREFIX: &str = "rowmill.";
 
 /// The stage that rejected a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct DeadLetter {
     record: u32,
     stage: Stage,
     reason: String,
+    /// When the record was rejected.
+    time: jiff::Timestamp,
     /// The table, if known.
     pub table: Option<Arc<str>>,
     /// The plugin that failed, or that produced the rejected document.
@@ -67,6 +69,7 @@ impl DeadLetter {
             record,
             stage,
             reason,
+            time: jiff::Timestamp::now(),
             table: None,
             producer: None,
             index: None,
@@ -177,6 +180,8 @@ impl DeadLetter {
             ("rowmill.topic", partition.topic.to_string()),
             ("rowmill.partition", partition.partition.to_string()),
             ("rowmill.offset", self.record().offset.to_string()),
+            ("rowmill.timestamp", self.record().timestamp.to_string()),
+            ("rowmill.time", format!("{:.3}", self.time)),
         ];
         metadata.extend(self.table.iter().map(|table| ("rowmill.table", table.to_string())));
         if let Some(producer) = &self.producer {
@@ -186,6 +191,8 @@ impl DeadLetter {
         metadata.extend(self.index.iter().map(|index| ("rowmill.index", index.to_string())));
         metadata.extend(self.id.iter().map(|id| ("rowmill.id", id.clone())));
         metadata.extend(self.versions.versions_text().map(|versions| ("rowmill.versions", versions)));
+        let attempt = Some(self.versions.attempt).filter(|attempt| *attempt > 0);
+        metadata.extend(attempt.map(|attempt| ("rowmill.attempt", attempt.to_string())));
         metadata.extend(self.versions.clock_text().map(|clock| ("rowmill.clock", clock)));
         metadata
     }

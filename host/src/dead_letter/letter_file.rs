@@ -144,6 +144,14 @@ impl LetterFile {
     }
 }
 
+/// Opens a file of letters for reading.
+///
+/// # Errors
+/// It does not exist, cannot be read, or is a symbolic link.
+pub(crate) fn open_to_read(path: &Path) -> anyhow::Result<File> {
+    open(OpenOptions::new().read(true), path)
+}
+
 /// The rotated files of a path with their numbers, the oldest first.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 //! `client` speaks HTTP.
 
 pub mod client;
+pub mod lookup;
 pub mod merge;
 
 mod bulk;

@@ -106,7 +106,7 @@ impl Source for FileSource {
 }
 
 /// Passes a record on; one that is a dead letter keeps the versions that its rows got when it was first read.
-fn push(intake: &mut Intake, record: &CapturedRecord) -> anyhow::Result<()> {
+pub(super) fn push(intake: &mut Intake, record: &CapturedRecord) -> anyhow::Result<()> {
     let buffer = match intake.buffer(&record.topic, record.partition) {
         Some(buffer) => buffer,
         None => {
@@ -115,20 +115,11 @@ fn push(intake: &mut Intake, record: &CapturedRecord) -> anyhow::Result<()> {
             intake.buffer(&record.topic, record.partition).context("a buffer that was just opened")?
         }
     };
-    if let Some(versions) = versions_of(record)? {
-        intake.replay(buffer, versions);
+    if !record.error.is_empty() {
+        intake.replay(buffer, RecordVersions::of_letter(record)?);
     }
     let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
     let (key, value) = (record.key.as_deref(), record.value.as_deref());
     intake.push(buffer, record.offset, record.timestamp, key, value, headers);
     Ok(())
-}
-
-/// The versions in a dead letter; `None` for another record.
-fn versions_of(record: &CapturedRecord) -> anyhow::Result<Option<RecordVersions>> {
-    let member = |name| record.error.get(name).map(String::as_str);
-    RecordVersions::parse(member("versions"), member("clock")).map_err(|problem| {
-        let CapturedRecord { topic, partition, offset, .. } = record;
-        anyhow::anyhow!("the dead letter of offset {offset} of {topic}[{partition}] is damaged: {problem}")
-    })
 }

@@ -134,6 +134,11 @@ impl Client {
         self.send(method, path, query, "application/json", body.map(|body| Bytes::from(body.to_string()))).await
     }
 
+    /// Posts a request with a JSON body.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.json(Method::Post, path, &[], Some(body)).await
+    }
+
     /// Sends a bulk request.
     ///
     /// # Errors
