@@ -9,4 +9,5 @@ mod group;
 mod invariant;
 mod overload;
 mod reload;
+mod replay;
 mod secured;

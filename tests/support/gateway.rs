@@ -75,6 +75,38 @@ impl Run {
     }
 }
 
+/// What a command printed.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "a process's own words")]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The output, if the command succeeded.
+    ///
+    /// # Panics
+    /// It did not.
+    #[track_caller]
+    #[must_use]
+    pub fn ended_well(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The lines of standard output, as JSON.
+    ///
+    /// # Panics
+    /// A line is no JSON.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<Value> {
+        let value = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.stdout.lines().map(value).collect()
+    }
+}
+
 /// A running gateway; killed when it is dropped.
 #[derive(Debug)]
 pub struct Running {
@@ -152,6 +184,19 @@ impl Gateway {
     #[track_caller]
     pub fn run(&self) -> Run {
         self.start(&["--until-caught-up"]).wait()
+    }
+
+    /// Runs a command of `rowmill` with these arguments and this configuration.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("-c").arg(self.folder.path().join("rowmill.toml")).env_remove("ROWMILL_LOG");
+        let output = command.output().expect("the program starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Output { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 
     /// Runs `rowmill check`; returns its exit code and its verdicts.

@@ -58,7 +58,9 @@ impl LetterFilter {
     /// Whether the letter is selected.
     pub fn selects(&self, letter: &StoredLetter) -> bool {
         let matches = |pattern: &Option<Pattern>, field: &str| {
-            pattern.as_ref().is_none_or(|pattern| pattern.matches(&letter.field(field)))
+            // A letter without a plugin or an index is of none, also not of any (`*`).
+            let field = letter.field(field);
+            pattern.as_ref().is_none_or(|pattern| !field.is_empty() && pattern.matches(&field))
         };
         self.stage.as_ref().is_none_or(|stage| *stage == letter.field("stage"))
             && matches(&self.plugin, "plugin")
