@@ -322,3 +322,21 @@ fn header(record: &Record, name: &str) -> Option<String> {
     let (_, value) = record.headers.iter().find(|(known, _)| known == name)?;
     Some(String::from_utf8_lossy(value.as_deref()?).into_owned())
 }
+
+/// Nothing was deleted from an index that does not exist: all documents of its table failed so far.
+#[test]
+fn old_letters_of_a_table_that_always_failed_are_written() {
+    let bench = Bench::new();
+    bench.reject(&["1"]);
+    bench.run(&[Record::new("shop.thing", 0, "no change event")]);
+    let undecodable = bench.gateway.letters();
+    assert_eq!(undecodable.len(), 1);
+    // The same letter, of a record that can be decoded by now.
+    let Some(value) = old(change(0, 100, None, row(1, "a"))).value else { panic!("a value") };
+    let mut letter = undecodable[0].clone();
+    letter["value"] = String::from_utf8(value).expect("text").into();
+    std::fs::write(bench.gateway.letters_path(), format!("{letter}\n")).expect("the file can be written");
+    bench.store.clear_faults();
+    assert_eq!(bench.replay(&[])["dead_letters"], 0);
+    assert_eq!(bench.version("1"), version(100));
+}

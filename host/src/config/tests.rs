@@ -110,6 +110,28 @@ fn a_full_example_is_valid() {
 }
 
 #[test]
+fn dead_letters_that_are_too_large_for_a_topic_have_a_file_beside_the_state() {
+    let letters = |section: &str, more: &str| {
+        let text = format!("{MINIMAL}[dead_letter]\n{section}\n{more}");
+        valid(&text).dead_letter
+    };
+    let kafka = "kind = \"kafka\"\ntopic = \"t\"\nbrokers = \"b:9092\"";
+    let path = |config: &DeadLetterConfig| match config {
+        DeadLetterConfig::Kafka(KafkaLetters { path, rotate_at, .. }) | DeadLetterConfig::File { path, rotate_at } => {
+            (path.display().to_string(), *rotate_at)
+        }
+    };
+    let default = Some(256 << 20);
+    assert_eq!(path(&letters("", "")), ("dead-letter.ndjson".into(), default));
+    assert_eq!(path(&letters("rotate_at = \"1MiB\"", "")).1, Some(1 << 20));
+    assert_eq!(path(&letters("rotate_at = 0", "")).1, None);
+    assert_eq!(path(&letters(kafka, "")), (".rowmill/dead-letter-too-large.ndjson".into(), default));
+    assert_eq!(path(&letters(kafka, "[plugins]\nstate = \"s\"\n")).0, "s/dead-letter-too-large.ndjson");
+    assert_eq!(path(&letters(kafka, "[plugins]\nstate = \"\"\n")).0, "dead-letter-too-large.ndjson");
+    assert_eq!(path(&letters(&format!("{kafka}\npath = \"x\""), "")).0, "x");
+}
+
+#[test]
 fn the_command_line_overrides_the_file() {
     let overrides = Overrides {
         plugins: Some("other".into()),

@@ -5,7 +5,6 @@ mod filter;
 mod replayed;
 mod topic;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rowmill_rows::capture::CapturedRecord;
@@ -167,23 +166,6 @@ fn again_path(path: &Path) -> PathBuf {
         Some((base, number)) => format!("{base}.again-{}", number.saturating_add(1)).into(),
         None => with_suffix(path, ".again-1"),
     }
-}
-
-/// The record of a topic's message, of which the headers with the prefix of letters describe the failure.
-fn letter_of_headers(
-    headers: impl Iterator<Item = (String, Option<Vec<u8>>)>,
-) -> (Vec<(String, Option<Vec<u8>>)>, BTreeMap<String, String>) {
-    let (mut own, mut error) = (Vec::new(), BTreeMap::new());
-    for (name, value) in headers {
-        match name.strip_prefix(super::letter::PREFIX) {
-            Some(name) => {
-                let text = String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
-                error.insert(name.to_string(), text);
-            }
-            None => own.push((name, value)),
-        }
-    }
-    (own, error)
 }
 
 #[cfg(test)]

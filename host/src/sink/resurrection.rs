@@ -1,14 +1,14 @@
 //! Holds back writes that could bring a deleted document back, for a replay of old letters.
 //!
-//! Elasticsearch remembers the version of a deleted document for an hour ([`REMEMBERED`]). A change that is older than that
-//! can have been followed by a delete that is forgotten. Where the document exists, its version decides as always. Where it
-//! does not, it cannot be known whether the row still exists, so the record becomes a dead letter again, which says so.
-//! Merged documents are not affected: they keep the versions of parts that were removed.
+//! Elasticsearch remembers the version of a deleted document for the `gc_deletes` of its index, an hour where Rowmill may set
+//! it. A change that is older can have been followed by a delete that is forgotten. Where the document exists, its version
+//! decides as always. Where it does not, it cannot be known whether the row still exists, so the record becomes a dead letter
+//! again, which says so. Merged documents are not affected: they keep the versions of parts that were removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use rowmill_engine::{Action, Operation};
+use rowmill_engine::{Action, IndexNumber, Operation};
 use tokio::sync::mpsc;
 
 use super::SinkContext;
@@ -19,8 +19,8 @@ use crate::dead_letter::{DeadLetter, DeadLetters, Stage};
 use crate::operation::OperationBatch;
 use crate::shutdown::Shutdown;
 
-/// For how long deletes are remembered (`index.gc_deletes`), less five minutes for clocks that differ.
-pub const REMEMBERED: Duration = Duration::from_secs(55 * 60);
+/// How much sooner a delete counts as forgotten, because clocks differ; at most half of the time.
+const MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// Why a record is held back.
 pub const REASON: &str = "the change is older than Elasticsearch remembers deletes (gc_deletes), and the document does not exist: \
@@ -34,6 +34,7 @@ const AT_ONCE: usize = 500;
 /// Stands before the sink.
 pub struct ResurrectionGuard {
     client: Client,
+    memory: DeleteMemory,
     context: SinkContext,
     dead_letters: DeadLetters,
     shutdown: Shutdown,
@@ -50,7 +51,9 @@ impl ResurrectionGuard {
         dead_letters: DeadLetters,
         shutdown: Shutdown,
     ) -> anyhow::Result<Self> {
-        Ok(Self { client: Client::new(config)?, context, dead_letters, shutdown })
+        let client = Client::new(config)?;
+        let memory = DeleteMemory::new(client.clone(), context.clone());
+        Ok(Self { client, memory, context, dead_letters, shutdown })
     }
 
     /// Passes batches on without the operations that are held back, until the channel is closed.
@@ -58,7 +61,7 @@ impl ResurrectionGuard {
     /// # Errors
     /// Elasticsearch refuses access.
     pub fn run(
-        self,
+        mut self,
         mut batches: mpsc::Receiver<OperationBatch>,
         to_sink: &mpsc::Sender<OperationBatch>,
     ) -> anyhow::Result<()> {
@@ -75,28 +78,34 @@ impl ResurrectionGuard {
     }
 
     /// The operations to hold back, by their number; `None` if the run was aborted.
-    async fn held(&self, batch: &OperationBatch) -> anyhow::Result<Option<BTreeSet<usize>>> {
+    async fn held(&mut self, batch: &OperationBatch) -> anyhow::Result<Option<BTreeSet<usize>>> {
+        loop {
+            match self.try_held(batch).await {
+                Ok(held) => return Ok(Some(held)),
+                Err(error) if error.is::<Refused>() => return Err(error.context("Elasticsearch")),
+                Err(error) => tracing::warn!("cannot look up documents before they are written; retrying: {error:#}"),
+            }
+            tokio::select! {
+                () = self.shutdown.aborted() => return Ok(None),
+                () = tokio::time::sleep(RETRY) => {}
+            }
+        }
+    }
+
+    async fn try_held(&mut self, batch: &OperationBatch) -> anyhow::Result<BTreeSet<usize>> {
+        let mut doubtful: Vec<(usize, &Operation)> = Vec::new();
+        for (number, operation) in batch.operations.list.iter().enumerate() {
+            if self.memory.may_have_forgotten(batch, operation).await? {
+                doubtful.push((number, operation));
+            }
+        }
         let mut held = BTreeSet::new();
-        let list = batch.operations.list.iter().enumerate();
-        let doubtful: Vec<(usize, &Operation)> = list.filter(|(_, one)| may_resurrect(batch, one)).collect();
         for some in doubtful.chunks(AT_ONCE) {
             let wanted: Vec<Wanted> = some.iter().map(|(_, one)| wanted(batch, one, &self.context)).collect();
-            let found = loop {
-                match self.client.documents(&wanted, false).await {
-                    Ok(found) => break found,
-                    Err(error) if error.is::<Refused>() => return Err(error.context("Elasticsearch")),
-                    Err(error) => {
-                        tracing::warn!("cannot look up documents before they are written; retrying: {error:#}")
-                    }
-                }
-                tokio::select! {
-                    () = self.shutdown.aborted() => return Ok(None),
-                    () = tokio::time::sleep(RETRY) => {}
-                }
-            };
+            let found = self.client.documents(&wanted, false).await?;
             held.extend(some.iter().zip(found).filter(|(_, found)| found.is_none()).map(|((number, _), _)| *number));
         }
-        Ok(Some(held))
+        Ok(held)
     }
 
     /// Takes operations out of the batch; each of their records becomes a dead letter.
@@ -128,11 +137,40 @@ impl ResurrectionGuard {
     }
 }
 
-/// Whether an operation writes a whole document from a change that is older than deletes are remembered.
-pub fn may_resurrect(batch: &OperationBatch, operation: &Operation) -> bool {
-    let timestamp = batch.source.records.records[operation.record as usize].timestamp;
-    let age = jiff::Timestamp::now().as_millisecond().saturating_sub(timestamp);
-    operation.action == Action::Index && age > REMEMBERED.as_millis() as i64
+/// For how long the indices remember deletes.
+pub struct DeleteMemory {
+    client: Client,
+    context: SinkContext,
+    known: HashMap<IndexNumber, Duration>,
+}
+
+impl DeleteMemory {
+    /// The memory of this cluster's indices; asks for nothing yet.
+    pub fn new(client: Client, context: SinkContext) -> Self {
+        Self { client, context, known: HashMap::new() }
+    }
+
+    /// Whether an operation writes a whole document from a change that is older than its index remembers deletes.
+    ///
+    /// # Errors
+    /// There was no answer.
+    pub async fn may_have_forgotten(&mut self, batch: &OperationBatch, operation: &Operation) -> anyhow::Result<bool> {
+        if operation.action != Action::Index {
+            return Ok(false);
+        }
+        let remembered = match self.known.get(&operation.index) {
+            Some(known) => *known,
+            None => match self.client.gc_deletes(&self.context.indices.name(operation.index)).await? {
+                Some(remembered) => *self.known.entry(operation.index).or_insert(remembered),
+                // Nothing was deleted from an index that does not exist.
+                None => return Ok(false),
+            },
+        };
+        let timestamp = batch.source.records.records[operation.record as usize].timestamp;
+        let age = jiff::Timestamp::now().as_millisecond().saturating_sub(timestamp);
+        let limit = remembered - MARGIN.min(remembered / 2);
+        Ok(u128::try_from(age).is_ok_and(|age| age > limit.as_millis()))
+    }
 }
 
 /// The document that an operation writes.

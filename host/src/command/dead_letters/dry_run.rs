@@ -17,7 +17,7 @@ use crate::report::Report;
 use crate::shutdown::Shutdown;
 use crate::sink::elasticsearch::client::Client;
 use crate::sink::elasticsearch::lookup::Found;
-use crate::sink::resurrection::{self, may_resurrect, wanted};
+use crate::sink::resurrection::{self, DeleteMemory, wanted};
 use crate::sink::{Settlement, Sink, SinkContext, Supports};
 
 /// Takes the place of the sink, and of the writer of dead letters.
@@ -29,6 +29,14 @@ pub(super) struct DryRun {
     context: SinkContext,
     is_json: bool,
     recreates: bool,
+}
+
+/// What the cluster knows about a document.
+#[derive(Default)]
+struct Known {
+    document: Option<Found>,
+    /// Whether a newer delete may be forgotten.
+    may_be_deleted: bool,
 }
 
 /// What would become of one operation.
@@ -82,7 +90,8 @@ impl DryRun {
         }
     }
 
-    fn effect(&self, batch: &OperationBatch, operation: &Operation, found: Option<&Found>) -> Effect {
+    fn effect(&self, batch: &OperationBatch, operation: &Operation, known: &Known) -> Effect {
+        let found = known.document.as_ref();
         let body: Value = serde_json::from_slice(operation.body.of(&batch.operations.bytes)).unwrap_or_default();
         let effect = |outcome, detail: String| Effect { outcome, detail, changes: Vec::new() };
         let is_newer = found.is_some_and(|found| found.version > operation.version);
@@ -101,9 +110,7 @@ impl DryRun {
             }
             (Action::Delete, Some(_)) => effect("delete", String::new()),
             (Action::Delete, None) => effect("nothing", "there is no document to delete".into()),
-            (_, None) if !self.recreates && self.client.is_some() && may_resurrect(batch, operation) => {
-                effect("fail", resurrection::REASON.into())
-            }
+            (_, None) if !self.recreates && known.may_be_deleted => effect("fail", resurrection::REASON.into()),
             (_, None) => Effect { changes: changes(), ..effect("create", String::new()) },
             (_, Some(_)) => match changes() {
                 changes if changes.is_empty() => effect("unchanged", String::new()),
@@ -112,17 +119,20 @@ impl DryRun {
         }
     }
 
-    async fn found(&self, batch: &OperationBatch) -> anyhow::Result<Vec<Option<Found>>> {
-        let mut found = Vec::new();
-        let Some(client) = &self.client else { return Ok(vec![None; batch.operations.list.len()]) };
-        for operation in &batch.operations.list {
-            // One by one: documents may be large, and a person waits for the first line.
-            found.push(match operation.action {
-                Action::Truncate => None,
-                _ => client.documents(&[wanted(batch, operation, &self.context)], true).await?.pop().flatten(),
-            });
+    /// What the cluster knows about an operation's document.
+    async fn look_up(
+        &self,
+        memory: &mut Option<DeleteMemory>,
+        batch: &OperationBatch,
+        operation: &Operation,
+    ) -> anyhow::Result<Known> {
+        match (&self.client, memory) {
+            (Some(client), Some(memory)) if operation.action != Action::Truncate => Ok(Known {
+                document: client.documents(&[wanted(batch, operation, &self.context)], true).await?.pop().flatten(),
+                may_be_deleted: memory.may_have_forgotten(batch, operation).await?,
+            }),
+            _ => Ok(Known::default()),
         }
-        Ok(found)
     }
 }
 
@@ -176,13 +186,15 @@ impl Sink for DryRun {
         shutdown: Shutdown,
     ) -> anyhow::Result<()> {
         let runtime = self.context.runtime.clone();
+        let mut memory = self.client.clone().map(|client| DeleteMemory::new(client, self.context.clone()));
         while let Some(batch) = batches.blocking_recv() {
             if shutdown.is_aborted() {
                 break;
             }
-            let found = runtime.block_on(self.found(&batch))?;
-            for (operation, found) in batch.operations.list.iter().zip(&found) {
-                self.show(&batch, operation, &self.effect(&batch, operation, found.as_ref()));
+            for operation in &batch.operations.list {
+                // One by one: documents may be large, and a person waits for the first line.
+                let known = runtime.block_on(self.look_up(&mut memory, &batch, operation))?;
+                self.show(&batch, operation, &self.effect(&batch, operation, &known));
             }
             settlement.batch_written(&batch);
         }

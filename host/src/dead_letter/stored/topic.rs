@@ -11,8 +11,9 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rowmill_rows::capture::CapturedRecord;
 
-use super::{StoredLetter, letter_of_headers};
+use super::StoredLetter;
 use crate::dead_letter::config::KafkaLetters;
+use crate::dead_letter::letter::PREFIX;
 use crate::kafka::{self, AccessContext};
 
 /// The section with the login properties, for messages.
@@ -101,9 +102,16 @@ fn assign(config: &KafkaLetters, consumer: &BaseConsumer<AccessContext>) -> anyh
 
 /// The letter in a message; `None` if it is another message.
 fn letter(message: &BorrowedMessage<'_>) -> Option<StoredLetter> {
-    let headers = message.headers()?;
-    let headers = headers.iter().map(|header| (header.key.to_string(), header.value.map(<[u8]>::to_vec)));
-    let (headers, error) = letter_of_headers(headers);
+    let (mut headers, mut error) = (Vec::new(), BTreeMap::new());
+    for header in message.headers()?.iter() {
+        match header.key.strip_prefix(PREFIX) {
+            Some(name) => {
+                let text = String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned();
+                _ = error.insert(name.to_string(), text);
+            }
+            None => headers.push((header.key.to_string(), header.value.map(<[u8]>::to_vec))),
+        }
+    }
     let place = format!("{}[{}]@{}", message.topic(), message.partition(), message.offset());
     let record = CapturedRecord {
         topic: error.get("topic")?.clone(),

@@ -139,6 +139,11 @@ impl Client {
         self.json(Method::Post, path, &[], Some(body)).await
     }
 
+    /// The settings of an index, or of those of an alias.
+    pub(super) async fn settings(&self, index: &str) -> anyhow::Result<Answer> {
+        self.json(Method::Get, &path(index, "/_settings"), &[("flat_settings", "true")], None).await
+    }
+
     /// Sends a bulk request.
     ///
     /// # Errors

@@ -1,8 +1,13 @@
 //! Reads single documents, as they are now and not as the last refresh shows them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::client::Client;
+
+/// For how long Elasticsearch remembers deletes in an index without a setting.
+const DEFAULT_GC_DELETES: Duration = Duration::from_secs(60);
 
 /// A document to read.
 #[derive(Clone, Debug)]
@@ -45,6 +50,28 @@ impl Client {
         let docs = body["docs"].as_array().filter(|docs| answer.status == 200 && docs.len() == wanted.len());
         let docs = docs.ok_or_else(|| anyhow::anyhow!("status {}: {}", answer.status, answer.body))?;
         docs.iter().map(found).collect()
+    }
+}
+
+impl Client {
+    /// For how long an index remembers deletes, the shortest time if the name is an alias of several; `None` if there is no
+    /// such index.
+    ///
+    /// # Errors
+    /// There was no answer, or another one than expected.
+    pub async fn gc_deletes(&self, index: &str) -> anyhow::Result<Option<Duration>> {
+        let answer = self.settings(index).await?;
+        match answer.status {
+            200 => {}
+            404 => return Ok(None),
+            status => anyhow::bail!("status {status}: {}", answer.body),
+        }
+        let settings = answer.json();
+        let times = settings.as_object().into_iter().flatten().map(|(_, index)| {
+            let time = index["settings"]["index.gc_deletes"].as_str();
+            time.map_or(Ok(DEFAULT_GC_DELETES), humantime::parse_duration)
+        });
+        Ok(times.map(|time| time.unwrap_or(Duration::ZERO)).min())
     }
 }
 
