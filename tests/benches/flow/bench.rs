@@ -74,7 +74,7 @@ impl Bench {
         let binary = std::env::var_os("GATEWAY").map_or_else(gateway::binary, PathBuf::from);
         println!("gateway {}, built {} s ago", binary.display(), age(&binary)?.as_secs());
         let bench = Self {
-            events: setting("EVENTS", 200_000)?,
+            events: setting("EVENTS", 600_000)?,
             rounds: setting("ROUNDS", 3)?,
             seed: setting("SEED", 7)?,
             folder: Folder::new(&binary, &brokers, set.split_whitespace().map(str::to_string).collect())?,

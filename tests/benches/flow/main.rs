@@ -7,7 +7,7 @@
 //!
 //! Settings in the environment, with their defaults:
 //!
-//! - `EVENTS=200000`, `ROUNDS=3`, `SEED=7`.
+//! - `EVENTS=600000`, `ROUNDS=3`, `SEED=7`.
 //! - `GATEWAY`: another program to run than the one beside this. `SET` replaces defaults of the gateway:
 //!   `SET="sink.linger=10ms sink.in_flight=4"`.
 //! - For `latency`: `LATENCY_SECONDS=20` and `RATE`, in events per second (default: half of the gateway's maximum).

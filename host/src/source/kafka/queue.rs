@@ -6,8 +6,10 @@
 //! them; here it counts for all together.
 #![allow(unsafe_code, reason = "the client library does not offer a queue for several partitions")]
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +136,7 @@ impl RecordQueue {
     /// record that was written there in the meantime is lost.
     pub fn read<F: FnMut(Item<'_>)>(&mut self, timeout: Duration, take: F) -> usize {
         let milliseconds = timeout.as_micros().div_ceil(1000) as i32;
-        let mut reading = Reading { take, count: 0, client: self.consumer.client().native_ptr() };
+        let mut reading = Reading { take, count: 0, panic: None, client: self.consumer.client().native_ptr() };
         // SAFETY: the queue is valid, and `reading` outlives the call, which ends before `take_message` is called again.
         unsafe {
             sys::rd_kafka_consume_callback_queue(
@@ -144,6 +146,9 @@ impl RecordQueue {
                 ptr::from_mut(&mut reading).cast(),
             );
         }
+        if let Some(panic) = reading.panic {
+            std::panic::resume_unwind(panic);
+        }
         reading.count
     }
 }
@@ -152,6 +157,8 @@ impl RecordQueue {
 struct Reading<F> {
     take: F,
     count: usize,
+    /// A panic of `take`, which must not unwind through librdkafka.
+    panic: Option<Box<dyn Any + Send>>,
     client: *mut sys::rd_kafka_t,
 }
 
@@ -162,12 +169,15 @@ struct Reading<F> {
 unsafe extern "C" fn take_message<F: FnMut(Item<'_>)>(message: *mut sys::rd_kafka_message_t, reading: *mut c_void) {
     // SAFETY: by this function's contract; nothing else uses the reading during the call.
     let (message, reading) = unsafe { (&*message, &mut *reading.cast::<Reading<F>>()) };
+    if reading.panic.is_some() {
+        return;
+    }
     reading.count += 1;
     // SAFETY: librdkafka destroys the message after this function, and the item is gone by then.
     if let Some(item) = unsafe { item(message) } {
-        (reading.take)(item);
+        reading.panic = catch_unwind(AssertUnwindSafe(|| (reading.take)(item))).err();
     }
-    if reading.count >= MAX_RECORDS {
+    if reading.count >= MAX_RECORDS || reading.panic.is_some() {
         // SAFETY: the client is valid. What is left of the queue is put back.
         unsafe { sys::rd_kafka_yield(reading.client) }
     }
