@@ -62,7 +62,7 @@ fn main() -> anyhow::Result<()> {
         "broker: {}\n",
         own.map_or("in the parent process (librdkafka's mock cluster)".to_string(), |brokers| brokers)
     );
-    println!("{:>12} {:>12} {:>14} {:>12} {:>12}", "", "rows/s", "CPU µs a row", "rows/CPU s", "peak MiB");
+    println!("{:>12} {:>12} {:>14} {:>12} {:>12}", "", "rows/s", "CPU µs per row", "rows/CPU s", "peak MiB");
     let mut cpu: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     // In turn, so that a slow minute of the machine falls on all of them.
     for run in 0..RUNS {
@@ -92,8 +92,8 @@ fn main() -> anyhow::Result<()> {
         figures[figures.len() / 2]
     };
     let (none, wasm, native) = (median("no plugin"), median("wasm"), median("native"));
-    println!("\nmedian CPU µs a row: no plugin {none:.2}, wasm {wasm:.2}, native {native:.2}");
-    println!("the sandbox costs {:+.2} µs a row over native ({:.2}×)", wasm - native, wasm / native);
+    println!("\nmedian CPU µs per row: no plugin {none:.2}, wasm {wasm:.2}, native {native:.2}");
+    println!("the sandbox costs {:+.2} µs per row over native ({:.2}×)", wasm - native, wasm / native);
     std::io::stdout().flush()?;
     Ok(())
 }

@@ -57,6 +57,9 @@ impl KafkaSource {
             .set("fetch.max.bytes", "4194304")
             // A full queue must not stop fetching for a second.
             .set("fetch.queue.backoff.ms", "5")
+            // The client has one fetch at a time per broker. If it asks only for partitions without new records, because the
+            // queue was full for the others, these wait until the broker answers: half a second by default.
+            .set("fetch.wait.max.ms", "50")
             // librdkafka reports why a connection failed only in its log, which the context receives.
             .set_log_level(RDKafkaLogLevel::Info);
         if !config.has_consumer_protocol() {

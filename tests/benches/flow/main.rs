@@ -11,7 +11,7 @@
 //! - `GATEWAY`: another program to run than the one beside this. `SET` replaces defaults of the gateway:
 //!   `SET="sink.linger=10ms sink.in_flight=4"`.
 //! - For `latency`: `LATENCY_SECONDS=20` and `RATE`, in events per second (default: half of the gateway's maximum).
-//! - For `stalls`: `STALLS=0.1,1,10,60`, in seconds; `BACKLOG=1800000`, in events; `STALL_DELAY_MS=10`, the time that each
+//! - For `stalls`: `PARTITIONS=1,50`; `STALLS=0.1,1,10,60`, in seconds; `BACKLOG=1800000`, in events; `STALL_DELAY_MS=10`, the time that each
 //!   answer takes.
 
 #![allow(clippy::print_stdout, reason = "figures are what a benchmark is for")]
@@ -86,7 +86,7 @@ fn run() -> anyhow::Result<()> {
         }
     }
     if is_chosen("stalls") {
-        for partitions in [1, 50] {
+        for partitions in stalls::partitions()? {
             stalls::measure(&bench, partitions)?;
         }
     }

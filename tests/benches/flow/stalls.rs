@@ -64,6 +64,16 @@ pub fn measure(bench: &Bench, partitions: u64) -> anyhow::Result<()> {
     result
 }
 
+/// The numbers of partitions in `PARTITIONS`, separated by commas.
+///
+/// # Errors
+/// It is not a list of numbers.
+pub fn partitions() -> anyhow::Result<Vec<u64>> {
+    let text = setting("PARTITIONS", "1,50".to_string())?;
+    let numbers = text.split(',').map(|number| number.trim().parse().ok());
+    numbers.collect::<Option<_>>().with_context(|| format!("PARTITIONS={text} is not a list of numbers"))
+}
+
 /// The stalls: seconds in `STALLS`, separated by commas.
 fn stalls() -> anyhow::Result<Vec<Duration>> {
     let text = setting("STALLS", "0.1,1,10,60".to_string())?;
