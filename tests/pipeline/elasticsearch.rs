@@ -111,6 +111,85 @@ fn an_older_write_does_not_replace_a_newer_one(sink: &Sink) {
     assert_eq!(sink.source("thing", "1"), Some(json!({ "id": 1, "name": "new" })));
 }
 
+/// A changed key makes a delete and an insert with one position. Where the document's ID is not the key, both are about one
+/// document, and they may come from two partitions.
+fn at_one_position_a_write_beats_a_delete(sink: &Sink) {
+    let row = |id: u64| json!({ "id": id, "name": "moved" });
+    for (id, is_soft) in [(1, false), (2, true)] {
+        let policy = if is_soft { "soft" } else { "hard" };
+        let sections =
+            format!("[[routes]]\ntable = \"thing\"\nindex = \"{}\"\ndelete = \"{policy}\"\n", sink.index("thing"));
+        let run = |records: &[Record]| sink.gateway(records, "linger = \"1s\"\n", &sections).run().ended_well();
+        let [d, c] = [delete("thing", 200, row(id)), insert("thing", 200, row(id))];
+        for order in [[&d, &c], [&c, &d]] {
+            for record in order {
+                run(std::slice::from_ref(record));
+            }
+            assert_eq!(sink.source("thing", &id.to_string()), Some(row(id)), "{policy}, in two requests");
+        }
+        let id = id + 10;
+        let [d, c] = [delete("thing", 200, row(id)), insert("thing", 200, row(id))];
+        run(&[d.clone(), c.clone()]);
+        assert_eq!(sink.source("thing", &id.to_string()), Some(row(id)), "{policy}, in one request");
+        run(&[c, d]);
+        assert_eq!(sink.source("thing", &id.to_string()), Some(row(id)), "{policy}, in one request");
+    }
+}
+
+/// The same for parts of a merged document and for items of its arrays.
+fn at_one_position_a_written_part_beats_a_removed_one(sink: &Sink) {
+    let sections = format!(
+        "[[routes]]\ntable = \"*\"\nindex = \"{}\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\nitem = [\"order_id\", \"id\"]\n",
+        sink.index("merged"),
+        guests::shaper().display().to_string()
+    );
+    let run = |records: &[Record]| sink.gateway(records, "linger = \"1s\"\n", &sections).run().ended_well();
+    let parts = |id: u64| {
+        let (order, line) = (json!({ "id": id, "state": "open" }), json!({ "order_id": id, "id": 9 }));
+        [
+            [delete("order", 200, order.clone()), insert("order", 200, order)],
+            [delete("line", 300, line.clone()), insert("line", 300, line)],
+        ]
+    };
+    for id in 1..=4 {
+        for [d, c] in parts(id) {
+            match id {
+                1 => drop((run(&[d]), run(&[c]))),
+                2 => drop((run(&[c]), run(&[d]))),
+                3 => drop(run(&[d, c])),
+                _ => drop(run(&[c, d])),
+            }
+        }
+        let mut document =
+            sink.elasticsearch.sources(&sink.index("merged")).remove(&id.to_string()).expect("a document");
+        document.as_object_mut().expect("a document").remove("_rowmill");
+        assert_eq!(document, json!({ "state": "open", "lines": [{ "id": 9 }] }), "case {id}");
+    }
+}
+
+/// Of two changes that wait together only the newer one is sent. If it is rejected, the older one must be written.
+fn a_rejected_change_does_not_take_the_older_one_along(sink: &Sink) {
+    let mapping = json!({ "mappings": { "properties": { "name": { "type": "object" } } } });
+    let (status, answer) = sink.elasticsearch.ask("PUT", &format!("/{}", sink.index("thing")), Some(&mapping));
+    assert_eq!(status, 200, "{answer}");
+    let row = |id: u64, name: Value| json!({ "id": id, "name": name });
+    sink.run(&[insert("thing", 50, row(2, json!({ "a": 0 })))]);
+    let records = [
+        insert("thing", 100, row(1, json!({ "a": 1 }))),
+        insert("thing", 150, row(1, json!({ "a": 2 }))),
+        insert("thing", 200, row(1, json!("text"))),
+        delete("thing", 300, row(2, json!({ "a": 0 }))),
+        insert("thing", 400, row(2, json!("text"))),
+    ];
+    let gateway = sink.gateway(&records, "linger = \"1s\"\n", "");
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 2, "{}", run.log);
+    assert_eq!(sink.source("thing", "1"), Some(row(1, json!({ "a": 2 }))));
+    assert_eq!(sink.source("thing", "2"), None, "the row was deleted before the rejected insert");
+    let outcomes = ["documents.index", "documents.delete", "folded"].map(|name| run.number(name));
+    assert_eq!(outcomes, [1, 1, 1], "{}", run.summary);
+}
+
 /// Rows of two tables build one document; every order of arrival of four changes ends in the same.
 fn parts_of_two_tables_merge_in_every_order(sink: &Sink) {
     let changes = |id: u64| {
@@ -408,6 +487,9 @@ macro_rules! scenarios {
 scenarios! {
     a_delete_does_not_come_back_by_a_late_older_write,
     an_older_write_does_not_replace_a_newer_one,
+    at_one_position_a_write_beats_a_delete,
+    at_one_position_a_written_part_beats_a_removed_one,
+    a_rejected_change_does_not_take_the_older_one_along,
     parts_of_two_tables_merge_in_every_order,
     items_of_an_array_converge_in_every_order,
     an_item_does_not_overwrite_a_field_of_another_part,

@@ -94,6 +94,16 @@ pub struct Operation {
     /// Whether a truncate of the table leaves the document: it records a change, as an audit trail does, and is not an image
     /// of a row.
     pub outlives_truncates: bool,
+    /// Whether this is a soft delete: its action is [`Action::Index`], and the body says that the row is deleted.
+    pub is_soft_delete: bool,
+}
+
+impl Operation {
+    /// Returns true if the operation deletes the document, or removes a part of it. At equal versions a write beats a
+    /// removal: one change can delete and write the same document, and both may arrive in any order.
+    pub fn is_removal(&self) -> bool {
+        self.is_soft_delete || matches!(self.action, Action::Delete | Action::MergeRemove | Action::RemoveItem)
+    }
 }
 
 /// The operations of one batch of records, in the order of the records.

@@ -80,6 +80,7 @@ impl<'a> Writer<'a> {
             table: self.table,
             producer: plugin.map_or(u16::MAX, |plugin| (self.row.first_producer + plugin) as u16),
             outlives_truncates: self.outlives_truncates(index, plugin),
+            is_soft_delete: false,
         });
     }
 
@@ -244,7 +245,12 @@ impl<'a> Writer<'a> {
         match (written, soft) {
             (Action::Merge, _) => self.push(Action::MergeRemove, target, routing, none, plugin),
             (Action::PutItem, _) => self.push(Action::RemoveItem, target, routing, none, plugin),
-            (_, Some(body)) => self.push(Action::Index, target, routing, body, plugin),
+            (_, Some(body)) => {
+                self.push(Action::Index, target, routing, body, plugin);
+                if let Some(pushed) = self.out.list.last_mut() {
+                    pushed.is_soft_delete = true;
+                }
+            }
             (_, None) => self.push(Action::Delete, target, routing, none, plugin),
         }
     }

@@ -266,6 +266,7 @@ mod tests {
             table: 0,
             producer: u16::MAX,
             outlives_truncates: false,
+            is_soft_delete: false,
         });
         let (sender, batches) = mpsc::channel(1);
         sender.try_send(OperationBatch::new(source, operations)).unwrap();

@@ -79,26 +79,53 @@ fn one_document_that_is_too_large_is_a_dead_letter() {
 
 #[test]
 fn no_access_stops() {
-    for effect in [FaultEffect::Unauthorized, FaultEffect::Forbidden] {
+    let of_bulk = |effect| FaultRule::request(effect);
+    // All but the first request, which is for the version: the index is looked up.
+    let of_indices = |effect| FaultRule::request(effect).on_any_request().after(1);
+    for rule in [
+        of_bulk(FaultEffect::Unauthorized),
+        of_bulk(FaultEffect::Forbidden),
+        of_indices(FaultEffect::Unauthorized),
+        of_indices(FaultEffect::Forbidden),
+    ] {
         let sink = Sink::embedded();
-        sink.store.as_ref().expect("the embedded store").inject(FaultRule::request(effect));
+        sink.store.as_ref().expect("the embedded store").inject(rule);
         let run = sink.gateway(&things(5), "", "").run();
         assert_eq!(run.code, Some(1), "{}", run.log);
         assert!(run.log.contains("check sink.username, sink.password or sink.api_key"), "{}", run.log);
+        sink.store.as_ref().expect("the embedded store").clear_faults();
         assert_eq!(sink.elasticsearch.sources(&sink.index("thing")).len(), 0);
     }
 }
 
+/// An item with an error that Rowmill does not know may be a matter of time. If it is not, only its record suffers.
 #[test]
-fn an_answer_that_is_not_understood_stops_and_skips_nothing() {
+fn an_item_with_an_unknown_error_is_sent_again_and_then_becomes_a_dead_letter() {
+    let strange = || FaultRule::item(FaultEffect::Error(500, "strange", "never seen".into()));
+    survives([strange().times(3)]);
     let sink = Sink::embedded();
-    sink.store
-        .as_ref()
-        .expect("the embedded store")
-        .inject(FaultRule::item(FaultEffect::Error(500, "strange", "never seen".into())).times(1));
-    let run = sink.gateway(&things(5), "", "").run();
-    assert_eq!(run.code, Some(1), "{}", run.log);
-    assert!(run.log.contains("never seen"), "{}", run.log);
+    sink.store.as_ref().expect("the embedded store").inject(strange().when(|target| target.id == Some("3")));
+    let gateway = sink.gateway(&things(5), "retry_wait = \"1ms\"\nretry_wait_max = \"10ms\"\n", "");
+    let run = gateway.run().ended_well();
+    assert_eq!((run.number("dead_letters"), run.number("documents.index")), (1, 4), "{}", run.log);
+    let reason = gateway.letters()[0]["error"]["reason"].to_string();
+    assert!(reason.contains("never seen"), "{reason}");
+}
+
+/// A closed index is opened again by somebody; until then its documents wait.
+#[test]
+fn a_closed_index_is_waited_for() {
+    let closed = FaultEffect::Error(400, "index_closed_exception", "closed".into());
+    survives([FaultRule::item(closed).times(50)]);
+}
+
+/// What must exist before the first document is written is asked for again as well.
+#[test]
+fn an_index_that_cannot_be_created_yet_is_created_later() {
+    for effect in [FaultEffect::TooManyRequests, FaultEffect::Unavailable] {
+        // The first request is for the version, the others look the index up and create it.
+        survives([FaultRule::request(effect).on_any_request().after(1).times(4)]);
+    }
 }
 
 #[test]

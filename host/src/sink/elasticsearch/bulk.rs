@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::merge::SCRIPT_ID;
 use super::pending::Entry;
-use crate::sink::OperationRef;
 
 /// The body of a request that writes these entries, in their order.
 pub(super) fn body(entries: &[Entry], indices: &Indices) -> Bytes {
@@ -22,7 +21,7 @@ pub(super) fn body(entries: &[Entry], indices: &Indices) -> Bytes {
 }
 
 fn write_entry(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
-    let first = &entry.operations[0];
+    let first = entry.first();
     let operation = first.operation();
     let verb: &[u8] = match operation.action {
         Action::Index => b"{\"index\":{\"_index\":",
@@ -38,11 +37,13 @@ fn write_entry(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
         literal::write_string(out, routing);
     }
     if operation.action.is_merge() {
-        return write_merge(out, &entry.operations);
+        return write_merge(out, entry);
     }
     // Writing into a Vec cannot fail.
     let _ = write!(out, ",\"version\":{}", operation.version);
-    out.extend_from_slice(b",\"version_type\":\"external\"}}\n");
+    // At equal versions a write beats a delete, whichever arrives first.
+    let version_type = if operation.is_removal() { "external" } else { "external_gte" };
+    let _ = writeln!(out, ",\"version_type\":\"{version_type}\"}}}}}}");
     if operation.action == Action::Index {
         out.extend_from_slice(first.body());
         out.push(b'\n');
@@ -50,11 +51,11 @@ fn write_entry(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
 }
 
 /// Completes the line of an update and appends the call of the merge script with all parts.
-fn write_merge(out: &mut Vec<u8>, parts: &[OperationRef]) {
+fn write_merge(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(b",\"retry_on_conflict\":5}}\n{\"scripted_upsert\":true,\"upsert\":{},\"script\":{\"id\":\"");
     out.extend_from_slice(SCRIPT_ID.as_bytes());
     out.extend_from_slice(b"\",\"params\":{\"parts\":[");
-    for (place, part) in parts.iter().enumerate() {
+    for (place, part) in entry.operations().enumerate() {
         if place > 0 {
             out.push(b',');
         }

@@ -39,6 +39,27 @@ impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
+
+    /// Fails if the cluster cannot answer at present, so that the request has to be repeated.
+    fn unless_busy(self) -> anyhow::Result<Self> {
+        let is_blocked = self.status == 403 && self.body.contains("cluster_block_exception");
+        anyhow::ensure!(!is_blocked && !matches!(self.status, 429 | 500..), "status {}: {}", self.status, self.body);
+        Ok(self)
+    }
+
+    /// The same; also fails if access is refused ([`Refused`]). `request` names the request.
+    fn if_permitted(self, request: &str) -> anyhow::Result<Self> {
+        let answer = self.unless_busy()?;
+        if matches!(answer.status, 401 | 403) {
+            let reason = answer.json()["error"]["reason"].as_str().unwrap_or_default().to_string();
+            anyhow::bail!(Refused(format!(
+                "Elasticsearch refuses to {request} (status {}, {reason}); check sink.username, sink.password or sink.api_key, \
+                 and the role's privileges",
+                answer.status
+            )));
+        }
+        Ok(answer)
+    }
 }
 
 /// A client of one cluster.
@@ -151,7 +172,8 @@ impl Client {
     /// # Errors
     /// There was no answer.
     pub async fn has_index(&self, index: &str) -> anyhow::Result<bool> {
-        Ok(self.json(Method::Head, &path(index, ""), &[], None).await?.status == 200)
+        let answer = self.json(Method::Head, &path(index, ""), &[], None).await?;
+        Ok(answer.if_permitted(&format!("look up the index {index}"))?.status == 200)
     }
 
     /// Creates an index with a mapping. The answer says if it exists already.
@@ -171,7 +193,8 @@ impl Client {
             "settings": { "index.gc_deletes": GC_DELETES, "index.mapping.ignore_malformed": true },
             "mappings": mappings,
         });
-        self.json(Method::Put, &path(index, ""), &[], Some(&body)).await
+        let answer = self.json(Method::Put, &path(index, ""), &[], Some(&body)).await?;
+        answer.if_permitted(&format!("create the index {index}"))
     }
 
     /// Raises `gc_deletes` of an existing index. Returns true if it is now at least an hour.
@@ -179,8 +202,8 @@ impl Client {
     /// # Errors
     /// There was no answer.
     pub async fn raise_gc_deletes(&self, index: &str) -> anyhow::Result<bool> {
-        let settings =
-            self.json(Method::Get, &path(index, "/_settings"), &[("flat_settings", "true")], None).await?.json();
+        let settings = self.json(Method::Get, &path(index, "/_settings"), &[("flat_settings", "true")], None).await?;
+        let settings = settings.unless_busy()?.json();
         let every = settings
             .as_object()
             .into_iter()
@@ -195,7 +218,7 @@ impl Client {
         let answer = self
             .json(Method::Put, &path(index, "/_settings"), &[], Some(&json!({ "index.gc_deletes": GC_DELETES })))
             .await?;
-        Ok(answer.status == 200)
+        Ok(answer.unless_busy()?.status == 200)
     }
 
     /// Stores the script that merges documents.
@@ -205,6 +228,7 @@ impl Client {
     pub async fn store_script(&self) -> anyhow::Result<()> {
         let body = json!({ "script": { "lang": "painless", "source": SCRIPT } });
         let answer = self.json(Method::Put, &format!("/_scripts/{SCRIPT_ID}"), &[], Some(&body)).await?;
+        let answer = answer.if_permitted("store the merge script")?;
         anyhow::ensure!(answer.status == 200, "Elasticsearch rejected the merge script: {}", answer.body);
         Ok(())
     }
@@ -249,6 +273,7 @@ impl Client {
         let version = version.to_string();
         let query = [("version", version.as_str()), ("version_type", "external_gte"), ("refresh", "true")];
         let answer = self.json(Method::Put, &path(index, &format!("/_doc/{}", encode(id))), &query, Some(body)).await?;
+        let answer = answer.if_permitted(&format!("write to the index {index}"))?;
         anyhow::ensure!(matches!(answer.status, 200 | 201 | 409), "status {}: {}", answer.status, answer.body);
         Ok(())
     }

@@ -10,12 +10,12 @@
 //! }
 //! ```
 //!
-//! A part that is not newer changes nothing; a newer one replaces all fields that the part had. The items of an array are
-//! in the order of their keys. So any order of arrival ends in the same document. A removed part leaves its version
+//! A part that is not newer changes nothing; a newer one replaces all fields that the part had. At equal versions a part
+//! that is written beats one that is removed. The items of an array are in the order of their keys. So any order of arrival ends in the same document. A removed part leaves its version
 //! behind, without fields (an item with `"p": false`): an older write of it that arrives late must not bring it back.
 
 /// The ID of the stored script. Its number changes with the script, so that two versions of Rowmill can share a cluster.
-pub const SCRIPT_ID: &str = "rowmill-merge-2";
+pub const SCRIPT_ID: &str = "rowmill-merge-3";
 
 /// The script in Painless.
 pub const SCRIPT: &str = r"
@@ -48,7 +48,11 @@ for (part in params.parts) {
       at++;
     }
     boolean found = at < known.size() && compared == 0;
-    if (found && ((Number) known.get(at).v).longValue() >= ((Number) part.version).longValue()) { continue; }
+    if (found) {
+      long v = ((Number) known.get(at).v).longValue();
+      long n = ((Number) part.version).longValue();
+      if (v > n || v == n && (known.get(at).p || part.item == null)) { continue; }
+    }
     List items = ctx._source[part.array];
     if (items == null) { items = new ArrayList(); ctx._source[part.array] = items; }
     if (found) {
@@ -64,7 +68,11 @@ for (part in params.parts) {
     continue;
   }
   def old = meta.parts[part.source];
-  if (old != null && ((Number) old.v).longValue() >= ((Number) part.version).longValue()) { continue; }
+  if (old != null) {
+    long v = ((Number) old.v).longValue();
+    long n = ((Number) part.version).longValue();
+    if (v > n || v == n && (!old.f.isEmpty() || part.fields.isEmpty())) { continue; }
+  }
   if (old != null) { for (name in old.f) { ctx._source.remove(name); } }
   def names = new ArrayList();
   for (field in part.fields.entrySet()) { ctx._source[field.getKey()] = field.getValue(); names.add(field.getKey()); }

@@ -9,9 +9,12 @@
 //! | 429, 502, 503, 504 | retry, with backoff | the same |
 //! | 403 `cluster_block_exception` | retry: a block (disk full, read-only) is temporary | the same |
 //! | 401, 403 | fatal | fatal |
+//! | 400 `index_closed_exception` | retry: somebody opens the index again | the same |
 //! | 400, 413 of one item | rejected: a dead letter | the same |
 //! | no answer (time-out, reset) | retry: writes are idempotent | the same |
-//! | anything else | fatal: no operation is skipped without understanding why | the same |
+//! | anything else of one item | retry, [`UNKNOWN_ATTEMPTS`] times; then rejected | the same |
+//! | 500 and above of a request | retry | the same |
+//! | anything else of a request | fatal: nothing is skipped without understanding why | the same |
 
 use rowmill_engine::Action;
 
@@ -24,9 +27,14 @@ pub enum ItemResult {
     Settled(Outcome),
     /// The operation is sent again. The reason is counted.
     Retry(&'static str),
+    /// Rowmill does not know this error. The operation is sent again a few times, and is then rejected for this reason.
+    Unknown(String),
     /// Nothing can be written until somebody changes something.
     Fatal(String),
 }
+
+/// How often an operation with an unknown error is sent.
+pub const UNKNOWN_ATTEMPTS: u32 = 6;
 
 /// What the answer to a whole request means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +68,9 @@ pub fn of_item(action: Action, status: u16, error_type: &str, reason: &str) -> I
             "Elasticsearch refuses writes ({}); check the credentials and the role's privileges",
             message()
         )),
+        400 if error_type == "index_closed_exception" => ItemResult::Retry("closed"),
         400 | 413 => ItemResult::Settled(Outcome::Rejected(message())),
-        _ => ItemResult::Fatal(format!("unexpected answer from Elasticsearch: {}", message())),
+        _ => ItemResult::Unknown(format!("unexpected answer from Elasticsearch (status {status}): {}", message())),
     }
 }
 
@@ -71,7 +80,7 @@ pub fn of_request(status: u16, body: &str) -> RequestResult {
     match status {
         200 => RequestResult::Items,
         429 => RequestResult::Retry("rejected"),
-        502..=504 => RequestResult::Retry("unavailable"),
+        500.. => RequestResult::Retry("unavailable"),
         403 if body.contains("cluster_block_exception") => RequestResult::Retry("blocked"),
         401 | 403 => RequestResult::Fatal(format!(
             "Elasticsearch refuses access ({}); check sink.username, sink.password or sink.api_key, and the role's privileges",
@@ -117,11 +126,13 @@ mod tests {
             item(Action::Index, 400, "document_parsing_exception"),
             ItemResult::Settled(Outcome::Rejected("document_parsing_exception: reason".into()))
         );
-        for (status, error_type) in
-            [(401, ""), (403, "security_exception"), (404, "index_not_found_exception"), (500, "x"), (0, ""), (302, "")]
-        {
+        for (status, error_type) in [(401, ""), (403, "security_exception"), (404, "index_not_found_exception")] {
             assert!(matches!(item(Action::Index, status, error_type), ItemResult::Fatal(_)), "{status}");
         }
+        for (status, error_type) in [(500, "x"), (0, ""), (302, "")] {
+            assert!(matches!(item(Action::Index, status, error_type), ItemResult::Unknown(_)), "{status}");
+        }
+        assert_eq!(item(Action::Index, 400, "index_closed_exception"), ItemResult::Retry("closed"));
         // A delete into a missing index says that the index is missing, not the document.
         assert!(matches!(item(Action::Delete, 404, "index_not_found_exception"), ItemResult::Fatal(_)));
     }
@@ -131,6 +142,7 @@ mod tests {
         assert_eq!(of_request(200, ""), RequestResult::Items);
         assert_eq!(of_request(429, ""), RequestResult::Retry("rejected"));
         assert_eq!(of_request(503, ""), RequestResult::Retry("unavailable"));
+        assert_eq!(of_request(500, ""), RequestResult::Retry("unavailable"));
         assert!(matches!(of_request(413, ""), RequestResult::Split(_)));
         assert!(matches!(of_request(401, ""), RequestResult::Fatal(_)));
         assert!(matches!(of_request(418, ""), RequestResult::Fatal(_)));

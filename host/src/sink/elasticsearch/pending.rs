@@ -1,8 +1,9 @@
 //! Operations that wait to be written: one entry per document, in which a newer operation replaces an older one.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashTable;
@@ -12,8 +13,9 @@ use crate::sink::OperationRef;
 /// Bytes of an operation's line in a bulk request, beside ID and body.
 const LINE_BYTES: usize = 120;
 
+/// Elasticsearch routes a document by its routing value, so the same ID with another value is another document.
 fn is_same_document(a: &OperationRef, b: &OperationRef) -> bool {
-    a.operation().index == b.operation().index && a.id() == b.id()
+    a.operation().index == b.operation().index && a.id() == b.id() && a.routing() == b.routing()
 }
 
 /// Whether both write the same part of a merged document.
@@ -21,17 +23,67 @@ fn is_same_part(a: &OperationRef, b: &OperationRef) -> bool {
     a.table() == b.table() && a.item() == b.item()
 }
 
+/// Whether `new`, which arrived later, replaces `known`.
+fn replaces(new: &OperationRef, known: &OperationRef) -> bool {
+    let (a, b) = (new.operation(), known.operation());
+    match a.version.cmp(&b.version) {
+        Ordering::Greater => true,
+        Ordering::Less => false,
+        // The rows of a record are in order. Otherwise a write beats a removal, as in Elasticsearch.
+        Ordering::Equal => {
+            let is_one_record = Arc::ptr_eq(new.batch(), known.batch()) && a.record == b.record;
+            is_one_record || !a.is_removal() || b.is_removal()
+        }
+    }
+}
+
 fn bytes_of(operation: &OperationRef) -> usize {
     operation.operation().body.len() + operation.operation().id.len() + LINE_BYTES
+}
+
+/// What is to be written to a document, or to one part of a merged document.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The operation.
+    pub operation: OperationRef,
+    /// Older operations that this one replaced. They are settled with it; if it is rejected, the newest of them is sent.
+    pub superseded: Vec<OperationRef>,
+}
+
+impl Part {
+    fn new(operation: OperationRef) -> Self {
+        Self { operation, superseded: Vec::new() }
+    }
+
+    /// Adds an operation on the same part.
+    fn fold(&mut self, new: OperationRef) {
+        if replaces(&new, &self.operation) {
+            self.superseded.push(std::mem::replace(&mut self.operation, new));
+        } else {
+            self.superseded.push(new);
+        }
+    }
+
+    /// Adds what another entry has of the same part.
+    fn join(&mut self, other: Self) {
+        self.fold(other.operation);
+        self.superseded.extend(other.superseded);
+    }
+
+    /// What is left without the operation; `None` if it replaced no other.
+    fn older(self) -> Option<Self> {
+        let mut superseded = self.superseded.into_iter();
+        let mut left = Self::new(superseded.next()?);
+        superseded.for_each(|operation| left.fold(operation));
+        Some(left)
+    }
 }
 
 /// What is to be written to one document.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The operation; for a merged document its parts, one per table and one per item.
-    pub operations: Vec<OperationRef>,
-    /// Operations that newer ones replaced. They are settled with the entry.
-    pub superseded: Vec<OperationRef>,
+    /// The document, or the parts of a merged one, one per table and one per item. There is at least one.
+    pub parts: Vec<Part>,
     /// How often the entry was sent without success.
     pub attempts: u32,
     slot: u32,
@@ -39,24 +91,29 @@ pub(super) struct Entry {
 
 impl Entry {
     pub fn bytes(&self) -> usize {
-        self.operations.iter().map(bytes_of).sum()
+        self.operations().map(bytes_of).sum()
     }
 
-    fn new(operations: Vec<OperationRef>, slot: u32) -> Self {
-        Self { operations, superseded: Vec::new(), attempts: 0, slot }
+    /// The operations that are sent.
+    pub fn operations(&self) -> impl Iterator<Item = &OperationRef> {
+        self.parts.iter().map(|part| &part.operation)
     }
 
-    /// Adds an operation on the same document; of two on the same part the newer one remains.
-    fn fold(&mut self, new: OperationRef) {
-        let is_merge = new.operation().action.is_merge();
-        match self.operations.iter_mut().find(|known| !is_merge || is_same_part(known, &new)) {
-            None => self.operations.push(new),
-            // Equal versions come from one record, whose rows are in order: the later one counts.
-            Some(known) if new.operation().version >= known.operation().version => {
-                let old = std::mem::replace(known, new);
-                self.superseded.push(old);
-            }
-            Some(_) => self.superseded.push(new),
+    /// The first of these. All are on the same document.
+    pub fn first(&self) -> &OperationRef {
+        &self.parts[0].operation
+    }
+
+    fn new(part: Part, slot: u32) -> Self {
+        Self { parts: vec![part], attempts: 0, slot }
+    }
+
+    /// Adds what is to be written to the same document; of two operations on the same part the newer one is sent.
+    fn fold(&mut self, new: Part) {
+        let is_merge = new.operation.operation().action.is_merge();
+        match self.parts.iter_mut().find(|known| !is_merge || is_same_part(&known.operation, &new.operation)) {
+            None => self.parts.push(new),
+            Some(known) => known.join(new),
         }
     }
 }
@@ -68,7 +125,7 @@ struct Slot {
     waiting: Option<Entry>,
     /// Parts of a merged document that are sent one by one, because they were rejected together. Later operations queue
     /// behind them.
-    sequential: VecDeque<OperationRef>,
+    sequential: VecDeque<Part>,
     in_flight: bool,
     since: Instant,
 }
@@ -151,7 +208,7 @@ impl Pending {
                 self.slots.push(None);
                 self.slots.len() as u32 - 1
             });
-            let entry = Entry::new(vec![new.clone()], number);
+            let entry = Entry::new(Part::new(new.clone()), number);
             self.slots[number as usize] = Some(Slot {
                 hash,
                 key: new,
@@ -169,13 +226,13 @@ impl Pending {
         };
         let slot = self.slot_mut(number);
         if !slot.sequential.is_empty() {
-            slot.sequential.push_back(new);
+            slot.sequential.push_back(Part::new(new));
             return;
         }
         match &mut slot.waiting {
             Some(entry) => {
                 let (before, in_flight) = (entry.bytes(), slot.in_flight);
-                entry.fold(new);
+                entry.fold(Part::new(new));
                 let after = entry.bytes();
                 // The bytes of a delayed entry are not counted; finding out whether it is delayed is not worth a look-up.
                 if !in_flight && entry.attempts == 0 {
@@ -185,7 +242,7 @@ impl Pending {
             // The document is in flight: the new operation waits for the answer.
             None => {
                 slot.since = now;
-                slot.waiting = Some(Entry::new(vec![new], number));
+                slot.waiting = Some(Entry::new(Part::new(new), number));
             }
         }
     }
@@ -230,7 +287,7 @@ impl Pending {
         let slot = self.slot_mut(number);
         slot.in_flight = false;
         if let Some(next) = slot.sequential.pop_front() {
-            slot.waiting = Some(Entry::new(vec![next], number));
+            slot.waiting = Some(Entry::new(next, number));
         }
         match slot.waiting.as_ref().map(Entry::bytes) {
             Some(bytes) => {
@@ -248,16 +305,30 @@ impl Pending {
         }
     }
 
+    /// The only part of an entry was rejected: an operation that it replaced is sent in its place. Returns the rejected
+    /// operation.
+    pub fn reject(&mut self, mut entry: Entry) -> Option<OperationRef> {
+        let part = entry.parts.pop()?;
+        let rejected = part.operation.clone();
+        if let Some(older) = part.older() {
+            let slot = self.slot_mut(entry.slot);
+            match &mut slot.waiting {
+                _ if !slot.sequential.is_empty() => slot.sequential.push_front(older),
+                Some(waiting) => waiting.fold(older),
+                None => slot.waiting = Some(Entry::new(older, entry.slot)),
+            }
+        }
+        self.settled(&entry);
+        Some(rejected)
+    }
+
     /// Several parts of a merged document were rejected together: from now on each is sent alone, so that only those are
     /// rejected that must be.
     pub fn send_sequentially(&mut self, mut entry: Entry) {
-        let newer = self.slot_mut(entry.slot).waiting.take();
         let slot = self.slot_mut(entry.slot);
-        slot.sequential.extend(entry.operations.drain(1..));
-        if let Some(newer) = newer {
-            entry.superseded.extend(newer.superseded);
-            slot.sequential.extend(newer.operations);
-        }
+        let newer = slot.waiting.take();
+        slot.sequential.extend(entry.parts.drain(1..));
+        slot.sequential.extend(newer.into_iter().flat_map(|newer| newer.parts));
         slot.in_flight = false;
         let (number, bytes) = (entry.slot, entry.bytes());
         slot.waiting = Some(entry);
@@ -271,10 +342,7 @@ impl Pending {
         let slot = self.slot_mut(number);
         slot.in_flight = false;
         if let Some(newer) = slot.waiting.take() {
-            entry.superseded.extend(newer.superseded);
-            for operation in newer.operations {
-                entry.fold(operation);
-            }
+            newer.parts.into_iter().for_each(|part| entry.fold(part));
         }
         self.slot_mut(number).waiting = Some(entry);
         self.delayed.push(Reverse((due, number)));

@@ -21,7 +21,7 @@ impl Preparation {
     /// An index may not or cannot be created, or the run was aborted.
     pub async fn prepare(&mut self, entries: &[Entry], indices: &Indices, retry: Retry<'_>) -> anyhow::Result<()> {
         for entry in entries {
-            let operation = entry.operations[0].operation();
+            let operation = entry.first().operation();
             if !self.indices.contains(&operation.index) {
                 prepare_index(operation.index, indices, retry).await?;
                 self.indices.insert(operation.index);

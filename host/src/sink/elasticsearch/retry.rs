@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::client::Client;
+use super::client::{Client, Refused};
 use crate::config::BulkConfig;
 use crate::shutdown::Shutdown;
 
@@ -25,7 +25,7 @@ impl Retry<'_> {
     /// Repeats `request` until it succeeds. `what` completes the sentence "cannot …".
     ///
     /// # Errors
-    /// The run was aborted.
+    /// The run was aborted, or access is refused ([`Refused`]), which no repetition changes.
     pub async fn until_ok<T>(
         &self,
         what: &str,
@@ -35,6 +35,7 @@ impl Retry<'_> {
         loop {
             let error = match request(self.client).await {
                 Ok(value) => return Ok(value),
+                Err(error) if error.is::<Refused>() => return Err(error),
                 Err(error) => error,
             };
             let wait = backoff(self.bulk, attempts);

@@ -282,7 +282,7 @@ impl Writer {
             RequestResult::Items => self.settle_items(entries, &answer.body)?,
             RequestResult::Retry(reason) => self.retry_all(entries, reason),
             RequestResult::Split(reason) if entries.len() == 1 => {
-                entries.into_iter().for_each(|entry| self.finish(&entry, &Outcome::Rejected(reason.clone())));
+                entries.into_iter().for_each(|entry| self.reject(entry, &reason));
             }
             RequestResult::Split(_) => {
                 metrics.retries.get_or_create(&Kind { kind: "split".into() }).inc_by(entries.len() as u64);
@@ -299,17 +299,28 @@ impl Writer {
         let items = bulk::items(body, entries.len())?;
         let mut was_rejected = false;
         for (entry, item) in entries.into_iter().zip(items) {
-            let operation = entry.operations[0].operation();
+            let operation = entry.first().operation();
             let (error_type, reason) = item.error();
             match outcome::of_item(operation.action, item.status, error_type, &reason) {
                 ItemResult::Settled(Outcome::Written) if item.is_noop() => self.finish(&entry, &Outcome::Stale),
-                ItemResult::Settled(Outcome::Rejected(_)) if entry.operations.len() > 1 => {
-                    self.pending.send_sequentially(entry);
-                }
+                ItemResult::Settled(Outcome::Rejected(reason)) => self.reject(entry, &reason),
                 ItemResult::Settled(outcome) => self.finish(&entry, &outcome),
                 ItemResult::Retry(reason) => {
                     was_rejected |= reason == "rejected";
                     self.retry_later(entry, reason);
+                }
+                ItemResult::Unknown(_) if entry.attempts + 1 < outcome::UNKNOWN_ATTEMPTS => {
+                    self.retry_later(entry, "unknown");
+                }
+                ItemResult::Unknown(reason) => {
+                    let index = self.context.indices.name(operation.index);
+                    tracing::error!(
+                        %index,
+                        reason,
+                        "Elasticsearch rejects a document for a reason that Rowmill does not know; its record becomes a dead \
+                         letter"
+                    );
+                    self.reject(entry, &reason);
                 }
                 ItemResult::Fatal(reason) => {
                     let index = self.context.indices.name(operation.index);
@@ -327,13 +338,23 @@ impl Writer {
 
     /// Gives the entry's operations this outcome; those that they replaced are superseded.
     fn finish(&mut self, entry: &Entry, outcome: &Outcome) {
-        for operation in &entry.operations {
-            self.settlement.outcome(operation, outcome.clone());
-        }
-        for operation in &entry.superseded {
-            self.settlement.outcome(operation, Outcome::Superseded);
+        for part in &entry.parts {
+            self.settlement.outcome(&part.operation, outcome.clone());
+            for operation in &part.superseded {
+                self.settlement.outcome(operation, Outcome::Superseded);
+            }
         }
         self.pending.settled(entry);
+    }
+
+    /// The entry is rejected: of several parts each is sent alone, and an operation that the rejected one replaced is sent
+    /// in its place.
+    fn reject(&mut self, entry: Entry, reason: &str) {
+        if entry.parts.len() > 1 {
+            self.pending.send_sequentially(entry);
+        } else if let Some(rejected) = self.pending.reject(entry) {
+            self.settlement.outcome(&rejected, Outcome::Rejected(reason.into()));
+        }
     }
 
     fn retry_all(&mut self, entries: Vec<Entry>, reason: &str) {
@@ -343,7 +364,7 @@ impl Writer {
 
     fn retry_later(&mut self, mut entry: Entry, reason: &str) {
         let retries = self.context.metrics.retries.get_or_create(&Kind { kind: reason.into() });
-        retries.inc_by(entry.operations.len() as u64);
+        retries.inc_by(entry.parts.len() as u64);
         drop(retries);
         let due = Instant::now() + backoff(&self.bulk, entry.attempts);
         entry.attempts += 1;

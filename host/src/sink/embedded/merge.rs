@@ -39,8 +39,13 @@ fn merge_fields(document: &mut Map<String, Value>, part: &Value) -> bool {
     let Some(source) = part["source"].as_str() else { return false };
     let old = document["_rowmill"]["parts"].get(source).cloned();
     if let Some(old) = &old {
-        if old["v"].as_u64() >= part["version"].as_u64() {
-            return false;
+        let is_empty = |fields: &Value, count: Option<usize>| fields.is_null() || count == Some(0);
+        let was_removed = is_empty(&old["f"], old["f"].as_array().map(Vec::len));
+        let is_removal = is_empty(&part["fields"], part["fields"].as_object().map(Map::len));
+        match old["v"].as_u64().cmp(&part["version"].as_u64()) {
+            Ordering::Greater => return false,
+            Ordering::Equal if !was_removed || is_removal => return false,
+            _ => {}
         }
         for name in old["f"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             document.remove(name);
@@ -72,8 +77,12 @@ fn merge_item(document: &mut Map<String, Value>, array: &str, part: &Value) -> R
     let at = known.partition_point(|item| compare(item) == Ordering::Less);
     let place = known[..at].iter().filter(|item| item["p"] == true).count();
     let found = known.get(at).is_some_and(|item| compare(item) == Ordering::Equal);
-    if found && known[at]["v"].as_u64() >= part["version"].as_u64() {
-        return Ok(false);
+    if found {
+        match known[at]["v"].as_u64().cmp(&part["version"].as_u64()) {
+            Ordering::Greater => return Ok(false),
+            Ordering::Equal if known[at]["p"] == true || !part["item"].is_object() => return Ok(false),
+            _ => {}
+        }
     }
     let was_there = found && known[at]["p"] == true;
     if !found {

@@ -34,6 +34,7 @@ fn batch(operations: &[(Action, u32, u64, u16)]) -> Arc<OperationBatch> {
             table,
             producer: u16::MAX,
             outlives_truncates: false,
+            is_soft_delete: false,
         };
         made.list.push(operation);
     }
@@ -47,10 +48,7 @@ fn add_all(pending: &mut Pending, batch: &Arc<OperationBatch>) {
 }
 
 fn versions(entries: &[Entry]) -> Vec<Vec<u64>> {
-    entries
-        .iter()
-        .map(|entry| entry.operations.iter().map(|operation| operation.operation().version).collect())
-        .collect()
+    entries.iter().map(|entry| entry.operations().map(|operation| operation.operation().version).collect()).collect()
 }
 
 #[test]
@@ -67,14 +65,45 @@ fn the_newest_of_a_document_is_sent_whatever_the_order() {
     );
     let taken = pending.take(usize::MAX, usize::MAX);
     assert_eq!(versions(&taken), [vec![7], vec![1]]);
-    assert_eq!(taken[0].superseded.len(), 2);
+    assert_eq!(taken[0].parts[0].superseded.len(), 2);
 }
 
 #[test]
 fn of_equal_versions_the_later_counts() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Delete, 1, 5, 0), (Action::Index, 1, 5, 0)]));
-    assert_eq!(pending.take(usize::MAX, usize::MAX)[0].operations[0].operation().action, Action::Index);
+    assert_eq!(pending.take(usize::MAX, usize::MAX)[0].first().operation().action, Action::Index);
+}
+
+#[test]
+fn of_equal_versions_a_write_beats_a_removal_unless_both_are_of_one_record() {
+    let other_record = |action| batch(&[(action, 1, 5, 0)]);
+    for order in [[Action::Delete, Action::Index], [Action::Index, Action::Delete]] {
+        let mut pending = Pending::new();
+        order.map(other_record).iter().for_each(|batch| add_all(&mut pending, batch));
+        assert_eq!(pending.take(usize::MAX, usize::MAX)[0].first().operation().action, Action::Index, "{order:?}");
+    }
+    let mut pending = Pending::new();
+    add_all(&mut pending, &batch(&[(Action::Index, 1, 5, 0), (Action::Delete, 1, 5, 0)]));
+    assert_eq!(pending.take(usize::MAX, usize::MAX)[0].first().operation().action, Action::Delete);
+}
+
+#[test]
+fn a_rejected_operation_makes_room_for_the_newest_that_it_replaced() {
+    let mut pending = Pending::new();
+    add_all(&mut pending, &batch(&[(Action::Index, 1, 5, 0), (Action::Index, 1, 4, 0), (Action::Index, 1, 7, 0)]));
+    let newest = pending.take(usize::MAX, usize::MAX).remove(0);
+    assert_eq!(pending.reject(newest).map(|rejected| rejected.operation().version), Some(7));
+    let older = pending.take(usize::MAX, usize::MAX).remove(0);
+    assert_eq!((older.first().operation().version, older.parts[0].superseded.len()), (5, 1));
+    // What arrives in the meantime is newer.
+    add_all(&mut pending, &batch(&[(Action::Index, 1, 9, 0)]));
+    assert_eq!(pending.reject(older).map(|rejected| rejected.operation().version), Some(5));
+    let last = pending.take(usize::MAX, usize::MAX).remove(0);
+    assert_eq!((last.first().operation().version, last.parts[0].superseded.len()), (9, 1));
+    pending.settled(&last);
+    assert!(pending.is_empty());
+    assert_eq!(pending.ready_bytes(), 0);
 }
 
 #[test]
@@ -100,7 +129,7 @@ fn a_document_in_flight_waits_and_its_neighbours_do_not() {
     add_all(&mut pending, &batch(&[(Action::Index, 1, 2, 0), (Action::Index, 2, 1, 0)]));
     let second = pending.take(usize::MAX, usize::MAX);
     assert_eq!(versions(&second), [vec![1]]);
-    assert_eq!(second[0].operations[0].id(), b"d2");
+    assert_eq!(second[0].first().id(), b"d2");
     pending.settled(&first[0]);
     let third = pending.take(usize::MAX, usize::MAX);
     assert_eq!(versions(&third), [vec![2]]);
@@ -123,7 +152,7 @@ fn a_retried_entry_includes_newer_operations_and_waits_until_it_is_due() {
     pending.wake(due);
     let retried = pending.take(usize::MAX, usize::MAX);
     assert_eq!(versions(&retried), [vec![2]]);
-    assert_eq!(retried[0].superseded.len(), 1);
+    assert_eq!(retried[0].parts[0].superseded.len(), 1);
 }
 
 #[test]
@@ -146,9 +175,9 @@ proptest! {
         let mut written: std::collections::HashMap<Vec<u8>, u64> = Default::default();
         let (mut added, mut accounted) = (0, 0);
         let mut settle = |pending: &mut Pending, entry: Entry| {
-            accounted += entry.operations.len() + entry.superseded.len();
-            let version = written.entry(entry.operations[0].id().to_vec()).or_default();
-            *version = entry.operations[0].operation().version.max(*version);
+            accounted += entry.parts.iter().map(|part| 1 + part.superseded.len()).sum::<usize>();
+            let version = written.entry(entry.first().id().to_vec()).or_default();
+            *version = entry.first().operation().version.max(*version);
             pending.settled(&entry);
         };
         for (step, document, version) in steps {
@@ -161,7 +190,7 @@ proptest! {
                 }
                 2 => {
                     in_flight.extend(pending.take(usize::MAX, 2));
-                    let mut ids: Vec<&[u8]> = in_flight.iter().map(|entry| entry.operations[0].id()).collect();
+                    let mut ids: Vec<&[u8]> = in_flight.iter().map(|entry| entry.first().id()).collect();
                     let n = ids.len();
                     ids.sort_unstable();
                     ids.dedup();
