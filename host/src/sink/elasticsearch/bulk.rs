@@ -43,7 +43,7 @@ fn write_entry(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
     let _ = write!(out, ",\"version\":{}", operation.version);
     // At equal versions a write beats a delete, whichever arrives first.
     let version_type = if operation.is_removal() { "external" } else { "external_gte" };
-    let _ = writeln!(out, ",\"version_type\":\"{version_type}\"}}}}}}");
+    let _ = writeln!(out, ",\"version_type\":\"{version_type}\"}}}}");
     if operation.action == Action::Index {
         out.extend_from_slice(first.body());
         out.push(b'\n');
