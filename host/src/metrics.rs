@@ -51,6 +51,8 @@ pub struct Metrics {
     pub ignored: Family<Kind, Counter>,
     /// Rows that wrote no document and deleted none.
     pub filtered: Counter,
+    /// Rows that were written although a plugin failed on their before image.
+    pub failed_before_images: Counter,
     /// Operations written, by action.
     pub documents: Family<Kind, Counter>,
     /// Operations that a newer one on the same document replaced before they were sent.
@@ -111,6 +113,7 @@ impl Metrics {
             rows: Counter::default(),
             ignored: Family::default(),
             filtered: Counter::default(),
+            failed_before_images: Counter::default(),
             folded: Counter::default(),
             stale: Counter::default(),
             dead_letters: Family::default(),
@@ -147,6 +150,11 @@ impl Metrics {
         registry.register_with_unit("source", "Bytes of keys and values read", Unit::Bytes, self.bytes.clone());
         registry.register("rows", "Rows decoded", self.rows.clone());
         registry.register("ignored", "Records without a row", self.ignored.clone());
+        registry.register(
+            "failed_before_images",
+            "Rows that were written although a plugin failed on their before image",
+            self.failed_before_images.clone(),
+        );
         registry.register("filtered", "Rows that wrote no document and deleted none", self.filtered.clone());
         registry.register("documents", "Operations written", self.documents.clone());
         registry.register("folded", "Operations that a newer one replaced before they were sent", self.folded.clone());

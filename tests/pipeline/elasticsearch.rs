@@ -167,6 +167,54 @@ fn at_one_position_a_written_part_beats_a_removed_one(sink: &Sink) {
     }
 }
 
+/// An update fixes the value that the plugin fails on, so the plugin fails on its before image only: the update is written,
+/// and if it is filtered, the document is deleted.
+fn an_update_that_fixes_a_row_is_written(sink: &Sink) {
+    let plugins = format!(
+        "[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nfail = \"broken\"\nkeep = [\"state\", \"open\"]\n",
+        guests::shaper().display().to_string()
+    );
+    let row = |id: u64, broken: Value, state: &str| json!({ "id": id, "broken": broken, "state": state });
+    let records = [1, 2].map(|id| {
+        let (first, bad) = (row(id, Value::Null, "open"), row(id, json!(1), "open"));
+        let fixed = row(id, Value::Null, if id == 1 { "open" } else { "closed" });
+        let at = |place: u64| id * 1000 + place;
+        [
+            insert("thing", at(1), first.clone()),
+            change("thing", at(2), Some(first), Some(bad.clone())),
+            change("thing", at(3), Some(bad), Some(fixed)),
+        ]
+    });
+    let gateway = sink.gateway(&records.concat(), "", &plugins);
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 2, "one for each update to the bad value: {}", run.log);
+    assert_eq!(sink.source("thing", "1"), Some(row(1, Value::Null, "open")));
+    assert_eq!(sink.source("thing", "2"), None, "the fixed row is filtered");
+}
+
+/// With another routing value a document may be in another shard, where the old one must be deleted.
+fn a_changed_routing_value_leaves_no_copy(sink: &Sink) {
+    let shards = json!({ "settings": { "number_of_shards": 5 } });
+    let (status, answer) = sink.elasticsearch.ask("PUT", &format!("/{}", sink.index("thing")), Some(&shards));
+    assert_eq!(status, 200, "{answer}");
+    let plugins = format!(
+        "[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nid = \"id\"\nrouting = \"shop\"\n",
+        guests::shaper().display().to_string()
+    );
+    let row = |id: u64, shop: u64| json!({ "id": id, "shop": shop });
+    let records: Vec<Record> = (0..20)
+        .flat_map(|id| {
+            let (old, new) = (row(id, id), row(id, id + 1));
+            [insert("thing", 100 + id, old.clone()), change("thing", 200 + id, Some(old), Some(new))]
+        })
+        .collect();
+    let _ = sink.gateway(&records, "", &plugins).run().ended_well();
+    sink.elasticsearch.ask("POST", &format!("/{}/_refresh", sink.index("thing")), None);
+    let count = sink.elasticsearch.ask("GET", &format!("/{}/_count", sink.index("thing")), None).1["count"].clone();
+    assert_eq!(count, 20, "each document once");
+    assert_eq!(sink.source("thing", "7"), Some(row(7, 8)));
+}
+
 /// Of two changes that wait together only the newer one is sent. If it is rejected, the older one must be written.
 fn a_rejected_change_does_not_take_the_older_one_along(sink: &Sink) {
     let mapping = json!({ "mappings": { "properties": { "name": { "type": "object" } } } });
@@ -490,6 +538,8 @@ scenarios! {
     at_one_position_a_write_beats_a_delete,
     at_one_position_a_written_part_beats_a_removed_one,
     a_rejected_change_does_not_take_the_older_one_along,
+    an_update_that_fixes_a_row_is_written,
+    a_changed_routing_value_leaves_no_copy,
     parts_of_two_tables_merge_in_every_order,
     items_of_an_array_converge_in_every_order,
     an_item_does_not_overwrite_a_field_of_another_part,

@@ -69,25 +69,30 @@ impl ChainInstance {
         let row = batch.row(emitted.row);
         let n_operations = out.list.len();
         let (before, after) = self.images.of_row(emitted.row);
-        for image in [before, after].into_iter().flatten() {
-            if let Disposition::Failed(failure) = self.images.disposition(image) {
-                return Err(self.plugin_failure(failure, emitted.first_producer));
-            }
+        let failure_of = |image: Option<u32>| match self.images.disposition(image?) {
+            Disposition::Failed(failure) => Some(self.plugin_failure(failure, emitted.first_producer)),
+            _ => None,
+        };
+        let before_failure = failure_of(before);
+        // A delete has only its before image. An update may just fix what the plugin fails on.
+        if let Some(failure) = failure_of(after.or(before)) {
+            return Err(failure);
         }
         let table = out.table_number(&plan.full_name);
         let mut writer = Writer { instance: self, batch, plan, row: emitted, record: row.record, table, out };
         if row.operation == RowOperation::Truncate {
             if plan.route.truncate == TruncatePolicy::Apply {
                 let body = writer.append(plan.other_patterns.as_bytes());
-                writer.push(Action::Truncate, Target::whole(plan.index, Default::default()), None, body, None);
+                writer.push(Action::Truncate, Target::whole(plan.index, Default::default()), body, None);
             }
-            return Ok(Emitted { written: writer.out.list.len() - n_operations });
+            return Ok(Emitted { written: writer.out.list.len() - n_operations, before_failure: None });
         }
         if let Some(image) = after {
             writer.documents(image, targets)?;
         }
         let mut written = writer.out.list.len() - n_operations;
         match (before, after) {
+            (Some(image), _) if before_failure.is_some() => writer.deletes_without_before(image, targets)?,
             (Some(image), _) => {
                 writer.deletes(image, targets)?;
                 // A plugin in change mode says itself what a delete writes.
@@ -102,7 +107,7 @@ impl ChainInstance {
             }
             _ => {}
         }
-        Ok(Emitted { written })
+        Ok(Emitted { written, before_failure })
     }
 
     fn plugin_failure(&self, failure: u32, first_producer: usize) -> Failure {

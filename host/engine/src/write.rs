@@ -63,8 +63,7 @@ impl<'a> Writer<'a> {
     pub fn push(
         &mut self,
         action: Action,
-        Target { index, id, item }: Target,
-        routing: Option<Span>,
+        Target { index, id, routing, item }: Target,
         body: Span,
         plugin: Option<usize>,
     ) {
@@ -168,7 +167,7 @@ impl<'a> Writer<'a> {
                 let body = self.end_body(start, index, None, false);
                 let target = Target::whole(index, id);
                 targets.push(target);
-                self.push(Action::Index, target, None, body, None);
+                self.push(Action::Index, target, body, None);
                 Ok(())
             }
             Disposition::Documents { part, image: place, .. } => {
@@ -194,7 +193,7 @@ impl<'a> Writer<'a> {
                         Some(self.end_body(start, self.plan.index, None, true))
                     }
                 };
-                self.delete(Action::Index, Target::whole(self.plan.index, id), None, body, None, targets);
+                self.delete(Action::Index, Target::whole(self.plan.index, id), body, None, targets);
                 Ok(())
             }
             // In change mode the plugin answers for deletes itself: its documents of a delete are written.
@@ -208,7 +207,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Without a before image: deletes the default ID in every index where the row may have had a document and has none now.
+    /// Without a usable before image: deletes the default ID in every index where the row may have had a document and has none now.
     pub fn deletes_without_before(&mut self, image: u32, targets: &mut Vec<Target>) -> Result<(), Failure> {
         if matches!(
             self.instance.images.disposition(image),
@@ -220,7 +219,7 @@ impl<'a> Writer<'a> {
         let indices = std::iter::once(self.plan.index).chain(self.plan.other_indices.iter().copied());
         for index in indices {
             if self.instance.indices.admits(index, Action::Delete) {
-                self.delete(Action::Index, Target::whole(index, id), None, None, None, targets);
+                self.delete(Action::Index, Target::whole(index, id), None, None, targets);
             }
         }
         Ok(())
@@ -231,7 +230,6 @@ impl<'a> Writer<'a> {
         &mut self,
         written: Action,
         target: Target,
-        routing: Option<Span>,
         soft: Option<Span>,
         plugin: Option<usize>,
         targets: &mut Vec<Target>,
@@ -243,15 +241,15 @@ impl<'a> Writer<'a> {
         targets.push(target);
         let none = Span::default();
         match (written, soft) {
-            (Action::Merge, _) => self.push(Action::MergeRemove, target, routing, none, plugin),
-            (Action::PutItem, _) => self.push(Action::RemoveItem, target, routing, none, plugin),
+            (Action::Merge, _) => self.push(Action::MergeRemove, target, none, plugin),
+            (Action::PutItem, _) => self.push(Action::RemoveItem, target, none, plugin),
             (_, Some(body)) => {
-                self.push(Action::Index, target, routing, body, plugin);
+                self.push(Action::Index, target, body, plugin);
                 if let Some(pushed) = self.out.list.last_mut() {
                     pushed.is_soft_delete = true;
                 }
             }
-            (_, None) => self.push(Action::Delete, target, routing, none, plugin),
+            (_, None) => self.push(Action::Delete, target, none, plugin),
         }
     }
 
@@ -284,7 +282,7 @@ impl<'a> Writer<'a> {
             };
             let routing = document.routing.map(|routing| self.append(routing.as_bytes()));
             let item = document.item.map(|item| self.append_item(item)).unwrap_or_default();
-            let target = Target { index, id, item };
+            let target = Target { index, id, routing, item };
             let soft = self.plan.route.delete == DeletePolicy::Soft && action == Action::Index;
             let body = match (purpose, action) {
                 (_, Action::Delete | Action::RemoveItem) => None,
@@ -303,9 +301,9 @@ impl<'a> Writer<'a> {
             match purpose {
                 Purpose::Write => {
                     targets.push(target);
-                    self.push(action, target, routing, body.unwrap_or_default(), Some(plugin));
+                    self.push(action, target, body.unwrap_or_default(), Some(plugin));
                 }
-                Purpose::Delete => self.delete(action, target, routing, body, Some(plugin), targets),
+                Purpose::Delete => self.delete(action, target, body, Some(plugin), targets),
             }
         }
         Ok(())

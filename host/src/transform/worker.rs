@@ -60,7 +60,7 @@ pub struct Worker {
     /// The clocks of the partitions that this worker serves, by the address of their progress.
     clocks: HashMap<usize, (Weak<Progress>, PartitionClock)>,
     n_logged_tables: usize,
-    /// Tables for which a missing before image was logged.
+    /// What was logged once: tables for which the before image is missing, or fails in a plugin.
     warned: HashSet<Arc<str>>,
     sampling: Sampling,
     pause: Option<Pause>,
@@ -188,9 +188,12 @@ impl Worker {
                 Ok(_) if row.operation == RowOperation::Truncate => {
                     report_truncate(&self.shared.metrics, &plan);
                 }
-                Ok(_) => {
+                Ok(emitted) => {
                     filtered += u64::from(written.is_empty());
                     warn_of_missing_image(&mut self.warned, row, &plan);
+                    if let Some(failure) = emitted.before_failure {
+                        report_before_image(&mut self.warned, &self.shared.metrics, &failure, &plan, out);
+                    }
                 }
                 // A record has one dead letter, whichever of its rows failed: it holds the whole record.
                 Err(failure) if failed_record != Some(row.record) => {
@@ -276,6 +279,27 @@ fn report_truncate(metrics: &Metrics, plan: &TablePlan) {
         }
     };
     metrics.truncates.get_or_create(&Kind { kind: kind.into() }).inc();
+}
+
+/// Counts a row that was written although a plugin failed on its before image, and logs the first one of each table.
+fn report_before_image(
+    warned: &mut HashSet<Arc<str>>,
+    metrics: &Metrics,
+    failure: &Failure,
+    plan: &TablePlan,
+    out: &Operations,
+) {
+    metrics.failed_before_images.inc();
+    if warned.insert(format!("before image of {}", plan.full_name).into()) {
+        let plugin = failure.producer.map(|producer| &*out.producers[producer].plugin);
+        tracing::warn!(
+            table = %plan.full_name,
+            plugin,
+            reason = failure.reason,
+            "a plugin fails on the before image of an update; the row is written, but a document under an ID or in an index \
+             that the plugin chose for the before image may remain"
+        );
+    }
 }
 
 fn warn_of_missing_image(warned: &mut HashSet<Arc<str>>, row: Row, plan: &TablePlan) {

@@ -18,6 +18,8 @@ pub struct Settings {
     index: Option<(String, String)>,
     /// The id is the value of this column.
     id: Option<String>,
+    /// The routing value is the value of this column; needs `id`.
+    routing: Option<String>,
     /// Builds as many documents as this column says, with IDs that end in their number; needs `id`.
     copies: Option<String>,
     /// Prepends this text to this column.
@@ -104,6 +106,9 @@ impl Shaper {
                 Some(_) => document.id(format_args!("{value}#{number}")),
                 None => document.id(value),
             };
+        }
+        if let Some(column) = &settings.routing {
+            document.routing(needed(row, column)?);
         }
         match &settings.edit {
             Some((column, text)) => {
