@@ -185,6 +185,42 @@ fn dead_letters_in_kafka_have_the_record_and_headers_with_the_reason() {
     assert_eq!(kafka.committed(&name, &topics).values().sum::<i64>(), records.len() as i64, "letters are settled");
 }
 
+#[test]
+#[ignore = "needs a Kafka: make test"]
+fn a_dead_letter_that_is_too_large_for_kafka_goes_to_the_file() {
+    let kafka = Kafka::real();
+    let store = Store::builder().start().expect("the embedded store starts");
+    let name = unique("large");
+    let topic = format!("{name}.maxwell");
+    let good = maxwell("thing", json!({ "id": 1 }), 1).into_bytes();
+    // As large as the topic takes: the letter, with its headers, is larger than the producer's limit.
+    let values = [b"no JSON".to_vec(), b"x".repeat(999_000), good];
+    let records: Vec<Record> =
+        values.iter().map(|value| Record::new(&topic, 0, String::from_utf8_lossy(value).into_owned())).collect();
+    kafka.load(&records);
+    let letters = format!("{name}.letters");
+    kafka.create(&letters, 1);
+    let gateway = Gateway::new("bad-input", "");
+    gateway.configure(
+        &format!(
+            "[source]\nkind = \"kafka\"\nbrokers = {:?}\ntopics = [{topic:?}]\ngroup = {name:?}\n[sink]\nurls = [{:?}]\n\
+             [dead_letter]\nkind = \"kafka\"\ntopic = {letters:?}\npath = {:?}\n[dead_letter.properties]\n\"message.max.bytes\" = \"990000\"\n",
+            kafka.brokers,
+            store.url(),
+            gateway.letters_path().display().to_string(),
+        ),
+    );
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 2, "{}", run.log);
+    assert_eq!(store.count("thing"), 1);
+    assert_eq!(kafka.read(&letters, 1)[0].value, records[0].value, "the small one is in the topic");
+    let in_file = gateway.letters();
+    assert_eq!(in_file.len(), 1, "{}", run.log);
+    assert_eq!(in_file[0]["value"].as_str().map(str::as_bytes), records[1].value.as_deref());
+    let topics = [topic].into();
+    assert_eq!(kafka.committed(&name, &topics).values().sum::<i64>(), 3, "both are settled");
+}
+
 #[track_caller]
 fn refused(configuration: &str, said: &str) {
     let run = Gateway::new("bad-configuration", configuration).run();

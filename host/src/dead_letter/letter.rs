@@ -67,6 +67,11 @@ impl DeadLetter {
         self.stage
     }
 
+    /// Why the record was rejected.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// Settles the letter's share of its batch: the letter is stored.
     pub fn settle(self) {
         self.source.ticket.settle(1);
