@@ -2,8 +2,8 @@
 //!
 //! A captured record is `{"topic":…,"partition":…,"offset":…,"timestamp":…,"headers":[[name,value]…],"key":…,"value":…}`.
 //! Keys and values (also those of headers) are the record's bytes as text, `{"base64":"…"}` if they are not text, or
-//! `null`. In a dead letter, `error` contains the details of the failure as texts. Any other line is the value of a record without a key, in partition 0 of a topic named like the file, with
-//! the line's number, from 0, as its offset.
+//! `null`. In a dead letter, `error` contains the details of the failure as texts. Any other line is the value of a record
+//! without a key, in partition 0 of a topic named like the file, with the line's number, from 0, as its offset.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
