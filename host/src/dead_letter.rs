@@ -22,6 +22,7 @@ use crate::shutdown::Shutdown;
 
 use log::LetterLog;
 
+pub(crate) use letter::PREFIX as HEADER_PREFIX;
 pub use letter::{DeadLetter, Stage};
 
 /// Capacity of the channel to the writer. A failing plugin produces letters as fast as rows arrive; a full channel slows

@@ -7,6 +7,8 @@
 use rowmill_engine::version::PartitionClock;
 use rowmill_rows::capture::CapturedRecord;
 
+use crate::dead_letter::HEADER_PREFIX;
+
 /// The version of one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowVersion {
@@ -58,11 +60,31 @@ impl RecordVersions {
     /// The letter is damaged.
     pub fn of_letter(letter: &CapturedRecord) -> anyhow::Result<Self> {
         let CapturedRecord { topic, partition, offset, error, .. } = letter;
-        let member = |name| error.get(name).map(String::as_str);
-        let versions = Self::parse(member("versions"), member("clock")).map_err(|problem| {
+        Self::of_details(|name| error.get(name).map(String::as_str)).map_err(|problem| {
             anyhow::anyhow!("the dead letter of offset {offset} of {topic}[{partition}] is damaged: {problem}")
-        })?;
-        let attempts = member("attempt").and_then(|attempt| attempt.parse::<u32>().ok()).unwrap_or(0);
+        })
+    }
+
+    /// What the headers of a dead letter say that is read from its topic; its replay is another attempt. `None` if the record is
+    /// no dead letter.
+    ///
+    /// # Errors
+    /// The letter is damaged.
+    pub fn of_headers<'a>(headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>) -> Option<Result<Self, String>> {
+        let mut details: Vec<(&str, &str)> = Vec::new();
+        for (name, value) in headers {
+            if let Some(name) = name.strip_prefix(HEADER_PREFIX) {
+                details.push((name, value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default()));
+            }
+        }
+        // The last header of a name counts: it is that of the last failure.
+        let detail = |wanted: &str| details.iter().rev().find(|(name, _)| *name == wanted).map(|(_, text)| *text);
+        detail("stage").map(|_| Self::of_details(detail))
+    }
+
+    fn of_details<'a>(detail: impl Fn(&str) -> Option<&'a str>) -> Result<Self, String> {
+        let versions = Self::parse(detail("versions"), detail("clock"))?;
+        let attempts = detail("attempt").and_then(|attempt| attempt.parse::<u32>().ok()).unwrap_or(0);
         Ok(Self { attempt: attempts.saturating_add(1), ..versions.unwrap_or_default() })
     }
 
@@ -125,5 +147,18 @@ mod tests {
             assert!(RecordVersions::parse(Some(damaged), None).is_err(), "{damaged}");
         }
         assert_eq!(RecordVersions::parse(None, None), Ok(None));
+    }
+
+    #[test]
+    fn a_letter_is_recognized_by_its_headers() {
+        let of = |headers: &[(&'static str, &'static str)]| {
+            RecordVersions::of_headers(headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))))
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("trace", "abc"), ("rowmill.other", "5")]), None);
+        let letter = of(&[("trace", "abc"), ("rowmill.stage", "sink"), ("rowmill.versions", "5,7")]);
+        let letter = letter.expect("a letter").expect("a valid one");
+        assert_eq!((letter.of_row(0), letter.of_row(1), letter.attempt), (Some(5), Some(7), 1));
+        assert!(of(&[("rowmill.stage", "sink"), ("rowmill.versions", "x")]).expect("a letter").is_err());
     }
 }

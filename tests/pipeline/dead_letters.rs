@@ -207,6 +207,30 @@ fn a_letter_that_fails_again_keeps_its_versions() {
     assert_eq!((bench.version("1"), bench.version("4")), (by_time(1000, 2), by_time(260, 3)));
 }
 
+/// A topic of letters that is read like any other.
+#[test]
+fn letters_in_a_topic_that_is_read_keep_their_versions() {
+    let cluster = MockCluster::new(1).expect("a mock cluster");
+    cluster.create_topic("letters", 1, 1).expect("a topic");
+    let bench = Bench::new();
+    bench.reject(&["1"]);
+    captures::write(bench.folder.path(), "records", &[canal(1, 300, &[("9", "x")]), canal(2, 250, &[("1", "x")])]);
+    let run = |source: &str, letters: &str| {
+        let text = format!("[source]\n{source}\n[sink]\nurls = [{:?}]\n[dead_letter]\n{letters}\n", bench.store.url());
+        let config = read_text(&text, "test", &Overrides::default()).expect("the configuration is valid");
+        Pipeline::new(config).expect("the pipeline is set up").run(true).expect("it ends in order").0
+    };
+    let brokers = cluster.bootstrap_servers();
+    let to_topic = format!("kind = \"kafka\"\nbrokers = {brokers:?}\ntopic = \"letters\"");
+    let first = run(&format!("kind = \"file\"\npath = {:?}", bench.path("records")), &to_topic);
+    assert_eq!(first.dead_letters, 1);
+    bench.store.clear_faults();
+    let source = format!("brokers = {brokers:?}\ntopics = [\"letters\"]\ngroup = \"letters\"\ninstance = \"none\"");
+    let second = run(&source, &format!("path = {:?}", bench.path("again")));
+    assert_eq!((second.events, second.dead_letters), (1, 0));
+    assert_eq!(bench.version("1"), by_time(300, 2));
+}
+
 #[test]
 fn a_damaged_letter_is_an_error_that_names_it() {
     let bench = Bench::new();

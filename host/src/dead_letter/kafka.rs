@@ -2,6 +2,7 @@
 //! large go to a file.
 
 use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -37,7 +38,8 @@ pub(super) struct KafkaWriter {
 
 impl KafkaWriter {
     pub fn new(config: KafkaLetters) -> Self {
-        let too_large = TooLarge(LetterFile::new(&config.path, config.rotate_at));
+        let file = LetterFile::new(&config.path, config.rotate_at);
+        let too_large = TooLarge { file, is_logged: Arc::default() };
         Self { config, too_large, producer: None }
     }
 
@@ -56,7 +58,11 @@ impl KafkaWriter {
 
 /// The file for letters that are too large for the topic.
 #[derive(Clone)]
-struct TooLarge(LetterFile);
+struct TooLarge {
+    file: LetterFile,
+    /// Whether the reason was logged. The letters themselves are logged like any other.
+    is_logged: Arc<AtomicBool>,
+}
 
 impl TooLarge {
     /// Whether Kafka refuses a message because of its size, which sending it again does not change.
@@ -69,24 +75,29 @@ impl TooLarge {
     fn store(&self, letter: DeadLetter) -> anyhow::Result<()> {
         let mut line = Vec::new();
         letter.append_line(&mut line);
-        let Self(file) = self;
+        let file = &self.file;
         // By default, the file is in the private folder, which may not exist yet.
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(file.folder()).with_context(|| {
-            format!("cannot create the folder {} for a dead letter that Kafka finds too large", file.folder().display())
+            format!(
+                "cannot create the folder {} for a dead letter that is too large for Kafka",
+                file.folder().display()
+            )
         })?;
-        file.append(&line).context("Kafka finds a dead letter too large")?;
-        tracing::warn!(
-            file = %file.path().display(),
-            bytes = line.len(),
-            offset = letter.record().offset,
-            "Kafka finds a dead letter too large, so it is in the file; raise the topic's max.message.bytes"
-        );
+        file.append(&line).context("a dead letter is too large for Kafka")?;
+        if !self.is_logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                file = %file.path().display(),
+                bytes = line.len(),
+                offset = letter.record().offset,
+                "a dead letter is too large for Kafka; such letters are stored in the file. Raise the topic's max.message.bytes"
+            );
+        }
         letter.settle();
         Ok(())
     }
 
     fn check(&self, report: &mut Report) {
-        let Self(file) = self;
+        let file = &self.file;
         let path = file.path().display();
         // A folder that does not exist is created with the first letter.
         match file.can_append() {

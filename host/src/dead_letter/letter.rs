@@ -11,7 +11,7 @@ use crate::operation::SourceBatch;
 use crate::record_versions::RecordVersions;
 
 /// What the names of a letter's headers begin with.
-pub(super) const PREFIX: &str = "rowmill.";
+pub(crate) const PREFIX: &str = "rowmill.";
 
 /// The stage that rejected a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -35,6 +35,7 @@ fn a_partial_last_line_is_repaired() {
     check(&format!("{LETTER}\n{long}"), &format!("{LETTER}\n"));
     // It is not a letter, so it stays, whatever it is.
     check("my notes", "my notes\n");
+    check("{\"a\":1}\n{\"b\":", "{\"a\":1}\n{\"b\":\n");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rowmill_rows::capture::CapturedRecord;
 
 use super::StoredLetter;
+use crate::dead_letter::HEADER_PREFIX;
 use crate::dead_letter::config::KafkaLetters;
-use crate::dead_letter::letter::PREFIX;
 use crate::kafka::{self, AccessContext};
 
 /// The section with the login properties, for messages.
@@ -104,7 +104,7 @@ fn assign(config: &KafkaLetters, consumer: &BaseConsumer<AccessContext>) -> anyh
 fn letter(message: &BorrowedMessage<'_>) -> Option<StoredLetter> {
     let (mut headers, mut error) = (Vec::new(), BTreeMap::new());
     for header in message.headers()?.iter() {
-        match header.key.strip_prefix(PREFIX) {
+        match header.key.strip_prefix(HEADER_PREFIX) {
             Some(name) => {
                 let text = String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned();
                 _ = error.insert(name.to_string(), text);

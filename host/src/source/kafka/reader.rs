@@ -20,6 +20,7 @@ use super::partitions::{Partitions, Phase};
 use super::queue::{Item, Record, RecordQueue};
 use crate::config::KafkaConfig;
 use crate::health::SourceReport;
+use crate::record_versions::RecordVersions;
 use crate::source::Intake;
 
 /// The longest time between two looks at events, such as rebalances.
@@ -366,6 +367,17 @@ fn fatal(code: RDKafkaErrorCode, reason: &str) -> String {
 fn push(intake: &mut Intake, record: Record<'_>) {
     // A record without a buffer is of a partition that has just been lost.
     if let Some(buffer) = intake.buffer(record.topic, record.partition) {
+        // A dead letter in a topic keeps the versions that its rows got when the record was first read.
+        match RecordVersions::of_headers(record.headers.clone()) {
+            None => {}
+            Some(Ok(versions)) => intake.replay(buffer, versions),
+            Some(Err(problem)) => tracing::warn!(
+                topic = record.topic,
+                partition = record.partition,
+                offset = record.offset,
+                "a dead letter has a damaged header, so its rows get versions from the letter's own position: {problem}"
+            ),
+        }
         intake.push(buffer, record.offset, record.timestamp, record.key, record.value, record.headers);
     }
 }
