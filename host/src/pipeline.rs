@@ -264,7 +264,8 @@ impl Pipeline {
                 Ok(())
             }
         });
-        stages.add("dead-letters", move || dead_letter::write_all(letter_writer, &letters));
+        let max_per_minute = config.dead_letter.max_per_minute();
+        stages.add("dead-letters", move || dead_letter::write_all(letter_writer, &letters, max_per_minute));
         drop((shared, to_sink));
 
         health.set_running(true);

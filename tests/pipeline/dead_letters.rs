@@ -232,6 +232,29 @@ fn letters_in_a_topic_that_is_read_keep_their_versions() {
 }
 
 #[test]
+fn more_letters_than_allowed_in_a_minute_end_the_run_and_lose_nothing() {
+    let bench = Bench::new();
+    let records: Vec<Record> = (0..10).map(|offset| Record::new("canal", offset, "no change event")).collect();
+    captures::write(bench.folder.path(), "records", &records);
+    let pipeline = |limit: u32| {
+        let text = format!(
+            "[source]\nkind = \"file\"\npath = {:?}\n[sink]\nkind = \"null\"\n[dead_letter]\npath = {:?}\nmax_per_minute = {limit}\n",
+            bench.path("records"),
+            bench.path("letters"),
+        );
+        let config = read_text(&text, "test", &Overrides::default()).expect("the configuration is valid");
+        Pipeline::new(config).expect("the pipeline is set up").run(true)
+    };
+    let message = format!("{:#}", pipeline(9).expect_err("the run fails"));
+    assert!(message.contains("dead_letter.max_per_minute"), "{message}");
+    let n_stored = bench.letters("letters").len();
+    assert!(n_stored < 10, "{n_stored}");
+    let (summary, ended) = pipeline(10).expect("it ends in order");
+    assert_eq!((summary.dead_letters, ended), (10, Ended::CaughtUp));
+    assert_eq!(bench.letters("letters").len(), n_stored + 10, "every record has a letter");
+}
+
+#[test]
 fn a_damaged_letter_is_an_error_that_names_it() {
     let bench = Bench::new();
     let mut line: Value = serde_json::from_str(&canal(1, 0, &[("1", "x")]).line()).expect("JSON");

@@ -117,9 +117,8 @@ fn dead_letters_that_are_too_large_for_a_topic_have_a_file_beside_the_state() {
     };
     let kafka = "kind = \"kafka\"\ntopic = \"t\"\nbrokers = \"b:9092\"";
     let path = |config: &DeadLetterConfig| match config {
-        DeadLetterConfig::Kafka(KafkaLetters { path, rotate_at, .. }) | DeadLetterConfig::File { path, rotate_at } => {
-            (path.display().to_string(), *rotate_at)
-        }
+        DeadLetterConfig::Kafka(KafkaLetters { path, rotate_at, .. })
+        | DeadLetterConfig::File { path, rotate_at, .. } => (path.display().to_string(), *rotate_at),
     };
     let default = Some(256 << 20);
     assert_eq!(path(&letters("", "")), ("dead-letter.ndjson".into(), default));
@@ -394,7 +393,7 @@ fn everything_else_needs_a_restart() {
          [source.properties]\n\"client.id\" = \"x\"\n[tables.t]\nc = \"int\"\n\
          [sink]\nurls = [\"http://b:9200\"]\nusername = \"u\"\npassword = \"p\"\nca = \"f\"\ngzip = true\nlinger = \"1s\"\n\
          [plugins]\ndir = \"p\"\nstate = \"s\"\nevents = false\npoll = \"1s\"\n\
-         [dead_letter]\npath = \"l\"\n[http]\nlisten = \"127.0.0.1:1\"\ntoken = \"t\"\n\
+         [dead_letter]\npath = \"l\"\nrotate_at = 1\nmax_per_minute = 1\n[http]\nlisten = \"127.0.0.1:1\"\ntoken = \"t\"\n\
          [pipeline]\nworkers = 200\nbatch_rows = 1\nbatch_bytes = 1\nbytes_in_flight = 1\ncommit_interval = \"9s\"\nshutdown_timeout = \"9s\"\n\
          [limits]\nplugin_memory = 1\nplugin_file = 1\nplugin_batch_time = \"9s\"\nplugin_image_time = \"9s\"\nplugin_setup_time = \"9s\"\n";
     let restart = [
@@ -417,6 +416,8 @@ fn everything_else_needs_a_restart() {
         "sink.ca",
         "sink.gzip",
         "dead_letter.path",
+        "dead_letter.rotate_at",
+        "dead_letter.max_per_minute",
         "http.listen",
         "http.token",
         "pipeline.workers",

@@ -142,12 +142,13 @@ impl LetterStore {
         Replayed::new(&with_suffix(&self.path, ".replayed"))
     }
 
-    /// Where letters go that fail again: beside the file that is read, or to the same topic.
+    /// Where letters go that fail again: beside the file that is read, or to the same topic. They may be any number, since a
+    /// person reads how many they are.
     pub fn again(&self) -> DeadLetterConfig {
         let path = again_path(&self.path);
         match &self.topic {
-            None => DeadLetterConfig::File { path, rotate_at: None },
-            Some(kafka) => DeadLetterConfig::Kafka(KafkaLetters { path, ..kafka.clone() }),
+            None => DeadLetterConfig::File { path, rotate_at: None, max_per_minute: None },
+            Some(kafka) => DeadLetterConfig::Kafka(KafkaLetters { path, max_per_minute: None, ..kafka.clone() }),
         }
     }
 }
