@@ -2,7 +2,6 @@
 //! read, and whenever a plugin is replaced.
 
 mod swap;
-mod tools;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,64 +13,39 @@ use rowmill::pipeline::Pipeline;
 use rowmill::sink::embedded;
 use rowmill_tests::captures::{self, Record, interleaved};
 use rowmill_tests::guests;
+use rowmill_tests::history::{Change, ReportedRecord, Row, Tool};
 use serde_json::{Value, json};
 
 use swap::Swapper;
-use tools::{ReportedRecord, Tool};
-
-/// A row of the table `shop.thing`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
-    id: u8,
-    kind: &'static str,
-    name: String,
-    count: u8,
-}
-
-impl Row {
-    /// Cells by name, each as JSON.
-    fn cells(&self) -> Value {
-        json!({ "id": self.id, "kind": self.kind, "name": self.name, "count": self.count })
-    }
-}
 
 /// A change tried on the table; an impossible one (an insert of an existing row) does nothing.
 #[derive(Clone, Debug)]
 enum Try {
     Insert(Row),
     Update(Row),
-    Delete(u8),
+    Delete(u32),
     /// An update that changes the key, and the rest too.
-    Move(u8, Row),
+    Move(u32, Row),
     Truncate,
 }
 
-/// The change that happened.
-#[derive(Clone, Debug)]
-enum Change {
-    /// The row before and after.
-    Row(Option<Row>, Option<Row>),
-    Truncate,
-}
+/// The table that changes.
+const TABLE: &str = "thing";
 
 /// The table at the end: each row, and which change made it so.
-type Table = BTreeMap<u8, (Row, usize)>;
+type Table = BTreeMap<u32, (Row, usize)>;
 
 fn rows() -> impl Strategy<Value = Row> {
-    (0..5_u8, prop::sample::select(vec!["a", "b", "c"]), "[xy]{1,2}", 0..4_u8).prop_map(|(id, kind, name, count)| Row {
-        id,
-        kind,
-        name,
-        count,
-    })
+    (0..5_u32, prop::sample::select(vec!["a", "b", "c"]), "[xy]{1,2}", 0..4_u8)
+        .prop_map(|(id, kind, name, count)| Row { id, kind, name, count, parent: None })
 }
 
 fn tries() -> impl Strategy<Value = Vec<Try>> {
     let one = prop_oneof![
         3 => rows().prop_map(Try::Insert),
         4 => rows().prop_map(Try::Update),
-        2 => (0..5_u8).prop_map(Try::Delete),
-        2 => (0..5_u8, rows()).prop_map(|(id, row)| Try::Move(id, row)),
+        2 => (0..5_u32).prop_map(Try::Delete),
+        2 => (0..5_u32, rows()).prop_map(|(id, row)| Try::Move(id, row)),
         1 => Just(Try::Truncate),
     ];
     prop::collection::vec(one, 1..40)
@@ -83,28 +57,28 @@ fn played(tries: &[Try], tool: Tool) -> (Vec<Change>, Table) {
     let mut changes = Vec::new();
     for one in tries {
         let number = changes.len();
-        let row_of = |table: &Table, id: &u8| table.get(id).map(|(row, _)| row.clone());
+        let row_of = |table: &Table, id: &u32| table.get(id).map(|(row, _)| row.clone());
         match one {
             Try::Insert(row) if !table.contains_key(&row.id) => {
                 table.insert(row.id, (row.clone(), number));
-                changes.push(Change::Row(None, Some(row.clone())));
+                changes.push(Change::Row { table: TABLE, before: None, after: Some(row.clone()) });
             }
             Try::Update(row) if row_of(&table, &row.id).is_some_and(|old| old != *row) => {
-                changes.push(Change::Row(row_of(&table, &row.id), Some(row.clone())));
+                changes.push(Change::Row { table: TABLE, before: row_of(&table, &row.id), after: Some(row.clone()) });
                 table.insert(row.id, (row.clone(), number));
             }
             Try::Delete(id) if table.contains_key(id) => {
-                changes.push(Change::Row(row_of(&table, id), None));
+                changes.push(Change::Row { table: TABLE, before: row_of(&table, id), after: None });
                 table.remove(id);
             }
             Try::Move(id, row) if *id != row.id && table.contains_key(id) && !table.contains_key(&row.id) => {
-                changes.push(Change::Row(row_of(&table, id), Some(row.clone())));
+                changes.push(Change::Row { table: TABLE, before: row_of(&table, id), after: Some(row.clone()) });
                 table.remove(id);
                 table.insert(row.id, (row.clone(), number));
             }
             Try::Truncate if tool.tells_truncates() => {
                 table.clear();
-                changes.push(Change::Truncate);
+                changes.push(Change::Truncate { table: TABLE });
             }
             _ => {}
         }
