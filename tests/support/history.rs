@@ -1,9 +1,11 @@
 //! What happens to rows of a table, for tests that make it up at random: changes, and the records in which each tool reports them.
 
+mod shape;
 mod tool;
 
 use serde_json::{Value, json};
 
+pub use shape::{Documents, MERGED, Shape};
 pub use tool::{ReportedRecord, Tool};
 
 /// A row of a table.
