@@ -13,11 +13,11 @@ use rowmill::pipeline::{Pipeline, Summary};
 use rowmill::sink::embedded;
 use rowmill_store::{FaultEffect, FaultRule, StoreHandle};
 use rowmill_tests::captures::{self, Record, interleaved};
-use rowmill_tests::history::Documents;
 
 use crate::faults::Fault;
 use crate::plugin;
 use crate::seeds;
+use crate::store;
 use crate::workload::Workload;
 
 /// How long one gateway may run.
@@ -130,8 +130,8 @@ impl Scenario {
         let rest: Vec<Record> =
             partitions.iter().flat_map(|(partition, records)| records[reached[partition]..].to_vec()).collect();
         world.gateway(&interleaved(&rest, &mut random), &plan)?;
-        world.replay_letters(&mut random, &plan)?;
-        match self.workload.difference(world.documents()) {
+        world.replay_letters(&mut random)?;
+        match self.workload.difference(store::documents(&store)) {
             Some(difference) => Err(difference),
             None => Ok(()),
         }
@@ -139,10 +139,8 @@ impl Scenario {
 
     /// The scenario in lines: its workload, each change, each phase.
     fn lines(&self) -> String {
-        let workload = Workload { changes: Vec::new(), ..self.workload.clone() };
-        let changes = self.workload.changes.iter().map(|change| format!("{change:?}"));
-        let phases = self.phases.iter().map(|phase| format!("{phase:?}"));
-        [format!("{workload:?}")].into_iter().chain(changes).chain(phases).collect::<Vec<_>>().join("\n")
+        let phases: Vec<String> = self.phases.iter().map(|phase| format!("{phase:?}")).collect();
+        format!("{}\n{}", self.workload.lines(), phases.join("\n"))
     }
 
     /// A smaller scenario that fails too, with its failure: without some changes, phases, gateways and faults.
@@ -328,64 +326,21 @@ impl World<'_> {
             return Ok(None);
         }
         let (summary, _) = result?;
-        let lines = captures_of_letters(&letters).len() as u64;
+        let lines = store::letters(&letters).len() as u64;
         if summary.events != records.len() as u64 || summary.dead_letters != lines {
             return Err(format!("{} records and {lines} dead letters, but it counted {summary:?}", records.len()));
         }
         Ok(Some(summary))
     }
 
-    /// Replays the dead letters of all gateways in a random order, with a plugin that is fixed.
-    fn replay_letters(&self, random: &mut fastrand::Rng, plan: &GatewayPlan) -> Result<(), String> {
+    /// Replays the dead letters of all gateways in a random order.
+    fn replay_letters(&self, random: &mut fastrand::Rng) -> Result<(), String> {
         let runs = self.runs.load(Ordering::Relaxed);
-        let mut letters: Vec<String> =
-            (0..runs).flat_map(|run| captures_of_letters(&self.folder.join(format!("letters-{run}.ndjson")))).collect();
+        let files = (0..runs).map(|run| self.folder.join(format!("letters-{run}.ndjson")));
+        let mut letters: Vec<String> = files.flat_map(|file| store::letters(&file)).collect();
         random.shuffle(&mut letters);
-        if letters.is_empty() {
-            return Ok(());
-        }
-        self.replay(&letters, plan)
+        store::replay(self.folder, self.store, &self.scenario.workload, letters)
     }
-
-    fn replay(&self, letters: &[String], plan: &GatewayPlan) -> Result<(), String> {
-        let path = self.folder.join("replay.ndjson");
-        std::fs::write(&path, letters.join("\n") + "\n").map_err(|error| error.to_string())?;
-        let again = self.folder.join("again.ndjson");
-        let text = format!(
-            "[source]\nkind = \"file\"\npath = {path:?}\n[sink]\nurls = [{:?}]\nlinger = \"1ms\"\nbulk_documents = {}\n\
-             [dead_letter]\npath = {again:?}\n[pipeline]\nworkers = {}\nbatch_rows = {}\n{}",
-            self.store.url(),
-            plan.bulk_documents,
-            plan.workers,
-            plan.batch_rows,
-            self.scenario.workload.routes(),
-        );
-        let config = read_text(&text, "chaos", &Overrides::default()).map_err(|error| error.to_string())?;
-        let pipeline = Pipeline::new(config).map_err(|error| format!("{error:#}"))?;
-        plugin::publish(&pipeline, self.scenario.workload.settings(true).to_string());
-        let (summary, _) = pipeline.run(true).map_err(|error| format!("the replay failed: {error:#}"))?;
-        if summary.dead_letters > 0 {
-            return Err(format!("the replay has dead letters: {}", std::fs::read_to_string(again).unwrap_or_default()));
-        }
-        Ok(())
-    }
-
-    /// Everything in the store except Rowmill's own indices.
-    fn documents(&self) -> Documents {
-        let indices = self.store.indices().into_iter().filter(|index| !index.starts_with("rowmill-"));
-        let of_index = |index: String| {
-            let documents = self.store.documents(&index);
-            documents
-                .into_iter()
-                .map(move |one| ((index.clone(), one.id), serde_json::from_str(&one.source).expect("a source is JSON")))
-        };
-        indices.flat_map(of_index).collect()
-    }
-}
-
-/// The lines of a file of dead letters; none if there is no file.
-fn captures_of_letters(path: &Path) -> Vec<String> {
-    std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_string).collect()
 }
 
 /// The records of each partition.

@@ -7,5 +7,8 @@
 mod faults;
 mod in_process;
 mod plugin;
+mod processes;
+mod proxy;
 mod seeds;
+mod store;
 mod workload;

@@ -10,6 +10,14 @@ use std::time::Instant;
 /// Sets the range of seeds, for every test of this program that runs.
 const VARIABLE: &str = "ROWMILL_CHAOS_SEEDS";
 
+/// The most memory that any gateway used, in bytes.
+static MEMORY: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers the peak memory of a gateway, in bytes.
+pub fn note_memory(bytes: u64) {
+    MEMORY.fetch_max(bytes, Ordering::Relaxed);
+}
+
 /// Runs `case` with each seed of the range that the environment gives, otherwise with `default`, on `threads` threads.
 ///
 /// # Panics
@@ -42,6 +50,10 @@ pub fn run(test: &str, default: Range<u64>, threads: usize, case: impl Fn(u64) -
     });
     let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let memory = MEMORY.load(Ordering::Relaxed) / 1024 / 1024;
+    if memory > 0 {
+        eprintln!("{test}: no gateway used more than {memory} MiB");
+    }
     eprintln!("{test}: seeds {seeds:?} without a difference in {:.0?}", start.elapsed());
 }
 

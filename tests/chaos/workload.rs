@@ -137,6 +137,24 @@ impl Workload {
         settings
     }
 
+    /// The same as lines of TOML, before the plugin is fixed.
+    pub fn settings_text(&self) -> String {
+        let poison = if self.has_poison { format!("poison = [\"kind\", \"{POISON}\"]\n") } else { String::new() };
+        self.shape.settings_text() + &poison
+    }
+
+    /// The topics of the tables.
+    pub fn topics(&self) -> Vec<String> {
+        self.tables().iter().map(|table| format!("tool.shop.{table}")).collect()
+    }
+
+    /// The workload in lines: what it is, and each change.
+    pub fn lines(&self) -> String {
+        let head = format!("{:?}", Self { changes: Vec::new(), ..self.clone() });
+        let changes = self.changes.iter().map(|change| format!("{change:?}"));
+        [head].into_iter().chain(changes).collect::<Vec<_>>().join("\n")
+    }
+
     /// The routes in the configuration.
     pub fn routes(&self) -> String {
         let delete = if self.is_soft { "soft" } else { "hard" };
