@@ -253,6 +253,33 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).expect("a child can be sent signals");
     }
 
+    /// Kills it when called, from any thread.
+    pub fn killer(&self) -> impl Fn() + Send + Sync + 'static {
+        let id = Pid::from_child(&self.child);
+        move || {
+            // It may be dead already.
+            let _ = kill_process(id, Signal::KILL);
+        }
+    }
+
+    /// Whether it has ended, without collecting its exit code.
+    pub fn is_dead(&self) -> bool {
+        // A process that ended and was not waited for is a zombie.
+        self.status("State:").is_none_or(|state| state.starts_with('Z'))
+    }
+
+    /// The most memory that it has used, in bytes; `None` if it has ended.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let kibibytes = self.status("VmHWM:")?;
+        kibibytes.split_whitespace().next()?.parse::<u64>().ok().map(|number| number * 1024)
+    }
+
+    /// A line of what Linux says about the process.
+    fn status(&self, name: &str) -> Option<String> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_string()))
+    }
+
     /// Ends it in order.
     ///
     /// # Panics
