@@ -2,6 +2,7 @@
 //! and faults that only the embedded store has.
 
 mod faults;
+mod indices;
 
 use std::time::Duration;
 

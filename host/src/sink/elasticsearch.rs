@@ -8,8 +8,9 @@ pub mod client;
 pub mod merge;
 
 mod bulk;
+mod flow;
+mod index_states;
 mod outcome;
-mod pace;
 mod pending;
 mod prepare;
 mod retry;

@@ -20,10 +20,25 @@ use crate::config::{Credentials, ElasticsearchConfig};
 /// default of 60 seconds is shorter than a retry or a slow partition may take.
 const GC_DELETES: &str = "1h";
 
+/// A bulk request waits for shards for this share of `sink.timeout`…
+const SHARD_WAIT_SHARE: u64 = 6;
+/// … and at most this long.
+const MAX_SHARD_WAIT: Duration = Duration::from_secs(10);
+
 /// Elasticsearch refuses access, or its certificate is not trusted. Retrying does not help; the text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
+
+/// Elasticsearch refuses one request for lack of a privilege; the text says which and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Forbidden(pub String);
+
+/// There was no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoAnswer(String);
 
 /// An answer: its status and body.
 #[derive(Clone, Debug)]
@@ -47,16 +62,18 @@ impl Answer {
         Ok(self)
     }
 
-    /// The same; also fails if access is refused ([`Refused`]). `request` names the request.
+    /// The same; also fails if the credentials are refused ([`Refused`]), or this request is ([`Forbidden`]). `request` names
+    /// the request.
     fn if_permitted(self, request: &str) -> anyhow::Result<Self> {
         let answer = self.unless_busy()?;
         if matches!(answer.status, 401 | 403) {
             let reason = answer.json()["error"]["reason"].as_str().unwrap_or_default().to_string();
-            anyhow::bail!(Refused(format!(
+            let text = format!(
                 "Elasticsearch refuses to {request} (status {}, {reason}); check sink.username, sink.password or sink.api_key, \
                  and the role's privileges",
                 answer.status
-            )));
+            );
+            return Err(if answer.status == 401 { Refused(text).into() } else { Forbidden(text).into() });
         }
         Ok(answer)
     }
@@ -140,10 +157,11 @@ impl Client {
     /// There was no answer.
     pub async fn bulk(&self, body: Bytes) -> anyhow::Result<Answer> {
         // Only the needed fields of the answer, which has a line for every item.
-        let query = [(
-            "filter_path",
-            "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error,status",
-        )];
+        let fields = "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error,status";
+        // A request waits this long for shards that are not available, and all its items with it.
+        let wait = Duration::from_millis(self.timeout.load(Ordering::Relaxed) / SHARD_WAIT_SHARE).min(MAX_SHARD_WAIT);
+        let wait = format!("{}ms", wait.as_millis().max(1));
+        let query = [("filter_path", fields), ("timeout", wait.as_str())];
         self.send(Method::Post, "/_bulk", &query, "application/x-ndjson", Some(body)).await
     }
 
@@ -323,7 +341,7 @@ fn plain(error: elasticsearch::Error) -> anyhow::Error {
         ))
         .into();
     }
-    anyhow::anyhow!(text)
+    NoAnswer(text).into()
 }
 
 fn path(index: &str, rest: &str) -> String {
