@@ -49,6 +49,11 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// The most bytes that may be held.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Returns true if no more bytes may be held. A batch that is already read is always taken, however large.
     pub fn is_full(&self) -> bool {
         self.held() >= self.limit

@@ -8,6 +8,7 @@ mod entry;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashTable;
@@ -16,6 +17,7 @@ use rowmill_engine::IndexNumber;
 pub(super) use entry::{Entry, Part};
 use entry::is_same_document;
 
+use crate::checkpoint::Progress;
 use crate::sink::OperationRef;
 
 struct Slot {
@@ -111,6 +113,26 @@ impl Pending {
 
     fn slot_mut(&mut self, slot: u32) -> &mut Slot {
         self.slots[slot as usize].as_mut().expect("a queued slot is in use")
+    }
+
+    /// The bytes of all documents that wait in queues of indices that are set apart.
+    pub fn bytes_apart(&self) -> usize {
+        self.apart.values().map(|queue| queue.bytes).sum()
+    }
+
+    /// The partitions that these come from, each once.
+    pub fn partitions_apart(&self) -> Vec<Arc<Progress>> {
+        let mut partitions: Vec<Arc<Progress>> = Vec::new();
+        let waiting = self.apart.values().flat_map(|queue| &queue.slots).filter_map(|slot| {
+            // The operations of one document nearly always come from one partition.
+            Some(self.slot(*slot).waiting.as_ref()?.first().batch().source.ticket.progress())
+        });
+        for progress in waiting {
+            if !partitions.iter().rev().any(|known| Arc::ptr_eq(known, progress)) {
+                partitions.push(progress.clone());
+            }
+        }
+        partitions
     }
 
     /// Returns true if the documents of an index that is set apart are merged.

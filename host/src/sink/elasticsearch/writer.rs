@@ -5,6 +5,7 @@
 
 mod answers;
 mod apart;
+mod share;
 mod truncates;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::answers::Finished;
+use self::share::HeldBack;
 use self::truncates::Truncates;
 use super::bulk;
 use super::client::Client;
@@ -61,6 +63,7 @@ pub(super) struct Writer {
     /// Batches with operations that are not in `pending` yet.
     arrived: VecDeque<Arc<OperationBatch>>,
     truncates: Truncates,
+    held_back: HeldBack,
     tasks: JoinSet<Event>,
     /// Numbers of the requests that are not answered.
     requests: BTreeSet<u64>,
@@ -92,6 +95,7 @@ impl Writer {
             indices: IndexStates::default(),
             arrived: VecDeque::new(),
             truncates: Truncates::default(),
+            held_back: HeldBack::default(),
             tasks: JoinSet::new(),
             requests: BTreeSet::new(),
             next_request: 0,
@@ -118,6 +122,7 @@ impl Writer {
             self.follow_truncates();
             self.take_arrived();
             self.pending.wake(Instant::now());
+            self.hold_back();
             self.send_apart()?;
             while self.should_send() {
                 self.send();
