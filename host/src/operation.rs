@@ -71,7 +71,7 @@ pub struct OperationBatch {
     /// Operations without an outcome; the sink counts them down.
     pub without_outcome: AtomicU32,
     /// The memory of the operations.
-    _held: Reservation,
+    held: Reservation,
     /// Ends when the sink takes the batch.
     pub passage: Option<Passage>,
 }
@@ -84,6 +84,11 @@ impl OperationBatch {
         SourceBatch::keep_records_of(&mut source, &mut operations.list);
         let bytes = operations.bytes.len() + operations.list.len() * BYTES_PER_OPERATION;
         let held = source.held.another(bytes);
-        Self { source, operations, without_outcome: AtomicU32::new(0), _held: held, passage: None }
+        Self { source, operations, without_outcome: AtomicU32::new(0), held, passage: None }
+    }
+
+    /// The bytes that count against the budget as long as the batch exists: its operations and their records.
+    pub fn bytes(&self) -> usize {
+        self.held.bytes() + self.source.held.bytes()
     }
 }

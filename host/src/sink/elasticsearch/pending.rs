@@ -6,7 +6,7 @@
 mod entry;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
@@ -120,19 +120,22 @@ impl Pending {
         self.apart.values().map(|queue| queue.bytes).sum()
     }
 
-    /// The partitions that these come from, each once.
-    pub fn partitions_apart(&self) -> Vec<Arc<Progress>> {
-        let mut partitions: Vec<Arc<Progress>> = Vec::new();
-        let waiting = self.apart.values().flat_map(|queue| &queue.slots).filter_map(|slot| {
+    /// The partitions that these come from, each once, and the bytes of all batches that have some of them.
+    pub fn partitions_apart(&self) -> (Vec<Arc<Progress>>, usize) {
+        let (mut partitions, mut batches, mut bytes): (Vec<Arc<Progress>>, HashSet<_>, _) = Default::default();
+        for slot in self.apart.values().flat_map(|queue| &queue.slots) {
+            let Some(entry) = &self.slot(*slot).waiting else { continue };
             // The operations of one document nearly always come from one partition.
-            Some(self.slot(*slot).waiting.as_ref()?.first().batch().source.ticket.progress())
-        });
-        for progress in waiting {
-            if !partitions.iter().rev().any(|known| Arc::ptr_eq(known, progress)) {
-                partitions.push(progress.clone());
+            let batch = entry.first().batch();
+            if batches.insert(Arc::as_ptr(batch)) {
+                bytes += batch.bytes();
+                let progress = batch.source.ticket.progress();
+                if !partitions.iter().any(|known| Arc::ptr_eq(known, progress)) {
+                    partitions.push(progress.clone());
+                }
             }
         }
-        partitions
+        (partitions, bytes)
     }
 
     /// Returns true if the documents of an index that is set apart are merged.

@@ -44,6 +44,7 @@ impl Reader {
                 Err(error) => tracing::warn!(%error, "cannot resume partitions; trying again"),
             }
         }
+        self.intake.set_held_back(self.paused.iter().any(|name| self.partitions.all.contains_key(name)));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::checkpoint::Progress;
 /// The documents may take this part of the budget. What they hold is more: their records, and the rest of their batches.
 const SHARE: usize = 8;
 /// How often it is looked up which partitions the documents come from.
-const INTERVAL: Duration = Duration::from_millis(20);
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The partitions that are held back.
 #[derive(Default)]
@@ -39,12 +39,15 @@ impl Writer {
         if bytes <= share {
             if bytes <= share / 2 && !self.held_back.partitions.is_empty() {
                 self.held_back.replace(Vec::new());
+                self.context.budget.set_blocked(0);
             }
             return;
         }
         if self.held_back.looked_up.is_none_or(|at| at.elapsed() >= INTERVAL) {
             self.held_back.looked_up = Some(Instant::now());
-            self.held_back.replace(self.pending.partitions_apart());
+            let (partitions, bytes) = self.pending.partitions_apart();
+            self.held_back.replace(partitions);
+            self.context.budget.set_blocked(bytes);
         }
     }
 }
