@@ -211,3 +211,18 @@ fn during_an_outage_requests_are_few_and_small() {
     let run = running.wait().ended_well();
     assert_eq!(store(&sink).count(&sink.index("thing")), 4000, "{}", run.log);
 }
+
+/// A node that does not answer is left out; the others take its requests, and nothing is slowed down.
+#[test]
+fn a_dead_node_costs_nothing() {
+    let dead = Store::builder().start().expect("a free port").url();
+    let sink = Sink::embedded();
+    let gateway = sink.gateway(&things(400), "bulk_documents = 20\n", "");
+    let text = std::fs::read_to_string(gateway.folder.path().join("rowmill.toml")).expect("the configuration");
+    let url = format!("urls = [{:?}]", sink.elasticsearch.url);
+    assert!(text.contains(&url));
+    gateway.configure(&text.replace(&url, &format!("urls = [{dead:?}, {:?}, {dead:?}]", sink.elasticsearch.url)));
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("documents.index"), 400, "{}", run.log);
+    assert!(!run.log.contains("no answer"), "{}", run.log);
+}

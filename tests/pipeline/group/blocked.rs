@@ -22,7 +22,8 @@ fn of_table(records: Vec<Record>, table: &str) -> Vec<Record> {
 
 /// Two topics with more than the budget each; the index of one is closed. `mixed`: their rows are in one topic.
 fn closed_index(mixed: bool) -> (usize, usize) {
-    const COUNT: u64 = 16_000;
+    // The mock cluster keeps 5 MiB of a partition.
+    let count: u64 = if mixed { 8000 } else { 16_000 };
     let cluster = MockCluster::new(1).expect("a mock cluster");
     let mut stream = Stream::of(Kafka { brokers: cluster.bootstrap_servers() });
     let store = rowmill::sink::embedded::start(0).expect("the embedded store starts");
@@ -32,8 +33,8 @@ fn closed_index(mixed: bool) -> (usize, usize) {
     for topic in if mixed { vec![&things] } else { vec![&things, &buyers] } {
         cluster.create_topic(topic, 2, 1).expect("a topic");
     }
-    let mut records = of_table(stream.changes(&buyers, 0..2, COUNT / 2), "buyer");
-    let more = stream.changes(&things, 0..2, COUNT / 2);
+    let mut records = of_table(stream.changes(&buyers, 0..2, count / 2), "buyer");
+    let more = stream.changes(&things, 0..2, count / 2);
     if mixed {
         records = records.into_iter().zip(more).flat_map(|(a, b)| [a, b]).collect();
     } else {
@@ -49,7 +50,7 @@ fn closed_index(mixed: bool) -> (usize, usize) {
         Settings { pipeline: "bytes_in_flight = \"8MiB\"", sink: &sink, ..Settings::default() },
     );
     let mut running = gateway.start(&[]);
-    let wanted = usize::try_from(COUNT).expect("a number of documents");
+    let wanted = usize::try_from(count).expect("a number of documents");
     if mixed {
         wait::until("the budget is full", PATIENCE, || figure(&running, "rowmill_paused") > 0.5);
         wait::until("what was read is written", PATIENCE, || {

@@ -1,5 +1,7 @@
 //! Elasticsearch over HTTP, through its official client: the few requests that Rowmill makes.
 
+mod nodes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,10 +11,11 @@ use bytes::Bytes;
 use elasticsearch::auth::Credentials as ClientCredentials;
 use elasticsearch::cert::{Certificate, CertificateValidation};
 use elasticsearch::http::headers::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use elasticsearch::http::transport::{MultiNodeConnectionPool, SingleNodeConnectionPool, Transport, TransportBuilder};
+use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
 use serde_json::{Value, json};
 
+use self::nodes::Nodes;
 use super::merge::{SCRIPT, SCRIPT_ID};
 use crate::config::{Credentials, ElasticsearchConfig};
 
@@ -82,7 +85,7 @@ impl Answer {
 /// A client of one cluster.
 #[derive(Clone, Debug)]
 pub struct Client {
-    transport: Transport,
+    nodes: Arc<Nodes>,
     /// How long a request may take, in milliseconds; shared with clones.
     timeout: Arc<AtomicU64>,
 }
@@ -93,27 +96,10 @@ impl Client {
     /// # Errors
     /// The certificate authority cannot be read, or the client cannot be built.
     pub fn new(config: &ElasticsearchConfig) -> anyhow::Result<Self> {
-        let urls: Vec<Url> = config.urls.clone();
-        let builder = match urls.as_slice() {
-            [url] => TransportBuilder::new(SingleNodeConnectionPool::new(url.clone())),
-            _ => TransportBuilder::new(MultiNodeConnectionPool::round_robin(urls, None)),
-        };
-        let mut builder = builder.disable_proxy().request_body_compression(config.gzip).timeout(config.bulk.timeout);
-        builder = match &config.credentials {
-            None => builder,
-            Some(Credentials::Basic(user, password)) => {
-                builder.auth(ClientCredentials::Basic(user.clone(), password.0.clone()))
-            }
-            Some(Credentials::ApiKey(key)) => builder.auth(ClientCredentials::EncodedApiKey(key.0.clone())),
-        };
-        if let Some(path) = &config.ca {
-            let pem = std::fs::read(path).with_context(|| format!("cannot read sink.ca {}", path.display()))?;
-            let certificate = Certificate::from_pem(&pem)
-                .with_context(|| format!("sink.ca {} is not a PEM certificate", path.display()))?;
-            builder = builder.cert_validation(CertificateValidation::Full(certificate));
-        }
+        let transports: anyhow::Result<Vec<Transport>> =
+            config.urls.iter().map(|url| transport(config, url)).collect();
         Ok(Self {
-            transport: builder.build().context("cannot build the Elasticsearch client")?,
+            nodes: Arc::new(Nodes::new(transports?)),
             timeout: Arc::new(AtomicU64::new(milliseconds(config.bulk.timeout))),
         })
     }
@@ -136,9 +122,34 @@ impl Client {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         let timeout = Duration::from_millis(self.timeout.load(Ordering::Relaxed));
-        let response =
-            self.transport.send(method, path, headers, Some(&query), body, Some(timeout)).await.map_err(plain)?;
-        Ok(Answer { status: response.status_code().as_u16(), body: response.text().await.map_err(plain)? })
+        let mut result = Err(anyhow::anyhow!("there is no node"));
+        for node in self.nodes.candidates() {
+            let transport = self.nodes.transport(node);
+            let answer = async {
+                let (headers, body) = (headers.clone(), body.clone());
+                let response = transport.send(method, path, headers, Some(&query), body, Some(timeout)).await?;
+                Ok::<_, elasticsearch::Error>(Answer {
+                    status: response.status_code().as_u16(),
+                    body: response.text().await?,
+                })
+            };
+            match answer.await {
+                Ok(answer) => {
+                    self.nodes.note(node, true);
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    self.nodes.note(node, false);
+                    let is_timeout = error.is_timeout();
+                    result = Err(plain(error));
+                    // The whole time is over.
+                    if is_timeout {
+                        break;
+                    }
+                }
+            }
+        }
+        result
     }
 
     async fn json(
@@ -318,6 +329,26 @@ impl Client {
     pub async fn scroll_end(&self, scroll_id: &str) {
         let _ = self.json(Method::Delete, "/_search/scroll", &[], Some(&json!({ "scroll_id": scroll_id }))).await;
     }
+}
+
+/// A transport to one node.
+fn transport(config: &ElasticsearchConfig, url: &Url) -> anyhow::Result<Transport> {
+    let builder = TransportBuilder::new(SingleNodeConnectionPool::new(url.clone()));
+    let mut builder = builder.disable_proxy().request_body_compression(config.gzip).timeout(config.bulk.timeout);
+    builder = match &config.credentials {
+        None => builder,
+        Some(Credentials::Basic(user, password)) => {
+            builder.auth(ClientCredentials::Basic(user.clone(), password.0.clone()))
+        }
+        Some(Credentials::ApiKey(key)) => builder.auth(ClientCredentials::EncodedApiKey(key.0.clone())),
+    };
+    if let Some(path) = &config.ca {
+        let pem = std::fs::read(path).with_context(|| format!("cannot read sink.ca {}", path.display()))?;
+        let certificate =
+            Certificate::from_pem(&pem).with_context(|| format!("sink.ca {} is not a PEM certificate", path.display()))?;
+        builder = builder.cert_validation(CertificateValidation::Full(certificate));
+    }
+    builder.build().context("cannot build the Elasticsearch client")
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -156,6 +156,34 @@ fn a_retried_entry_includes_newer_operations_and_waits_until_it_is_due() {
 }
 
 #[test]
+fn an_index_that_is_set_apart_holds_up_no_others() {
+    let of_index = |index| {
+        let batch = batch(&[(Action::Index, 1, 1, 0), (Action::Index, 2, 1, 0)]);
+        let mut batch = Arc::into_inner(batch).expect("the only reference");
+        batch.operations.list.iter_mut().for_each(|operation| operation.index = IndexNumber(index));
+        Arc::new(batch)
+    };
+    let mut pending = Pending::new();
+    add_all(&mut pending, &of_index(0));
+    add_all(&mut pending, &of_index(1));
+    let bytes = pending.ready_bytes();
+    pending.set_apart(IndexNumber(0));
+    assert_eq!((pending.ready(), pending.ready_apart(IndexNumber(0))), (2, 2));
+    assert_eq!((pending.ready_bytes(), pending.bytes_apart()), (bytes / 2, bytes / 2));
+    assert_eq!(pending.partitions_apart().0.len(), 1);
+    let of_others = pending.take(None, usize::MAX, usize::MAX);
+    assert!(of_others.iter().all(|entry| entry.first().operation().index == IndexNumber(1)));
+    // What comes back goes to the front, what is folded meanwhile is counted.
+    let own = pending.take(Some(IndexNumber(0)), usize::MAX, 1).remove(0);
+    add_all(&mut pending, &of_index(0));
+    pending.return_unsent(own);
+    assert_eq!((pending.ready_apart(IndexNumber(0)), pending.bytes_apart()), (2, bytes / 2));
+    pending.rejoin(IndexNumber(0));
+    assert_eq!((pending.ready(), pending.ready_bytes(), pending.bytes_apart()), (2, bytes / 2, 0));
+    assert_eq!(pending.take(None, usize::MAX, usize::MAX)[0].first().id(), b"d1");
+}
+
+#[test]
 fn a_request_stays_within_its_limits_but_holds_at_least_one_entry() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Index, 1, 1, 0), (Action::Index, 2, 1, 0), (Action::Index, 3, 1, 0)]));
