@@ -96,8 +96,7 @@ impl Client {
     /// # Errors
     /// The certificate authority cannot be read, or the client cannot be built.
     pub fn new(config: &ElasticsearchConfig) -> anyhow::Result<Self> {
-        let transports: anyhow::Result<Vec<Transport>> =
-            config.urls.iter().map(|url| transport(config, url)).collect();
+        let transports: anyhow::Result<Vec<Transport>> = config.urls.iter().map(|url| transport(config, url)).collect();
         Ok(Self {
             nodes: Arc::new(Nodes::new(transports?)),
             timeout: Arc::new(AtomicU64::new(milliseconds(config.bulk.timeout))),
@@ -344,8 +343,8 @@ fn transport(config: &ElasticsearchConfig, url: &Url) -> anyhow::Result<Transpor
     };
     if let Some(path) = &config.ca {
         let pem = std::fs::read(path).with_context(|| format!("cannot read sink.ca {}", path.display()))?;
-        let certificate =
-            Certificate::from_pem(&pem).with_context(|| format!("sink.ca {} is not a PEM certificate", path.display()))?;
+        let certificate = Certificate::from_pem(&pem)
+            .with_context(|| format!("sink.ca {} is not a PEM certificate", path.display()))?;
         builder = builder.cert_validation(CertificateValidation::Full(certificate));
     }
     builder.build().context("cannot build the Elasticsearch client")

@@ -14,8 +14,8 @@ use std::time::Instant;
 use hashbrown::HashTable;
 use rowmill_engine::IndexNumber;
 
-pub(super) use entry::{Entry, Part};
 use entry::is_same_document;
+pub(super) use entry::{Entry, Part};
 
 use crate::checkpoint::Progress;
 use crate::sink::OperationRef;

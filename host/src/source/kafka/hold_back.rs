@@ -50,6 +50,8 @@ impl Reader {
 
 fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
-    partitions.iter().for_each(|one| drop(list.add_partition(&one.topic, one.partition)));
+    for one in partitions {
+        list.add_partition(&one.topic, one.partition);
+    }
     list
 }

@@ -32,11 +32,7 @@ impl Nodes {
     /// Nodes, of which there is at least one.
     pub fn new(transports: Vec<Transport>) -> Self {
         let node = |transport| Node { transport, rests_until: AtomicU64::new(0), failures: AtomicU32::new(0) };
-        Self {
-            nodes: transports.into_iter().map(node).collect(),
-            next: AtomicUsize::new(0),
-            started: Instant::now(),
-        }
+        Self { nodes: transports.into_iter().map(node).collect(), next: AtomicUsize::new(0), started: Instant::now() }
     }
 
     fn now(&self) -> u64 {

@@ -81,7 +81,11 @@ fn of_equal_versions_a_write_beats_a_removal_unless_both_are_of_one_record() {
     for order in [[Action::Delete, Action::Index], [Action::Index, Action::Delete]] {
         let mut pending = Pending::new();
         order.map(other_record).iter().for_each(|batch| add_all(&mut pending, batch));
-        assert_eq!(pending.take(None, usize::MAX, usize::MAX)[0].first().operation().action, Action::Index, "{order:?}");
+        assert_eq!(
+            pending.take(None, usize::MAX, usize::MAX)[0].first().operation().action,
+            Action::Index,
+            "{order:?}"
+        );
     }
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Index, 1, 5, 0), (Action::Delete, 1, 5, 0)]));

@@ -7,13 +7,13 @@ use rowmill_engine::IndexNumber;
 use super::Writer;
 use crate::config::IndexErrorPolicy;
 use crate::metrics::Kind;
+use crate::sink::Outcome;
 use crate::sink::elasticsearch::bulk::{self, Item};
 use crate::sink::elasticsearch::client::Answer;
 use crate::sink::elasticsearch::flow::Load;
 use crate::sink::elasticsearch::outcome::{self, IndexProblem, ItemResult, ProblemKind, RequestResult};
 use crate::sink::elasticsearch::pending::Entry;
 use crate::sink::elasticsearch::retry::backoff;
-use crate::sink::Outcome;
 
 /// A request that was answered, or not.
 pub(super) struct Finished {
