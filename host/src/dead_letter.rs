@@ -6,15 +6,19 @@ pub(crate) mod config;
 mod file;
 mod kafka;
 mod letter;
+mod log;
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::config::DeadLetterConfig;
 use crate::metrics::{Kind, Metrics};
 use crate::report::Report;
 use crate::shutdown::Shutdown;
+
+use log::LetterLog;
 
 pub use letter::{DeadLetter, Stage};
 
@@ -48,8 +52,8 @@ impl DeadLetterConfig {
     pub fn build(&self) -> Box<dyn DeadLetterWriter> {
         match self {
             Self::File { path } => Box::new(file::FileWriter::new(path)),
-            Self::Kafka { brokers, topic, properties } => {
-                Box::new(kafka::KafkaWriter::new(brokers, topic, properties.clone()))
+            Self::Kafka { brokers, topic, properties, path } => {
+                Box::new(kafka::KafkaWriter::new(brokers, topic, properties.clone(), path))
             }
         }
     }
@@ -71,7 +75,6 @@ impl DeadLetters {
 
     /// Queues a letter; blocks while the queue is full.
     pub fn send(&self, letter: DeadLetter) {
-        letter.log();
         self.metrics.dead_letters.get_or_create(&Kind { kind: letter.stage().name().into() }).inc();
         // The writer is only gone after a failure, which ends the run. The letter is then not settled, so the next run
         // reads its record again.
@@ -84,11 +87,22 @@ impl DeadLetters {
 /// # Errors
 /// A letter cannot be stored. What is not stored is not settled, so nothing is lost.
 pub fn write_all(mut writer: Box<dyn DeadLetterWriter>, letters: &Receiver<DeadLetter>) -> anyhow::Result<()> {
-    while let Ok(first) = letters.recv() {
-        let mut ready = vec![first];
+    let mut log = LetterLog::default();
+    loop {
+        let mut ready = match letters.recv_timeout(log::INTERVAL) {
+            Ok(first) => vec![first],
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         ready.extend(letters.try_iter().take(CAPACITY));
-        writer.write(ready)?;
+        let now = Instant::now();
+        log.flush(now);
+        ready.iter().for_each(|letter| log.add(letter, now));
+        if !ready.is_empty() {
+            writer.write(ready).inspect_err(|_| log.finish(now))?;
+        }
     }
+    log.finish(Instant::now());
     writer.finish();
     Ok(())
 }

@@ -114,6 +114,57 @@ fn a_file_of_dead_letters_can_be_replayed() {
     assert!(values(&again).iter().all(|value| values(&gateway).contains(value)));
 }
 
+/// Canal reports seconds, and a partition's clock holds the latest. Dead letters are not in the order of their offsets, so with a
+/// common clock an old one would get a version above newer data.
+#[test]
+fn a_replayed_record_has_the_version_that_it_had() {
+    let store = Store::builder().start().expect("the embedded store starts");
+    let change = |offset: i64, seconds: u64, kind: &str, row: Value, old: Value| {
+        let value = json!({
+            "data": [row], "old": if old.is_null() { Value::Null } else { json!([old]) }, "database": "shop", "table": "thing",
+            "type": kind, "isDdl": false, "es": (1_795_216_000 + seconds) * 1000, "pkNames": ["id"],
+            "mysqlType": { "id": "int", "name": "varchar(9)", "broken": "int" },
+        });
+        let mut record = Record::new("canal", 0, value.to_string());
+        record.offset = offset;
+        record
+    };
+    let row = |id: &str, name: &str, broken: Value| json!({ "id": id, "name": name, "broken": broken });
+    let records = [
+        change(5, 0, "INSERT", row("2", "old", json!("1")), Value::Null),
+        change(50, 50, "UPDATE", row("2", "new", Value::Null), json!({ "name": "old", "broken": "1" })),
+        change(100, 100, "INSERT", row("1", "late", json!("1")), Value::Null),
+    ];
+    let gateway = Gateway::new("bad-input", "");
+    reading(&gateway, &records, &store, "");
+    let plugins = |settings: &str| {
+        let shaper = rowmill_tests::guests::shaper().display().to_string();
+        format!("[plugins]\ndir = {shaper:?}\n[plugins.settings.shaper]\n{settings}\n")
+    };
+    let path = captures::write(gateway.folder.path(), "records.ndjson", &records);
+    let configuration = |path: &str, more: &str| {
+        format!("[source]\nkind = \"file\"\npath = {path:?}\n[sink]\nurls = [{:?}]\n{more}", store.url())
+    };
+    gateway.configure(&configuration(&path.display().to_string(), &plugins("fail = \"broken\"")));
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 2, "{}", run.log);
+
+    let mut letters: Vec<String> = gateway.letters().iter().map(Value::to_string).collect();
+    letters.reverse();
+    let again = Gateway::new("bad-input", "");
+    let replay = again.folder.path().join("replay.ndjson");
+    std::fs::write(&replay, letters.join("\n")).expect("written");
+    again.configure(&configuration(&replay.display().to_string(), ""));
+    let run = again.run().ended_well();
+    assert_eq!((run.number("stale"), run.number("documents.index")), (1, 1), "{}", run.summary);
+    let names: Vec<Value> = store
+        .documents("thing")
+        .into_iter()
+        .map(|document| serde_json::from_str::<Value>(&document.source).expect("JSON")["name"].clone())
+        .collect();
+    assert_eq!(names, ["late", "new"]);
+}
+
 #[test]
 fn a_message_of_50_mb_is_written_or_refused_by_the_limit() {
     let store = Store::builder().start().expect("the embedded store starts");
@@ -183,6 +234,42 @@ fn dead_letters_in_kafka_have_the_record_and_headers_with_the_reason() {
     }
     let topics = [records[0].topic.clone()].into();
     assert_eq!(kafka.committed(&name, &topics).values().sum::<i64>(), records.len() as i64, "letters are settled");
+}
+
+#[test]
+#[ignore = "needs a Kafka: make test"]
+fn a_dead_letter_that_is_too_large_for_kafka_goes_to_the_file() {
+    let kafka = Kafka::real();
+    let store = Store::builder().start().expect("the embedded store starts");
+    let name = unique("large");
+    let topic = format!("{name}.maxwell");
+    let good = maxwell("thing", json!({ "id": 1 }), 1).into_bytes();
+    // As large as the topic takes: the letter, with its headers, is larger than the producer's limit.
+    let values = [b"no JSON".to_vec(), b"x".repeat(999_000), good];
+    let records: Vec<Record> =
+        values.iter().map(|value| Record::new(&topic, 0, String::from_utf8_lossy(value).into_owned())).collect();
+    kafka.load(&records);
+    let letters = format!("{name}.letters");
+    kafka.create(&letters, 1);
+    let gateway = Gateway::new("bad-input", "");
+    gateway.configure(
+        &format!(
+            "[source]\nkind = \"kafka\"\nbrokers = {:?}\ntopics = [{topic:?}]\ngroup = {name:?}\n[sink]\nurls = [{:?}]\n\
+             [dead_letter]\nkind = \"kafka\"\ntopic = {letters:?}\npath = {:?}\n[dead_letter.properties]\n\"message.max.bytes\" = \"990000\"\n",
+            kafka.brokers,
+            store.url(),
+            gateway.letters_path().display().to_string(),
+        ),
+    );
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 2, "{}", run.log);
+    assert_eq!(store.count("thing"), 1);
+    assert_eq!(kafka.read(&letters, 1)[0].value, records[0].value, "the small one is in the topic");
+    let in_file = gateway.letters();
+    assert_eq!(in_file.len(), 1, "{}", run.log);
+    assert_eq!(in_file[0]["value"].as_str().map(str::as_bytes), records[1].value.as_deref());
+    let topics = [topic].into();
+    assert_eq!(kafka.committed(&name, &topics).values().sum::<i64>(), 3, "both are settled");
 }
 
 #[track_caller]

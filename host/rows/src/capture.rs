@@ -2,7 +2,7 @@
 //!
 //! A captured record is `{"topic":…,"partition":…,"offset":…,"timestamp":…,"headers":[[name,value]…],"key":…,"value":…}`.
 //! Keys and values (also those of headers) are the record's bytes as text, `{"base64":"…"}` if they are not text, or
-//! `null`. Any other line is the value of a record without a key, in partition 0 of a topic named like the file, with
+//! `null`. A dead letter also has `error`, of which the stage and the version become headers. Any other line is the value of a record without a key, in partition 0 of a topic named like the file, with
 //! the line's number, from 0, as its offset.
 
 use std::io::{self, BufRead};
@@ -12,6 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::record::RecordBatch;
+
+/// What the names of headers begin with that describe a dead letter.
+pub const LETTER_PREFIX: &str = "rowmill.";
 
 /// One record of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,13 +113,14 @@ impl<R: BufRead> Captures<R> {
             None | Some(serde_json::Value::Null) => -1,
             Some(timestamp) => whole(timestamp.clone(), "`timestamp` to be milliseconds")?,
         };
-        let headers = match rest.get("headers") {
+        let mut headers = match rest.get("headers") {
             None | Some(serde_json::Value::Null) => Vec::new(),
             Some(headers) => {
                 let pairs = headers.as_array().ok_or(form("`headers` to be an array"))?;
                 pairs.iter().map(header).collect::<Result<_, _>>()?
             }
         };
+        headers.extend(of_dead_letter(&rest));
         let partition = whole(partition, "`partition` to be a number")?;
         Ok(CapturedRecord {
             topic: topic.as_str().ok_or(form("`topic` to be text"))?.to_owned(),
@@ -160,6 +164,14 @@ struct Line {
     offset: Option<serde_json::Value>,
     #[serde(flatten)]
     rest: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What later versions of the row depend on, as headers: those that a dead letter in Kafka has. Empty for another record.
+fn of_dead_letter(line: &serde_json::Map<String, serde_json::Value>) -> Vec<(String, Option<Vec<u8>>)> {
+    let error = line.get("error").and_then(serde_json::Value::as_object);
+    let text = |name: &str| error?.get(name)?.as_str();
+    let header = |name: &str| Some((format!("{LETTER_PREFIX}{name}"), Some(text(name)?.as_bytes().to_vec())));
+    ["stage", "version"].into_iter().filter_map(header).collect()
 }
 
 fn header(pair: &serde_json::Value) -> Result<(String, Option<Vec<u8>>), CaptureErrorKind> {

@@ -25,6 +25,8 @@ pub enum DeadLetterConfig {
         topic: String,
         /// Additional librdkafka properties.
         properties: BTreeMap<String, String>,
+        /// The file for letters that are too large for the topic.
+        path: PathBuf,
     },
 }
 
@@ -39,16 +41,15 @@ pub struct RawDeadLetter {
 }
 
 pub fn dead_letter(raw: &RawDeadLetter, source: &SourceConfig) -> Result<DeadLetterConfig> {
+    let path = PathBuf::from(raw.path.clone().unwrap_or_else(|| "dead-letter.ndjson".into()));
     match one_of("dead_letter.kind", raw.kind.as_deref(), &[("file", 0), ("kafka", 1)])? {
         1 => {
             let (brokers, properties) = cluster("dead_letter", raw.brokers.as_ref(), &raw.properties, source)?;
             match &raw.topic {
-                Some(topic) => Ok(DeadLetterConfig::Kafka { brokers, topic: topic.clone(), properties }),
+                Some(topic) => Ok(DeadLetterConfig::Kafka { brokers, topic: topic.clone(), properties, path }),
                 None => error("dead_letter.kind = \"kafka\" needs dead_letter.topic"),
             }
         }
-        _ => {
-            Ok(DeadLetterConfig::File { path: raw.path.clone().unwrap_or_else(|| "dead-letter.ndjson".into()).into() })
-        }
+        _ => Ok(DeadLetterConfig::File { path }),
     }
 }

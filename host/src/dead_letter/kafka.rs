@@ -1,7 +1,9 @@
 //! Dead letters in a Kafka topic: each is its record, unchanged, with the reason in headers.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
 
+use super::file::FileWriter;
 use super::{DeadLetter, DeadLetterWriter};
 use crate::config::ConfigError;
 use crate::kafka::{self, Access};
@@ -28,12 +31,14 @@ pub(super) struct KafkaWriter {
     brokers: String,
     topic: String,
     properties: BTreeMap<String, String>,
+    /// Where letters go that are too large for the topic.
+    path: PathBuf,
     producer: Option<(ThreadedProducer<ProducerEvents>, Shutdown)>,
 }
 
 impl KafkaWriter {
-    pub fn new(brokers: &str, topic: &str, properties: BTreeMap<String, String>) -> Self {
-        Self { brokers: brokers.into(), topic: topic.into(), properties, producer: None }
+    pub fn new(brokers: &str, topic: &str, properties: BTreeMap<String, String>, path: &Path) -> Self {
+        Self { brokers: brokers.into(), topic: topic.into(), properties, path: path.into(), producer: None }
     }
 
     fn client(&self) -> ClientConfig {
@@ -55,6 +60,10 @@ impl DeadLetterWriter for KafkaWriter {
             Err(error) => report.fail("dead letters", &format!("{error:#}")),
             Ok(topics) if topics.iter().any(|(name, _)| name == topic) => {
                 report.ok("dead letters", &format!("{brokers} answers and has the topic {topic}"));
+                report.note(
+                    "dead letters",
+                    &format!("letters that are too large for the topic go to the file {}", self.path.display()),
+                );
             }
             Ok(_) => report.note(
                 "dead letters",
@@ -71,6 +80,7 @@ impl DeadLetterWriter for KafkaWriter {
             shutdown: shutdown.clone(),
             access: Access::default(),
             has_delivered: AtomicBool::new(false),
+            file: TooLarge::new(&self.path),
         };
         let producer = self.client().create_with_context(events).map_err(|error| {
             ConfigError(format!("cannot create the producer of dead letters: {error}; check {PROPERTIES}"))
@@ -92,6 +102,10 @@ impl DeadLetterWriter for KafkaWriter {
                 message = message.payload(value.of(bytes));
             }
             while let Err((error, unsent)) = producer.send(message) {
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                    producer.context().file.store(*unsent.delivery_opaque)?;
+                    break;
+                }
                 let is_full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
                 if shutdown.is_aborted() {
                     return Ok(());
@@ -121,6 +135,29 @@ struct ProducerEvents {
     access: Access,
     /// Whether Kafka has acknowledged a letter yet.
     has_delivered: AtomicBool,
+    file: TooLarge,
+}
+
+/// The file for letters that are larger than the topic's limit: a letter is larger than its record.
+struct TooLarge {
+    /// Locked, since the writer's thread and that of the client append.
+    file: Mutex<FileWriter>,
+    path: PathBuf,
+}
+
+impl TooLarge {
+    fn new(path: &Path) -> Self {
+        Self { file: Mutex::new(FileWriter::new(path)), path: path.into() }
+    }
+
+    fn store(&self, letter: DeadLetter) -> anyhow::Result<()> {
+        tracing::warn!(
+            path = %self.path.display(),
+            "a dead letter is too large for Kafka and is stored in the file; raise the topic's max.message.bytes and \
+             message.max.bytes in [dead_letter.properties]"
+        );
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).append(vec![letter])
+    }
 }
 
 impl ClientContext for ProducerEvents {
@@ -150,6 +187,11 @@ impl ProducerContext for ProducerEvents {
             Ok(_) => {
                 self.has_delivered.store(true, Ordering::Relaxed);
                 letter.settle();
+            }
+            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                if let Err(error) = self.file.store(*letter) {
+                    self.shutdown.fail(error);
+                }
             }
             // The producer drops what is in flight when it ends.
             Err(_) if self.shutdown.is_aborted() => {}

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::operation::SourceBatch;
 
 /// What the names of a letter's headers begin with.
-const PREFIX: &str = "rowmill.";
+const PREFIX: &str = rowmill_rows::capture::LETTER_PREFIX;
 
 /// The stage that rejected a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub struct DeadLetter {
     pub index: Option<Arc<str>>,
     /// The document's ID.
     pub id: Option<String>,
+    /// The version of the record's documents, if it was known.
+    pub version: Option<u64>,
 }
 
 impl DeadLetter {
@@ -59,12 +61,27 @@ impl DeadLetter {
     /// still be open.
     pub fn new(source: &Arc<SourceBatch>, record: u32, stage: Stage, reason: String) -> Self {
         source.ticket.add(1);
-        Self { source: source.clone(), record, stage, reason, table: None, producer: None, index: None, id: None }
+        Self {
+            source: source.clone(),
+            record,
+            stage,
+            reason,
+            table: None,
+            producer: None,
+            index: None,
+            id: None,
+            version: None,
+        }
     }
 
     /// The stage that rejected the record.
     pub fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// Why the record was rejected.
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 
     /// Settles the letter's share of its batch: the letter is stored.
@@ -90,8 +107,8 @@ impl DeadLetter {
     pub fn line(&self) -> Value {
         let (records, record) = (self.records(), self.record());
         let bytes = |span: Option<Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
-        let headers: Vec<Value> = records
-            .headers_of(record)
+        let headers: Vec<Value> = self
+            .own_headers()
             .map(|(name, value)| json!([String::from_utf8_lossy(name), value.map_or(Value::Null, text_or_base64)]))
             .collect();
         let metadata = self.metadata().into_iter();
@@ -112,7 +129,7 @@ impl DeadLetter {
     /// The record's own headers, followed by the metadata.
     pub fn kafka_headers(&self) -> OwnedHeaders {
         let mut headers = OwnedHeaders::new();
-        for (name, value) in self.records().headers_of(self.record()) {
+        for (name, value) in self.own_headers() {
             headers = headers.insert(Header { key: &String::from_utf8_lossy(name), value });
         }
         for (name, value) in self.metadata() {
@@ -129,6 +146,11 @@ impl DeadLetter {
     /// The rejected record; its bytes are in [`DeadLetter::source`].
     pub fn record(&self) -> &Record {
         &self.records().records[self.record as usize]
+    }
+
+    /// The record's headers without those that an earlier letter added, if it was read again.
+    fn own_headers(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.records().headers_of(self.record()).filter(|(name, _)| !name.starts_with(PREFIX.as_bytes()))
     }
 
     fn records(&self) -> &RecordBatch {
@@ -151,6 +173,7 @@ impl DeadLetter {
             metadata.push(("rowmill.generation", producer.generation.to_string()));
         }
         metadata.extend(self.index.iter().map(|index| ("rowmill.index", index.to_string())));
+        metadata.extend(self.version.map(|version| ("rowmill.version", version.to_string())));
         metadata.extend(self.id.iter().map(|id| ("rowmill.id", id.clone())));
         metadata
     }

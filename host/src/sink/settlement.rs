@@ -106,6 +106,7 @@ impl Settlement {
             letter.table = Some(first.table().clone());
             letter.producer = batch.operations.producers.get(operation.producer as usize).cloned();
             letter.index = Some(self.indices.name(operation.index));
+            letter.version = Some(operation.version);
             letter.id = Some(first.id_text().to_string());
             self.dead_letters.send(letter);
             // The letter holds a share of its own.

@@ -8,11 +8,11 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use rowmill_engine::version::PartitionClock;
+use rowmill_engine::version::{PartitionClock, VersionStrategy};
 use rowmill_engine::{
     Batch, ChainInstance, Failure, Indices, Operations, Pause, RowToEmit, Stopwatch, TablePlan, TruncatePolicy,
 };
-use rowmill_rows::{Decoder, Operation as RowOperation, Row, RowBatch};
+use rowmill_rows::{Decoder, Operation as RowOperation, Replay, Row, RowBatch};
 use rowmill_sandbox::NameRules;
 
 use super::published::Published;
@@ -178,8 +178,12 @@ impl Worker {
             let row = batch.row(place);
             let (chain, first_producer) = self.rollout.chain_for(place, &mut self.active, &producers);
             let n_operations = out.list.len();
-            let result = chain
-                .version_of(&batch, place, &mut clock)
+            let version = match source.records.replay_of(&source.records.records[row.record as usize]) {
+                None => chain.version_of(&batch, place, &mut clock),
+                Some(replay) => replayed_version(chain, &batch, place, replay),
+            };
+            let known = version.as_ref().ok().copied();
+            let result = version
                 .and_then(|version| chain.emit_row(&batch, RowToEmit { row: place, version, first_producer }, out));
             let plan = chain.plan(row.table, batch.table_of(place));
             let written = n_operations..out.list.len();
@@ -199,7 +203,9 @@ impl Worker {
                 Err(failure) if failed_record != Some(row.record) => {
                     failed_record = Some(row.record);
                     let before = Instant::now();
-                    self.shared.dead_letters.send(letter_of(failure, source, row, &plan, out, &self.shared.indices));
+                    let mut letter = letter_of(failure, source, row, &plan, out, &self.shared.indices);
+                    letter.version = known;
+                    self.shared.dead_letters.send(letter);
                     waited += before.elapsed();
                 }
                 Err(_) => {}
@@ -237,6 +243,16 @@ pub(super) fn count_health(chain: &ChainInstance) {
             tracing::warn!(plugin = %plugin.name, generation = plugin.generation, table = %call.table, faults = call.faults, "the plugin failed on rows of this table");
         }
     }
+}
+
+/// The version of a row of a dead letter that is read again: the one that it had. Letters are not in the order of their
+/// offsets, so neither do they share a clock, nor does their partition's clock know of them.
+fn replayed_version(chain: &mut ChainInstance, batch: &Batch<'_>, row: usize, replay: Replay) -> Result<u64, Failure> {
+    let own = chain.version_of(batch, row, &mut PartitionClock::default())?;
+    let plan = chain.plan(batch.row(row).table, batch.table_of(row));
+    // The rows of a record differ in the value of a column, and only one of them is the letter's.
+    let is_of_row = matches!(plan.route.version, VersionStrategy::Column(_));
+    Ok(replay.version.filter(|_| !is_of_row).unwrap_or(own))
 }
 
 /// The clock of the batch's partition.
