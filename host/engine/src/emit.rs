@@ -92,7 +92,16 @@ impl ChainInstance {
         }
         let mut written = writer.out.list.len() - n_operations;
         match (before, after) {
-            (Some(image), _) if before_failure.is_some() => writer.deletes_without_before(image, targets)?,
+            (Some(image), after) if before_failure.is_some() => {
+                // A plugin in change mode answers for the change, whichever image another one failed on.
+                let is_answered = |image| {
+                    let disposition = self.images.disposition(image);
+                    matches!(disposition, Disposition::Suppressed | Disposition::Documents { change: true, .. })
+                };
+                if !after.is_some_and(is_answered) {
+                    writer.deletes_without_before(image, targets)?;
+                }
+            }
             (Some(image), _) => {
                 writer.deletes(image, targets)?;
                 // A plugin in change mode says itself what a delete writes.

@@ -207,7 +207,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Without a usable before image: deletes the default ID in every index where the row may have had a document and has none now.
+    /// Without a usable before image: deletes the default ID in every index where the row may have had a document and has none
+    /// now.
     pub fn deletes_without_before(&mut self, image: u32, targets: &mut Vec<Target>) -> Result<(), Failure> {
         if matches!(
             self.instance.images.disposition(image),

@@ -2,8 +2,8 @@
 //!
 //! A captured record is `{"topic":…,"partition":…,"offset":…,"timestamp":…,"headers":[[name,value]…],"key":…,"value":…}`.
 //! Keys and values (also those of headers) are the record's bytes as text, `{"base64":"…"}` if they are not text, or
-//! `null`. A dead letter also has `error`, of which the stage and the version become headers. Any other line is the value of a record without a key, in partition 0 of a topic named like the file, with
-//! the line's number, from 0, as its offset.
+//! `null`. A dead letter also has `error`, of which the stage and the version become headers. Any other line is the value of
+//! a record without a key, in partition 0 of a topic named like the file, with the line's number, from 0, as its offset.
 
 use std::io::{self, BufRead};
 
@@ -166,7 +166,7 @@ struct Line {
     rest: serde_json::Map<String, serde_json::Value>,
 }
 
-/// What later versions of the row depend on, as headers: those that a dead letter in Kafka has. Empty for another record.
+/// The headers of a dead letter in Kafka by which it is recognized and gets its version. Empty for another record.
 fn of_dead_letter(line: &serde_json::Map<String, serde_json::Value>) -> Vec<(String, Option<Vec<u8>>)> {
     let error = line.get("error").and_then(serde_json::Value::as_object);
     let text = |name: &str| error?.get(name)?.as_str();

@@ -130,7 +130,8 @@ impl RecordBatch {
                 Some(b"stage") => _ = replay.get_or_insert_default(),
                 Some(b"version") => {
                     let text = value.and_then(|value| std::str::from_utf8(value).ok());
-                    replay.get_or_insert_default().version = text.and_then(|text| text.parse().ok());
+                    let version = text.and_then(|text| text.parse().ok());
+                    replay.get_or_insert_default().version = version.filter(|version| (1..1 << 63).contains(version));
                 }
                 _ => {}
             }

@@ -102,7 +102,7 @@ impl DeadLetterWriter for KafkaWriter {
                 message = message.payload(value.of(bytes));
             }
             while let Err((error, unsent)) = producer.send(message) {
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+                if is_too_large(&error) {
                     producer.context().file.store(*unsent.delivery_opaque)?;
                     break;
                 }
@@ -143,21 +143,31 @@ struct TooLarge {
     /// Locked, since the writer's thread and that of the client append.
     file: Mutex<FileWriter>,
     path: PathBuf,
+    /// Whether the reason was logged. The letters themselves are logged like any other.
+    is_logged: AtomicBool,
 }
 
 impl TooLarge {
     fn new(path: &Path) -> Self {
-        Self { file: Mutex::new(FileWriter::new(path)), path: path.into() }
+        Self { file: Mutex::new(FileWriter::new(path)), path: path.into(), is_logged: AtomicBool::new(false) }
     }
 
     fn store(&self, letter: DeadLetter) -> anyhow::Result<()> {
-        tracing::warn!(
-            path = %self.path.display(),
-            "a dead letter is too large for Kafka and is stored in the file; raise the topic's max.message.bytes and \
-             message.max.bytes in [dead_letter.properties]"
-        );
+        if !self.is_logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = %self.path.display(),
+                "a dead letter is too large for Kafka; such letters are stored in the file. Raise the topic's max.message.bytes, \
+                 and message.max.bytes in [dead_letter.properties]"
+            );
+        }
         self.file.lock().unwrap_or_else(PoisonError::into_inner).append(vec![letter])
     }
+}
+
+/// Returns true if the producer or a broker will never take this message because of its size.
+fn is_too_large(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge))
 }
 
 impl ClientContext for ProducerEvents {
@@ -188,7 +198,7 @@ impl ProducerContext for ProducerEvents {
                 self.has_delivered.store(true, Ordering::Relaxed);
                 letter.settle();
             }
-            Err((error, _)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            Err((error, _)) if is_too_large(error) => {
                 if let Err(error) = self.file.store(*letter) {
                     self.shutdown.fail(error);
                 }

@@ -8,9 +8,9 @@ use super::DeadLetter;
 
 /// How often a cause is logged at most.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
-/// The most causes that are told apart; further ones are counted together.
+/// The most causes that are counted one by one; further ones are counted together.
 const MAX_CAUSES: usize = 256;
-/// The part of a reason by which causes are told apart, in characters.
+/// How much of a reason belongs to its cause, in characters.
 const REASON_LENGTH: usize = 80;
 
 /// Counts letters by cause.
@@ -29,9 +29,8 @@ struct Cause {
 }
 
 impl LetterLog {
-    /// Logs the letter if its cause was not logged within the last second; counts it otherwise.
+    /// Logs the letter if its cause is new, or was forgotten by [`LetterLog::flush`]; counts it otherwise.
     pub fn add(&mut self, letter: &DeadLetter, now: Instant) {
-        self.flush(now);
         let mut key = cause_of(letter);
         if !self.causes.contains_key(&key) && self.causes.len() >= MAX_CAUSES {
             key = "other".into();
