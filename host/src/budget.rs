@@ -70,8 +70,8 @@ impl Budget {
         self.blocked.store(bytes, Ordering::Relaxed);
     }
 
-    /// Notes whether the source reads nothing more of the partitions that these come from. Others may then have at least half
-    /// of the budget, whatever these hold. Called by the source, between its calls of [`Budget::wait_for_room`].
+    /// Notes whether the source reads nothing more of the partitions that these come from. Others may then have half of the
+    /// budget beside what these hold; the limit grows by half at most. Called by the source, between its calls of [`Budget::wait_for_room`].
     pub fn set_extended(&self, is_extended: bool) {
         self.is_extended.store(is_extended, Ordering::Relaxed);
     }
@@ -80,7 +80,8 @@ impl Budget {
         if !self.is_extended.load(Ordering::Relaxed) {
             return self.limit;
         }
-        self.limit.max(self.blocked.load(Ordering::Relaxed) + self.limit / 2)
+        let others = self.limit / 2;
+        (self.blocked.load(Ordering::Relaxed) + others).clamp(self.limit, self.limit + others)
     }
 
     /// Returns true if most of the budget is used.
@@ -239,6 +240,8 @@ mod tests {
         assert!(budget.wait_for_room(SOON));
         let others = budget.reserve(50);
         assert!(!budget.wait_for_room(SOON), "others have half of the budget");
+        budget.set_blocked(1000);
+        assert!(!budget.wait_for_room(SOON), "memory has a bound");
         drop(blocked);
         budget.set_extended(false);
         assert!(budget.wait_for_room(SOON));

@@ -4,6 +4,7 @@
 mod faults;
 mod indices;
 mod merged;
+mod stuck;
 
 use std::time::Duration;
 

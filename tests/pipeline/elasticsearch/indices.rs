@@ -3,11 +3,11 @@
 use super::*;
 use rowmill_tests::gateway::Running;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Waits that suit a test.
-const WAITS: &str = "retry_wait = \"5ms\"\nretry_wait_max = \"50ms\"\n";
+pub(super) const WAITS: &str = "retry_wait = \"5ms\"\nretry_wait_max = \"50ms\"\n";
 
-fn buyers(count: u64) -> Vec<Record> {
+pub(super) fn buyers(count: u64) -> Vec<Record> {
     (0..count).map(|id| insert("buyer", 50_000 + id, json!({ "id": id, "name": format!("buyer {id}") }))).collect()
 }
 
@@ -19,7 +19,7 @@ fn records() -> Vec<Record> {
     records
 }
 
-fn store(sink: &Sink) -> &StoreHandle {
+pub(super) fn store(sink: &Sink) -> &StoreHandle {
     sink.store.as_ref().expect("the embedded store")
 }
 
@@ -29,7 +29,7 @@ fn of_index(sink: &Sink, effect: FaultEffect) -> FaultRule {
     FaultRule::request(effect).on_any_request().when(move |target| target.path.starts_with(&path))
 }
 
-fn until_things_are_written(sink: &Sink, running: &Running) {
+pub(super) fn until_things_are_written(sink: &Sink, running: &Running) {
     wait::until("the documents of the other index", PATIENCE, || {
         assert!(!running.log().contains("WARN dead letter"), "{}", running.log());
         store(sink).count(&sink.index("thing")) == 200
@@ -52,7 +52,7 @@ fn waits_for(rule: impl Fn(&Sink) -> FaultRule, keys: &str, logged: &str) {
     assert_eq!((run.number("dead_letters"), run.number("documents.index")), (0, 240), "{}", run.log);
 }
 
-fn item(sink: &Sink, status: u16, kind: &'static str) -> FaultRule {
+pub(super) fn item(sink: &Sink, status: u16, kind: &'static str) -> FaultRule {
     FaultRule::item(FaultEffect::Error(status, kind, "the test's".into())).on_index(&sink.index("buyer"))
 }
 

@@ -40,8 +40,17 @@ pub struct Forbidden(pub String);
 
 /// There was no answer.
 #[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct NoAnswer {
+    reason: String,
+    /// Whether the time ended. Otherwise the connection failed.
+    pub is_timeout: bool,
+}
+
+/// Elasticsearch cannot answer the request at present; the text is its answer.
+#[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NoAnswer(String);
+pub struct Busy(String);
 
 /// An answer: its status and body.
 #[derive(Clone, Debug)]
@@ -58,16 +67,18 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
-    /// Fails if the cluster cannot answer at present, so that the request has to be repeated.
+    /// Fails if the cluster cannot answer at present ([`Busy`]), so that the request has to be repeated.
     fn unless_busy(self) -> anyhow::Result<Self> {
         let is_blocked = self.status == 403 && self.body.contains("cluster_block_exception");
-        anyhow::ensure!(!is_blocked && !matches!(self.status, 429 | 500..), "status {}: {}", self.status, self.body);
+        if is_blocked || matches!(self.status, 429 | 500..) {
+            anyhow::bail!(Busy(format!("status {}: {}", self.status, self.body)));
+        }
         Ok(self)
     }
 
     /// The same; also fails if the credentials are refused ([`Refused`]), or this request is ([`Forbidden`]). `request` names
     /// the request.
-    fn if_permitted(self, request: &str) -> anyhow::Result<Self> {
+    pub(super) fn if_permitted(self, request: &str) -> anyhow::Result<Self> {
         let answer = self.unless_busy()?;
         if matches!(answer.status, 401 | 403) {
             let reason = answer.json()["error"]["reason"].as_str().unwrap_or_default().to_string();
@@ -309,11 +320,13 @@ impl Client {
     /// The first page of all documents of these indices: hits with ID, index, version and Rowmill's metadata.
     ///
     /// # Errors
-    /// There was no answer.
+    /// There was no answer, or access is refused ([`Refused`], [`Forbidden`]).
     pub async fn scroll_start(&self, indices: &str) -> anyhow::Result<Answer> {
         let body = json!({ "size": 1000, "sort": ["_doc"], "version": true, "_source": ["_rowmill", "_rowmill.*", "table", "index", "version"] });
-        let query = [("scroll", "5m"), ("ignore_unavailable", "true"), ("allow_no_indices", "true")];
-        self.json(Method::Post, &path(indices, "/_search"), &query, Some(&body)).await
+        // A closed index is an error, so that its documents are not taken for missing.
+        let query = [("scroll", "5m"), ("allow_no_indices", "true")];
+        let answer = self.json(Method::Post, &path(indices, "/_search"), &query, Some(&body)).await?;
+        answer.if_permitted(&format!("search the index {indices}"))
     }
 
     /// The next page.
@@ -356,6 +369,7 @@ fn milliseconds(time: Duration) -> u64 {
 
 /// An error of the client with all its causes on one line, and no backtrace.
 fn plain(error: elasticsearch::Error) -> anyhow::Error {
+    let is_timeout = error.is_timeout();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(next) = cause {
@@ -371,7 +385,7 @@ fn plain(error: elasticsearch::Error) -> anyhow::Error {
         ))
         .into();
     }
-    NoAnswer(text).into()
+    NoAnswer { reason: text, is_timeout }.into()
 }
 
 fn path(index: &str, rest: &str) -> String {

@@ -139,6 +139,16 @@ impl Flow {
         }
     }
 
+    /// A request that began at `begin` was not answered in time. If it was not the one that asks whether the cluster is back,
+    /// one of its indices may be the reason, so others are still sent.
+    pub fn timed_out(&mut self, bulk: &BulkConfig, begin: Instant, is_probe: bool) {
+        if is_probe {
+            self.failed(bulk, begin, true);
+        } else {
+            self.lower(bulk, begin);
+        }
+    }
+
     /// A request that began at `begin` was answered after `duration`.
     pub fn observe(&mut self, bulk: &BulkConfig, begin: Instant, duration: Duration, load: Load) {
         let seconds = duration.as_secs_f64();

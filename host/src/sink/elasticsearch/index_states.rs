@@ -62,6 +62,8 @@ struct State {
     needs_preparation: bool,
     /// Attempts without success.
     attempts: u32,
+    /// When a step was taken last, as a number that grows with every step; 0 before the first.
+    turn: u64,
     trouble: Option<Trouble>,
 }
 
@@ -95,6 +97,8 @@ pub(super) struct IndexStates {
     troubled: BTreeSet<IndexNumber>,
     /// Whether any index has accepted a document.
     has_written: bool,
+    /// The number of steps taken.
+    turns: u64,
 }
 
 impl IndexStates {
@@ -110,7 +114,7 @@ impl IndexStates {
             self.states.resize_with(place + 1, || None);
         }
         let phase = Phase::Blocked { until: now };
-        self.states[place] = Some(State { phase, needs_preparation: true, attempts: 0, trouble: None });
+        self.states[place] = Some(State { phase, needs_preparation: true, attempts: 0, turn: 0, trouble: None });
         self.troubled.insert(index);
     }
 
@@ -122,9 +126,16 @@ impl IndexStates {
         self.states.get(index.0 as usize)?.as_ref()
     }
 
-    /// The indices that are not open.
+    /// The indices that are not open; first those that have waited longest since their last step.
     pub fn troubled(&self) -> Vec<IndexNumber> {
-        self.troubled.iter().copied().collect()
+        let mut indices: Vec<IndexNumber> = self.troubled.iter().copied().collect();
+        indices.sort_by_key(|index| self.get(*index).map(|state| state.turn));
+        indices
+    }
+
+    /// Returns true if no step was taken for the index: it is new.
+    pub fn is_new(&self, index: IndexNumber) -> bool {
+        self.get(index).is_some_and(|state| state.turn == 0)
     }
 
     /// The indices that accept no writes, with the reasons.
@@ -140,10 +151,11 @@ impl IndexStates {
         self.has_written = true;
     }
 
-    /// When the next wait ends of an index that has something to send.
-    pub fn next_due(&self, has_documents: impl Fn(IndexNumber) -> bool) -> Option<Instant> {
+    /// When the next step can be taken for an index that has something to send.
+    pub fn next_due(&self, now: Instant, has_documents: impl Fn(IndexNumber) -> bool) -> Option<Instant> {
         let due = |index: &IndexNumber| match self.get(*index)?.phase {
             Phase::Blocked { until } if has_documents(*index) => Some(until),
+            Phase::HalfOpen { .. } if has_documents(*index) => Some(now),
             _ => None,
         };
         self.troubled.iter().filter_map(due).min()
@@ -163,7 +175,10 @@ impl IndexStates {
     /// A step is taken; the index waits for its result.
     pub fn begin(&mut self, index: IndexNumber, step: Step) {
         let documents = if let Step::Send(documents) = step { documents } else { PROBE_DOCUMENTS };
-        self.state(index).phase = Phase::Waiting { documents };
+        self.turns += 1;
+        let turn = self.turns;
+        let state = self.state(index);
+        (state.phase, state.turn) = (Phase::Waiting { documents }, turn);
     }
 
     /// Everything that the index needs exists. Returns true if it is open now.
@@ -231,6 +246,13 @@ impl IndexStates {
             Phase::Waiting { documents } => Phase::HalfOpen { documents },
             phase => phase,
         };
+    }
+
+    /// Elasticsearch has too much to do for any document of the index' own request: the next one waits.
+    pub fn rest(&mut self, index: IndexNumber, bulk: &BulkConfig) {
+        let state = self.state(index);
+        state.phase = Phase::Blocked { until: Instant::now() + backoff(bulk, state.attempts) };
+        state.attempts = state.attempts.saturating_add(1);
     }
 
     /// The index' own request succeeded: entirely, or for some documents. `is_last` if nothing is left to send. Returns true
@@ -315,8 +337,8 @@ mod tests {
         assert_eq!(probe, Step::Send(PROBE_DOCUMENTS));
         states.begin(INDEX, probe);
         assert!(!states.block(INDEX, problem(ProblemKind::Temporary), &bulk), "nobody need read it twice");
-        let due = states.next_due(|_| true).expect("a wait");
-        assert_eq!(states.next_due(|_| false), None);
+        let due = states.next_due(now, |_| true).expect("a wait");
+        assert_eq!(states.next_due(now, |_| false), None);
         assert!(due <= now + bulk.retry_wait * 2);
         assert_eq!(states.step(INDEX, due), probe);
         states.begin(INDEX, probe);
@@ -330,6 +352,35 @@ mod tests {
         states.begin(INDEX, Step::Send(1024));
         assert!(states.succeeded(INDEX, true, false));
         assert!(states.troubled().is_empty());
+    }
+
+    #[test]
+    fn indices_take_turns() {
+        let (mut states, now) = (IndexStates::default(), Instant::now());
+        let [a, b, c] = [1, 2, 3].map(IndexNumber);
+        states.add(a, now);
+        states.add(b, now);
+        states.begin(a, Step::Prepare);
+        states.begin(b, Step::Prepare);
+        states.add(c, now);
+        assert_eq!(states.troubled(), [c, a, b], "a new one first");
+        assert!(states.is_new(c) && !states.is_new(a));
+        states.begin(c, Step::Prepare);
+        states.begin(a, Step::Prepare);
+        assert_eq!(states.troubled(), [b, c, a]);
+    }
+
+    #[test]
+    fn an_index_whose_documents_meet_an_overload_rests() {
+        let bulk = BulkConfig::default();
+        let mut states = open();
+        states.trouble(INDEX, problem(ProblemKind::Temporary));
+        let now = Instant::now();
+        states.begin(INDEX, states.step(INDEX, now));
+        states.rest(INDEX, &bulk);
+        assert_eq!(states.step(INDEX, now), Step::Wait);
+        let due = states.next_due(now, |_| true).expect("a wait");
+        assert_eq!(states.step(INDEX, due), Step::Send(PROBE_DOCUMENTS));
     }
 
     #[test]

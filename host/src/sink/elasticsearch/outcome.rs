@@ -54,6 +54,8 @@ pub struct IndexProblem {
 pub enum ProblemKind {
     /// It is waited for: the index is closed, blocked, or not available.
     Temporary,
+    /// A request with documents of the index, and perhaps of others, was not answered in time.
+    Unanswered,
     /// Something does not exist: the index, or the merge script.
     Missing,
     /// Access to the index is refused, or it is missing and may not be created. If this is so for all indices, the

@@ -1,6 +1,6 @@
 //! What must exist in the cluster before documents of an index are written: the index, and the merge script.
 
-use super::client::{Client, Forbidden, NoAnswer, Refused};
+use super::client::{Busy, Client, Forbidden, NoAnswer, Refused};
 use super::outcome::{IndexProblem, ProblemKind};
 
 /// What an index needs.
@@ -35,9 +35,11 @@ impl From<anyhow::Error> for Failure {
         if error.is::<Refused>() {
             return Self::Fatal(error);
         }
-        let (kind, counted) = match error.is::<Forbidden>() {
-            true => (ProblemKind::Access, "refused"),
-            false => (ProblemKind::Temporary, "unavailable"),
+        let (kind, counted) = match () {
+            () if error.is::<Busy>() => (ProblemKind::Temporary, "unavailable"),
+            () if error.is::<Forbidden>() => (ProblemKind::Access, "refused"),
+            // The merge script or the mapping is invalid: repetition does not help.
+            () => (ProblemKind::Refused, "refused"),
         };
         Self::Index(IndexProblem { kind, counted, reason: error.to_string() })
     }

@@ -18,13 +18,20 @@ pub(super) fn backoff(bulk: &BulkConfig, attempts: u32) -> Duration {
 pub(super) struct Retry<'a> {
     pub bulk: &'a BulkConfig,
     pub shutdown: &'a Shutdown,
+    /// Returns true for an error that no repetition changes.
+    pub is_final: fn(&anyhow::Error) -> bool,
+}
+
+/// Access is refused, in general or for this request.
+pub(super) fn is_refusal(error: &anyhow::Error) -> bool {
+    error.is::<Refused>() || error.is::<Forbidden>()
 }
 
 impl Retry<'_> {
     /// Repeats `request` until it succeeds. `what` completes the sentence "cannot …".
     ///
     /// # Errors
-    /// The run was aborted, or access is refused ([`Refused`], [`Forbidden`]), which no repetition changes.
+    /// The run was aborted, or the error is final.
     pub async fn until_ok<T, F: Future<Output = anyhow::Result<T>>>(
         &self,
         what: &str,
@@ -34,7 +41,7 @@ impl Retry<'_> {
         loop {
             let error = match request().await {
                 Ok(value) => return Ok(value),
-                Err(error) if error.is::<Refused>() || error.is::<Forbidden>() => return Err(error),
+                Err(error) if (self.is_final)(&error) => return Err(error),
                 Err(error) => error,
             };
             let wait = backoff(self.bulk, attempts);

@@ -89,7 +89,9 @@ pub(super) async fn apply(
     version: u64,
 ) -> anyhow::Result<u64> {
     let indices: Vec<&str> = std::iter::once(index).chain(other_indices.iter().map(String::as_str)).collect();
-    client.refresh(&indices.join(",")).await?;
+    let refreshed = client.refresh(&indices.join(",")).await?;
+    anyhow::ensure!(refreshed.status == 200, "status {}: {}", refreshed.status, refreshed.body);
+    ensure_all_shards(&refreshed.json())?;
     let mut deleted = 0;
     for indices in indices {
         let is_own = indices == index;
@@ -131,7 +133,7 @@ fn action_on(mark: &Value, table: &str, version: u64, is_own_index: bool) -> Opt
 
 /// Sends a request with these actions. Returns how many of its items changed a document.
 async fn delete(client: &Client, body: Vec<u8>, actions: &[Action]) -> anyhow::Result<u64> {
-    let answer = client.bulk(Bytes::from(body)).await?;
+    let answer = client.bulk(Bytes::from(body)).await?.if_permitted("delete documents")?;
     anyhow::ensure!(answer.status == 200, "status {}: {}", answer.status, answer.body);
     let mut deleted = 0;
     for (action, item) in actions.iter().zip(bulk::items(&answer.body, actions.len())?) {
@@ -181,6 +183,13 @@ fn write(out: &mut Vec<u8>, action: Action, hit: &Value, version: u64, parts: &[
     }
 }
 
+/// Fails if an answer is without some shards, whose documents it says nothing about.
+fn ensure_all_shards(answer: &Value) -> anyhow::Result<()> {
+    let failed = answer["_shards"]["failed"].as_u64().unwrap_or(0);
+    anyhow::ensure!(failed == 0, "{failed} shards are not available: {}", answer["_shards"]["failures"]);
+    Ok(())
+}
+
 /// The hits of these indices, page by page; none if they do not exist.
 struct Pages<'a> {
     client: &'a Client,
@@ -207,6 +216,10 @@ impl<'a> Pages<'a> {
             anyhow::bail!("status {}: {}", answer.status, answer.body);
         }
         let mut json = answer.json();
+        if let Err(error) = ensure_all_shards(&json) {
+            self.end().await;
+            return Err(error);
+        }
         if let Some(scroll) = json["_scroll_id"].as_str() {
             self.scroll = Some(scroll.into());
         }
@@ -223,5 +236,18 @@ impl<'a> Pages<'a> {
         if let Some(scroll) = self.scroll.take() {
             self.client.scroll_end(&scroll).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_some_shards_is_an_error() {
+        let answer = |failed: u64| json!({ "_shards": { "total": 5, "successful": 5 - failed, "failed": failed } });
+        assert!(ensure_all_shards(&answer(0)).is_ok());
+        let error = ensure_all_shards(&answer(2)).expect_err("two shards failed").to_string();
+        assert!(error.contains("2 shards"), "{error}");
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use self::answers::Finished;
+use self::apart::Prepared;
 use self::share::HeldBack;
 use self::truncates::Truncates;
 use super::bulk;
@@ -25,7 +26,6 @@ use super::client::Client;
 use super::flow::Flow;
 use super::index_states::IndexStates;
 use super::pending::{Entry, Pending};
-use super::prepare::Failure;
 use super::truncate::Stored;
 use crate::config::BulkConfig;
 use crate::operation::OperationBatch;
@@ -42,7 +42,7 @@ enum Event {
     /// A bulk request was answered, or not.
     Bulk(Finished),
     /// What an index needs exists, or not.
-    Prepared { index: IndexNumber, stored_script: bool, is_probe: bool, result: Result<(), Failure> },
+    Prepared(Prepared),
     /// A truncate was applied; the number of documents that it deleted.
     Truncated { truncate: OperationRef, result: anyhow::Result<u64> },
     /// The stored versions of truncates.
@@ -70,8 +70,10 @@ pub(super) struct Writer {
     next_request: u64,
     /// How many of them are for several indices.
     n_shared: usize,
-    /// Requests and preparations of indices that are set apart.
+    /// Requests and preparations of indices that are set apart, without the first preparation of each.
     n_apart: usize,
+    /// First preparations of indices.
+    n_new: usize,
     /// The bytes of the documents in requests for several indices.
     in_flight_bytes: usize,
     has_script: bool,
@@ -101,6 +103,7 @@ impl Writer {
             next_request: 0,
             n_shared: 0,
             n_apart: 0,
+            n_new: 0,
             in_flight_bytes: 0,
             has_script: false,
             is_closed: false,
@@ -153,9 +156,7 @@ impl Writer {
     fn handle(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
             Event::Bulk(finished) => self.settle(finished),
-            Event::Prepared { index, stored_script, is_probe, result } => {
-                self.note_prepared(index, stored_script, is_probe, result)
-            }
+            Event::Prepared(prepared) => self.note_prepared(prepared),
             Event::Truncated { truncate, result } => self.note_truncated(&truncate, result),
             Event::Floors(result) => self.note_floors(result),
         }
@@ -213,7 +214,6 @@ impl Writer {
             && (self.pending.ready_bytes() >= self.flow.bytes()
                 || ready >= self.bulk.documents
                 || self.is_closed
-                || self.truncates.are_waiting()
                 || self.context.budget.is_standing_still()
                 || self.pending.oldest().is_some_and(|since| since.elapsed() >= self.bulk.linger))
     }
@@ -228,13 +228,16 @@ impl Writer {
         let now = Instant::now();
         let until = |due: Instant| due.saturating_duration_since(now);
         let delayed = self.pending.next_due().map(until);
-        let probe = self.flow.next_probe().map(until);
-        let apart = self.indices.next_due(|index| self.pending.ready_apart(index) > 0).map(until);
+        let can_step = |index| self.pending.ready_apart(index) > 0 && self.is_turn_free(index);
+        let apart = self.indices.next_due(now, can_step);
         let floors = self.truncates.next_load().map(until);
         let linger = self.pending.oldest().map(|since| self.bulk.linger.saturating_sub(since.elapsed()));
-        // At the limit of requests the next event is the end of a request; so it is for other indices than are open.
+        // While the cluster does not answer, the first document that can be sent asks whether it is back.
+        let first = if self.pending.ready() > 0 { Some(now) } else { apart };
+        // At the limit of requests the next event is the end of a request.
         let linger = linger.filter(|_| self.flow.is_open() && self.n_shared < self.flow.in_flight());
-        let apart = apart.filter(|_| self.flow.is_open() && self.n_apart < apart::MAX_REQUESTS);
+        let apart = apart.filter(|_| self.flow.is_open()).map(until);
+        let probe = first.zip(self.flow.next_probe()).map(|(first, probe)| until(first.max(probe)));
         let timers = [delayed, probe, apart, floors, linger];
         timers.into_iter().flatten().min().unwrap_or(MAX_SLEEP).max(Duration::from_millis(1))
     }
@@ -273,7 +276,7 @@ impl Writer {
             documents = entries.len(),
             bytes = body.len(),
             waiting = self.pending.ready(),
-            in_flight = self.n_shared + self.n_apart,
+            in_flight = self.requests.len() + 1,
             "bulk request"
         );
         let client = self.client.clone();

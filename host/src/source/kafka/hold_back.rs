@@ -3,6 +3,8 @@
 //! Others are read meanwhile. If there are none, nothing is gained, and no partition is paused: reading then ends where the
 //! budget is full, and other documents of the same partitions are written until then.
 
+use std::time::Instant;
+
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rowmill_rows::TopicPartition;
@@ -44,7 +46,12 @@ impl Reader {
                 Err(error) => tracing::warn!(%error, "cannot resume partitions; trying again"),
             }
         }
-        self.intake.set_held_back(self.paused.iter().any(|name| self.partitions.all.contains_key(name)));
+        let are_paused = self.paused.iter().any(|name| self.partitions.all.contains_key(name));
+        if are_paused || !resume.is_empty() {
+            // While something is not read, it is not known whether there is more.
+            self.last_record = Instant::now();
+        }
+        self.intake.set_held_back(are_paused);
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) struct Reader {
     /// Whether a partition was ever assigned.
     pub(super) was_assigned: bool,
     started: Instant,
-    last_record: Instant,
+    pub(super) last_record: Instant,
     wait_logged: Instant,
     /// Errors of partitions that are not handled yet.
     troubles: Vec<Trouble>,

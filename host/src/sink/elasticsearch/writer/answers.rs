@@ -1,5 +1,6 @@
 //! What the answers to bulk requests mean for their operations, the indices, and what is sent next.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rowmill_engine::IndexNumber;
@@ -9,7 +10,7 @@ use crate::config::IndexErrorPolicy;
 use crate::metrics::Kind;
 use crate::sink::Outcome;
 use crate::sink::elasticsearch::bulk::{self, Item};
-use crate::sink::elasticsearch::client::Answer;
+use crate::sink::elasticsearch::client::{Answer, NoAnswer};
 use crate::sink::elasticsearch::flow::Load;
 use crate::sink::elasticsearch::outcome::{self, IndexProblem, ItemResult, ProblemKind, RequestResult};
 use crate::sink::elasticsearch::pending::Entry;
@@ -56,8 +57,12 @@ impl Writer {
         let Answer { status, body } = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                self.note_no_answer(&error.to_string());
-                self.send_again(entries, index, begin, is_probe, "no answer");
+                if error.downcast_ref::<NoAnswer>().is_some_and(|error| error.is_timeout) {
+                    self.note_timeout(entries, index, begin, is_probe, &error.to_string());
+                } else {
+                    self.note_no_answer(&error.to_string());
+                    self.send_again(entries, index, begin, is_probe, "no answer");
+                }
                 return Ok(());
             }
         };
@@ -84,6 +89,36 @@ impl Writer {
             RequestResult::Fatal(reason) => anyhow::bail!(reason),
         }
         Ok(())
+    }
+
+    /// A request was not answered in time. One of its indices may be the reason, so each gets requests of its own.
+    fn note_timeout(
+        &mut self,
+        entries: Vec<Entry>,
+        index: Option<IndexNumber>,
+        begin: Instant,
+        is_probe: bool,
+        error: &str,
+    ) {
+        self.flow.timed_out(&self.bulk, begin, is_probe);
+        self.count_retries("no answer", entries.len());
+        let problem = |kind| {
+            let reason = format!("no answer within sink.timeout: {error}");
+            IndexProblem { kind, counted: "no answer", reason }
+        };
+        if let Some(index) = index {
+            self.return_unsent(entries);
+            self.block(index, problem(ProblemKind::Temporary));
+            return;
+        }
+        self.note_no_answer(error);
+        let indices: BTreeSet<_> = entries.iter().map(|entry| entry.first().operation().index).collect();
+        for index in indices {
+            if self.indices.trouble(index, problem(ProblemKind::Unanswered)) {
+                self.pending.set_apart(index);
+            }
+        }
+        self.return_unsent(entries);
     }
 
     pub(super) fn note_no_answer(&mut self, error: &str) {
@@ -167,7 +202,12 @@ impl Writer {
                 self.return_unsent(returned);
                 self.flow.observe(&self.bulk, begin, duration, tally.load);
             }
-            Some(index) => self.settle_apart(index, returned, tally),
+            Some(index) => {
+                if tally.load == Load::Overloaded {
+                    self.flow.observe(&self.bulk, begin, duration, tally.load);
+                }
+                self.settle_apart(index, returned, tally);
+            }
         }
         Ok(())
     }
@@ -177,12 +217,12 @@ impl Writer {
         match tally.problem {
             None if tally.accepted == 0 => {
                 self.return_unsent(returned);
-                self.indices.again(index, false);
+                self.indices.rest(index, &self.bulk);
             }
             None => {
                 self.return_unsent(returned);
                 let is_last = self.pending.ready_apart(index) == 0;
-                if self.indices.succeeded(index, tally.load == Load::Fine, is_last) {
+                if self.indices.succeeded(index, tally.load != Load::Overloaded, is_last) {
                     self.note_open(index);
                 }
             }
@@ -239,7 +279,9 @@ impl Writer {
                 entry.unknown_errors += 1;
                 if entry.unknown_errors < outcome::UNKNOWN_ATTEMPTS {
                     self.count_retries("unknown", 1);
-                    self.delay(entry);
+                    // Its reason may take its time to pass.
+                    let wait = self.bulk.retry_wait_max / 2;
+                    self.pending.retry(entry, Instant::now() + wait + backoff(&self.bulk, u32::MAX) / 2);
                     return Ok(None);
                 }
                 self.context.metrics.unknown_errors.inc();
@@ -266,6 +308,8 @@ impl Writer {
     ) -> Entry {
         tally.load = tally.load.max(Load::Impaired);
         self.count_retries(problem.counted, 1);
+        // What is missing may be the script.
+        self.has_script &= problem.kind != ProblemKind::Missing;
         match apart {
             Some(_) => tally.problem = Some(problem),
             None => self.trouble(index, problem),

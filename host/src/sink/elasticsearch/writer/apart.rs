@@ -12,11 +12,23 @@ use crate::sink::elasticsearch::outcome::IndexProblem;
 use crate::sink::elasticsearch::prepare::{self, Failure, Needs};
 
 /// The most requests and preparations of indices that are set apart at a time.
-pub(super) const MAX_REQUESTS: usize = 4;
+const MAX_REQUESTS: usize = 4;
+/// The most indices that are prepared for the first time at a time, beside these.
+const MAX_NEW: usize = 8;
 /// The most indices that the health report names.
 const MAX_REPORTED: usize = 5;
 /// The most documents that become dead letters at a time.
 const MAX_REJECTED: usize = 1000;
+
+/// The result of a preparation.
+pub(super) struct Prepared {
+    index: IndexNumber,
+    stored_script: bool,
+    is_probe: bool,
+    /// Whether it is the first of its index.
+    is_first: bool,
+    result: Result<(), Failure>,
+}
 
 impl Writer {
     /// Takes the next steps for the indices that are set apart.
@@ -28,11 +40,12 @@ impl Writer {
                 anyhow::bail!("index {}: {reason}", self.context.indices.name(index));
             }
             let step = self.indices.step(index, now);
-            if self.pending.ready_apart(index) > 0 && self.n_apart < MAX_REQUESTS && self.flow.may_send(now) {
+            if self.pending.ready_apart(index) > 0 && self.may_take_step(index, now) {
                 match step {
                     Step::Prepare => {
+                        let is_first = self.indices.is_new(index);
                         self.indices.begin(index, step);
-                        self.prepare(index);
+                        self.prepare(index, is_first);
                     }
                     Step::Send(documents) => {
                         let documents = documents.min(self.flow.documents(&self.bulk));
@@ -53,6 +66,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Returns true if there may be one more request or preparation of an index that is set apart. The documents of the
+    /// others are preferred for asking whether the cluster is back.
+    fn may_take_step(&self, index: IndexNumber, now: Instant) -> bool {
+        self.is_turn_free(index) && self.flow.may_send(now) && (self.flow.is_open() || self.pending.ready() == 0)
+    }
+
+    /// Returns true if the limits on such requests and preparations leave room for one of this index.
+    pub(super) fn is_turn_free(&self, index: IndexNumber) -> bool {
+        if self.indices.is_new(index) { self.n_new < MAX_NEW } else { self.n_apart < MAX_REQUESTS }
+    }
+
     /// Everything that waits for an index becomes dead letters.
     fn reject_all(&mut self, index: IndexNumber, reason: &str) {
         while self.pending.ready_apart(index) > 0 {
@@ -62,7 +86,7 @@ impl Writer {
         }
     }
 
-    fn prepare(&mut self, index: IndexNumber) {
+    fn prepare(&mut self, index: IndexNumber, is_first: bool) {
         let indices = &self.context.indices;
         let needs = Needs {
             name: indices.name(index).to_string(),
@@ -70,23 +94,26 @@ impl Writer {
             may_create: self.bulk.create_indices,
             script: !self.has_script && self.pending.is_merged(index),
         };
-        self.n_apart += 1;
+        if is_first {
+            self.n_new += 1;
+        } else {
+            self.n_apart += 1;
+        }
         let is_probe = self.flow.begin();
         let client = self.client.clone();
         self.tasks.spawn(async move {
             let result = prepare::prepare(&client, &needs).await;
-            Event::Prepared { index, stored_script: needs.script, is_probe, result }
+            Event::Prepared(Prepared { index, stored_script: needs.script, is_probe, is_first, result })
         });
     }
 
-    pub(super) fn note_prepared(
-        &mut self,
-        index: IndexNumber,
-        stored_script: bool,
-        is_probe: bool,
-        result: Result<(), Failure>,
-    ) -> anyhow::Result<()> {
-        self.n_apart -= 1;
+    pub(super) fn note_prepared(&mut self, prepared: Prepared) -> anyhow::Result<()> {
+        let Prepared { index, stored_script, is_probe, is_first, result } = prepared;
+        if is_first {
+            self.n_new -= 1;
+        } else {
+            self.n_apart -= 1;
+        }
         match result {
             Ok(()) => {
                 self.has_script |= stored_script;
@@ -96,9 +123,12 @@ impl Writer {
                 }
             }
             Err(Failure::NoAnswer(reason)) => {
-                self.note_no_answer(&reason);
+                // The index may be the reason: others are sent as before.
+                if is_probe {
+                    self.note_no_answer(&reason);
+                    self.flow.failed(&self.bulk, Instant::now(), is_probe);
+                }
                 let problem = prepare::unreachable(&self.context.indices.name(index), &reason);
-                self.flow.failed(&self.bulk, Instant::now(), is_probe);
                 self.block(index, problem);
             }
             Err(Failure::Index(problem)) => {
@@ -161,8 +191,8 @@ impl Writer {
         let label = IndexLabel { index: self.context.indices.name(index).to_string() };
         if self.context.metrics.index_blocked.remove(&label) {
             tracing::info!(index = label.index, "the index accepts writes again");
-            self.report_health();
         }
+        self.report_health();
     }
 
     /// Reports what keeps documents from being written.

@@ -4,13 +4,16 @@
 //! that it finds their documents; newer rows are written meanwhile, since it leaves documents with newer versions.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rowmill_engine::{TruncatePolicy, table_index};
+use tokio::sync::Semaphore;
 
 use super::{Event, Writer};
+use crate::config::IndexErrorPolicy;
 use crate::sink::elasticsearch::client::{Forbidden, Refused};
-use crate::sink::elasticsearch::retry::Retry;
+use crate::sink::elasticsearch::retry::{Retry, is_refusal};
 use crate::sink::elasticsearch::truncate::{self, Floors, Stored};
 use crate::sink::{OperationRef, Outcome, rules};
 
@@ -18,11 +21,14 @@ use crate::sink::{OperationRef, Outcome, rules};
 const LOAD_INTERVAL: Duration = Duration::from_secs(5);
 /// How long to wait before the truncates are read again after an error.
 const LOAD_RETRY: Duration = Duration::from_secs(1);
+/// The most truncates that are applied at a time, without those that wait for the next attempt.
+const MAX_AT_A_TIME: usize = 4;
 
 /// Truncates that are not applied yet, and those that are.
-#[derive(Default)]
 pub(super) struct Truncates {
     floors: Floors,
+    /// Permits to apply truncates.
+    turns: Arc<Semaphore>,
     /// Truncates that wait until the requests before this number are answered.
     waiting: VecDeque<(OperationRef, u64)>,
     /// How many are being applied.
@@ -35,6 +41,21 @@ pub(super) struct Truncates {
     next_load: Option<Instant>,
 }
 
+impl Default for Truncates {
+    fn default() -> Self {
+        Self {
+            floors: Floors::default(),
+            turns: Arc::new(Semaphore::new(MAX_AT_A_TIME)),
+            waiting: VecDeque::new(),
+            n_running: 0,
+            are_applied: false,
+            are_loaded: false,
+            is_loading: false,
+            next_load: None,
+        }
+    }
+}
+
 impl Truncates {
     /// Returns true if rows can be compared with the truncates that were applied before.
     pub fn are_known(&self) -> bool {
@@ -43,11 +64,6 @@ impl Truncates {
 
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.n_running == 0
-    }
-
-    /// Returns true if a truncate waits for requests.
-    pub fn are_waiting(&self) -> bool {
-        !self.waiting.is_empty()
     }
 
     /// Returns true if there is any version below which rows are dropped.
@@ -98,15 +114,20 @@ impl Writer {
         let index = self.context.indices.name(truncate.operation().index);
         let other_indices: Vec<String> = serde_json::from_slice(truncate.body()).unwrap_or_default();
         let (client, bulk, shutdown) = (self.client.clone(), self.bulk, self.shutdown.clone());
+        let turns = self.truncates.turns.clone();
         self.truncates.n_running += 1;
+        let is_final: fn(&anyhow::Error) -> bool = match bulk.on_index_error {
+            IndexErrorPolicy::Pause => |error| error.is::<Refused>(),
+            IndexErrorPolicy::DeadLetter | IndexErrorPolicy::Stop => is_refusal,
+        };
         self.tasks.spawn(async move {
-            let retry = Retry { bulk: &bulk, shutdown: &shutdown };
-            let store = || truncate::store(&client, &table, &index, version);
-            let apply = || truncate::apply(&client, &table, &index, &other_indices, version);
-            let result = match retry.until_ok("store the truncate", store).await {
-                Ok(()) => retry.until_ok("apply the truncate", apply).await,
-                Err(error) => Err(error),
+            let retry = Retry { bulk: &bulk, shutdown: &shutdown, is_final };
+            let attempt = async || {
+                let _turn = turns.acquire().await?;
+                truncate::store(&client, &table, &index, version).await?;
+                truncate::apply(&client, &table, &index, &other_indices, version).await
             };
+            let result = retry.until_ok("apply the truncate", attempt).await;
             Event::Truncated { truncate, result }
         });
     }
@@ -118,9 +139,22 @@ impl Writer {
     ) -> anyhow::Result<()> {
         self.truncates.n_running -= 1;
         let (table, index) = (truncate.table(), self.context.indices.name(truncate.operation().index));
-        let documents = result?;
-        tracing::info!(%table, %index, documents, "truncate applied");
-        self.settlement.outcome(truncate, Outcome::Written);
+        match result {
+            Ok(documents) => {
+                tracing::info!(%table, %index, documents, "truncate applied");
+                self.settlement.outcome(truncate, Outcome::Written);
+            }
+            Err(error) if error.is::<Forbidden>() && self.bulk.on_index_error == IndexErrorPolicy::DeadLetter => {
+                tracing::error!(
+                    %table,
+                    %index,
+                    %error,
+                    "a truncate is refused and becomes a dead letter; fix what the reason says, then replay it"
+                );
+                self.settlement.outcome(truncate, Outcome::Rejected(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
@@ -149,7 +183,7 @@ impl Writer {
                 }
                 (truncates.are_loaded, truncates.next_load) = (true, Some(Instant::now() + LOAD_INTERVAL));
             }
-            Err(error) if error.is::<Refused>() || error.is::<Forbidden>() => return Err(error),
+            Err(error) if is_refusal(&error) => return Err(error),
             Err(error) => {
                 if !truncates.are_loaded {
                     tracing::warn!(%error, "cannot read which truncates were applied before; retrying");
