@@ -41,7 +41,8 @@ fn indices_without_an_answer_do_not_keep_a_new_one_waiting() {
     records.extend(things(200));
     let route = |table| format!("[[routes]]\ntable = \"{table}\"\nindex = \"{}\"\n", sink.index(table));
     let routes: String = tables.iter().map(|table| route(table)).collect();
-    let running = sink.gateway(&records, WAITS, &routes).start(&["--until-caught-up"]);
+    let gateway = sink.gateway(&records, WAITS, &routes);
+    let running = gateway.start(&["--until-caught-up"]);
     until_things_are_written(&sink, &running);
     store(&sink).clear_faults();
     let run = running.wait().ended_well();
@@ -102,7 +103,8 @@ fn a_merge_script_that_is_gone_is_stored_again() {
     let counter = stored.clone();
     let is_gone = move |_: &FaultTarget<'_>| counter.load(Ordering::Relaxed) < 2;
     store(&sink).inject(FaultRule::item(gone).on_index(&sink.index("merged")).when(is_gone));
-    let running = sink.gateway(&orders(), WAITS, &merged(&sink)).start(&["--until-caught-up"]);
+    let gateway = sink.gateway(&orders(), WAITS, &merged(&sink));
+    let running = gateway.start(&["--until-caught-up"]);
     wait::until("the script is stored again", PATIENCE, || stored.load(Ordering::Relaxed) >= 2);
     let run = running.wait().ended_well();
     assert_eq!((run.number("dead_letters"), run.number("documents.merge")), (0, 20), "{}", run.summary);
@@ -115,7 +117,8 @@ fn documents_whose_merge_script_is_refused_become_dead_letters() {
     let refused = FaultEffect::Error(400, "script_exception", "the test's".into());
     let rule = FaultRule::request(refused).on_any_request();
     store(&sink).inject(rule.when(|target| target.path.starts_with("/_scripts/")));
-    let running = sink.gateway(&orders(), WAITS, &merged(&sink)).start(&["--until-caught-up"]);
+    let gateway = sink.gateway(&orders(), WAITS, &merged(&sink));
+    let running = gateway.start(&["--until-caught-up"]);
     wait::until("dead letters", PATIENCE, || running.log().contains("WARN dead letter"));
     let run = running.wait().ended_well();
     assert_eq!(run.number("dead_letters"), 20, "{}", run.log);
