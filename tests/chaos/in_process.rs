@@ -339,7 +339,7 @@ impl World<'_> {
         let files = (0..runs).map(|run| self.folder.join(format!("letters-{run}.ndjson")));
         let mut letters: Vec<String> = files.flat_map(|file| store::letters(&file)).collect();
         random.shuffle(&mut letters);
-        store::replay(self.folder, self.store, &self.scenario.workload, letters)
+        store::replay(self.folder, &self.store.url(), &self.scenario.workload, letters)
     }
 }
 
