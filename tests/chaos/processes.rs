@@ -1,7 +1,7 @@
 //! Gateways as processes of their own that read a broker of librdkafka: killed at the worst moments, stopped, halted, two at a time,
 //! with faults of the broker, of the network and of the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -170,6 +170,7 @@ impl<'a> World<'a> {
                     self.check_memory(&running)?;
                     self.said += &running.log();
                     running.kill();
+                    self.check_commits()?;
                 }
             }
             Step::Halt(gateway, time) => {
@@ -252,6 +253,39 @@ impl<'a> World<'a> {
             is_due
         }));
         Ok(())
+    }
+
+    /// What is committed is in the store, or in a dead letter.
+    fn check_commits(&self) -> Result<(), String> {
+        // A letter may be about any document.
+        if self.gateways.iter().any(|gateway| gateway.letters_path().exists()) {
+            return Ok(());
+        }
+        let committed: BTreeMap<&str, Vec<Option<i64>>> = self
+            .topics
+            .iter()
+            .map(|topic| (topic.as_str(), self.kafka.committed_of(&self.group, topic, PARTITIONS)))
+            .collect();
+        let mut open = BTreeSet::new();
+        for reported in self.workload.reported() {
+            let topic = self.topic(&reported.record.topic);
+            let offset =
+                usize::try_from(reported.record.partition).ok().and_then(|number| committed[topic.as_str()][number]);
+            if reported.record.offset >= offset.unwrap_or(0) {
+                open.insert(reported.change);
+            }
+        }
+        let documents = match &self.around {
+            Ends::Embedded { store, .. } => store::documents(store),
+            Ends::Real(servers) => servers.documents(),
+        };
+        let difference = self.workload.early_difference(documents, |change| !open.contains(&change));
+        difference.map_or(Ok(()), |difference| Err(format!("committed, but not in the store:\n{difference}")))
+    }
+
+    /// The name of a topic of the workload in Kafka.
+    fn topic(&self, name: &str) -> String {
+        format!("{}.{name}", self.group)
     }
 
     /// Whether everything that is written is committed.

@@ -74,7 +74,7 @@ pub fn kills(random: &mut fastrand::Rng, records: usize) -> Vec<Step> {
             1 => Point::Applied(number),
             _ => Point::BeforeCommit(number),
         };
-        steps.push(Step::Produce(random.usize(1..=records / 3)));
+        steps.push(Step::Produce(random.usize(1..=(records / 3).max(1))));
         if random.u8(..3) == 0 {
             steps.push(Step::Store(Fault::random(random)));
         }
