@@ -142,7 +142,7 @@ impl Worker {
         }
     }
 
-    /// Decodes the records; those that cannot be decoded become dead letters.
+    /// Decodes the records; those that cannot be decoded, or some of whose rows cannot, become dead letters.
     fn decode(&mut self, source: &Arc<SourceBatch>) {
         self.decoder.decode(&source.records, &mut self.rows);
         let metrics = &self.shared.metrics;
@@ -200,7 +200,7 @@ impl Worker {
                     }
                 }
                 // A record has one dead letter, whichever of its rows failed: it holds the whole record.
-                Err(failure) if failed_record != Some(row.record) => {
+                Err(failure) if failed_record != Some(row.record) && !is_undecodable(batch.rows, row.record) => {
                     failed_record = Some(row.record);
                     let before = Instant::now();
                     let mut letter = letter_of(failure, source, row, &plan, out, &self.shared.indices);
@@ -243,6 +243,11 @@ pub(super) fn count_health(chain: &ChainInstance) {
             tracing::warn!(plugin = %plugin.name, generation = plugin.generation, table = %call.table, faults = call.faults, "the plugin failed on rows of this table");
         }
     }
+}
+
+/// Whether the record has a dead letter because some of its rows cannot be decoded.
+fn is_undecodable(rows: &RowBatch, record: u32) -> bool {
+    rows.undecodable.iter().any(|undecodable| undecodable.record == record)
 }
 
 /// The version of a row of a dead letter that is read again: the one that it had. Letters are not in the order of their
