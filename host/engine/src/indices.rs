@@ -54,13 +54,15 @@ impl Indices {
     }
 
     /// Whether `action` fits the documents of the index: an index holds whole documents or merged ones, since an
-    /// external version and a script's guard know nothing of each other.
+    /// external version and a script's guard know nothing of each other. The first write decides which; an operation that
+    /// only removes decides nothing, because the host deletes also where a row may have had a document.
     pub fn admits(&self, index: IndexNumber, action: Action) -> bool {
-        if action == Action::Truncate {
-            return true;
-        }
-        if let Some(merged) = self.0.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].merged {
-            return merged == action.is_merge();
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].merged;
+        match (action, known) {
+            (Action::Truncate, _) => return true,
+            (_, Some(merged)) => return merged == action.is_merge(),
+            (Action::Delete | Action::MergeRemove | Action::RemoveItem, None) => return true,
+            (Action::Index | Action::Merge | Action::PutItem, None) => {}
         }
         let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
         *entries[index.0 as usize].merged.get_or_insert(action.is_merge()) == action.is_merge()
@@ -89,5 +91,15 @@ mod tests {
         assert!(indices.admits(index, Action::Index));
         assert!(indices.admits(index, Action::Delete));
         assert!(!indices.admits(index, Action::Merge));
+    }
+
+    #[test]
+    fn a_delete_does_not_decide_what_an_index_holds() {
+        let indices = Indices::default();
+        let index = indices.number("orders", None);
+        assert!(indices.admits(index, Action::Delete));
+        assert!(indices.admits(index, Action::MergeRemove));
+        assert!(indices.admits(index, Action::Merge));
+        assert!(!indices.admits(index, Action::Delete));
     }
 }

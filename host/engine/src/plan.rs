@@ -28,6 +28,8 @@ pub struct TablePlan {
     /// the first row that no plugin shapes, because a plugin's documents would not fit it.
     derived_mapping: Option<String>,
     mapping_registered: AtomicBool,
+    /// Whether documents of the table's index consist of the row's columns: no plugin declares that it makes them.
+    pub(crate) holds_columns: bool,
     /// How the default ID is made, or why there is none.
     pub(crate) id: Result<DefaultId, String>,
     pub(crate) version_column: Option<u32>,
@@ -83,6 +85,7 @@ impl TablePlan {
             columns: ColumnNames::new(table.columns.iter().map(|column| &*column.name)),
             index,
             derived_mapping,
+            holds_columns: written.is_empty(),
             mapping_registered: AtomicBool::new(false),
             id: DefaultId::new(
                 &table.full_name(),
