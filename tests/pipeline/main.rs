@@ -9,3 +9,4 @@ mod invariant;
 mod overload;
 mod reload;
 mod secured;
+mod versions;

@@ -179,7 +179,10 @@ impl Worker {
             let (chain, first_producer) = self.rollout.chain_for(place, &mut self.active, &producers);
             let n_operations = out.list.len();
             let version = match source.records.replay_of(&source.records.records[row.record as usize]) {
-                None => chain.version_of(&batch, place, &mut clock),
+                None => {
+                    chain.decide_basis(&batch, place);
+                    chain.version_of(&batch, place, &mut clock)
+                }
                 Some(replay) => replayed_version(chain, &batch, place, replay),
             };
             let known = version.as_ref().ok().copied();
