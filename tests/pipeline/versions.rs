@@ -120,3 +120,14 @@ fn a_row_of_a_debezium_snapshot_loses_against_a_change_at_its_position() {
     let (store, _, run) = run(&records, "");
     assert_eq!(names(&store), named(&[("1", "streamed")]), "{}", run.summary);
 }
+
+#[test]
+fn a_reset_binlog_raises_an_alarm_that_names_the_epoch() {
+    let mut records = [flat(0, "c", 1, "before", Some(100)), flat(1, "u", 1, "after the failover", Some(100))];
+    let value = String::from_utf8(records[0].value.take().expect("a value")).expect("text");
+    records[0].value = Some(value.replace("binlog.000001", "binlog.000042").into_bytes());
+    let (store, _, run) = run(&records, "");
+    assert!(run.log.contains("file numbers went back from 42 to 1"), "{}", run.log);
+    assert!(run.log.contains("ERROR") && run.log.contains("`epoch`"), "{}", run.log);
+    assert_eq!(names(&store), named(&[("1", "before")]));
+}

@@ -60,14 +60,39 @@ pub struct PartitionClock {
     /// The latest statement time seen, in seconds since 1970; 0 before the first. Kept with the committed offset, so
     /// that a restart gives the same versions.
     pub seconds: i64,
+    /// The file of the last streamed change with a binlog position; 0 before the first.
+    file: u64,
+    step_back: Option<StepBack>,
     /// The last event of which rows were numbered by their place in the transaction: file, position, number given.
     event: (u64, u64, u64),
+}
+
+/// A step back of the binlog's file numbers within a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepBack {
+    /// The file number before it.
+    pub from: u64,
+    /// The file number after it.
+    pub to: u64,
 }
 
 impl PartitionClock {
     /// A clock that goes on from a committed time.
     pub fn from_seconds(seconds: i64) -> Self {
         Self { seconds, ..Self::default() }
+    }
+
+    /// The last step back of the binlog's file numbers since the last call. A step by one file is none: tools that restart
+    /// read a part of the binlog again.
+    pub fn take_step_back(&mut self) -> Option<StepBack> {
+        self.step_back.take()
+    }
+
+    fn note_file(&mut self, file: u64) {
+        let from = std::mem::replace(&mut self.file, file);
+        if file + 1 < from || (file < from && file == 1) {
+            self.step_back = Some(StepBack { from, to: file });
+        }
     }
 }
 
@@ -115,7 +140,10 @@ pub fn version(
             // All rows of a snapshot share its position, however many they are.
             binlog(file, position, RowInEvent::InEvent(0), clock)?.saturating_sub(1)
         }
-        (Basis::Binlog, SourcePosition::Binlog { file, position, row }) => binlog(file, position, row, clock)?,
+        (Basis::Binlog, SourcePosition::Binlog { file, position, row }) => {
+            clock.note_file(file);
+            binlog(file, position, row, clock)?
+        }
         (Basis::Binlog, _) if is_snapshot => 0,
         (Basis::Time, _) if is_snapshot && clock.seconds == 0 => 0,
         (Basis::Time, _) if is_snapshot => time(0, offset, clock),
@@ -303,6 +331,19 @@ mod tests {
         let read = of(late, 11, true, Some(Basis::Time));
         let after = of(SourcePosition::Time { milliseconds: 1_795_216_500_000 }, 12, false, Some(Basis::Time));
         assert!(before < read && read < after, "{before} {read} {after}");
+    }
+
+    #[test]
+    fn a_step_back_of_the_file_numbers_is_noted() {
+        let mut clock = PartitionClock::default();
+        let mut step = |file| {
+            auto(at(file, 4, RowInEvent::InEvent(0)), 0, &mut clock);
+            clock.take_step_back()
+        };
+        assert_eq!([41, 42, 41, 42].map(&mut step), [None; 4]);
+        assert_eq!(step(1), Some(StepBack { from: 42, to: 1 }));
+        assert_eq!([1, 2].map(&mut step), [None; 2]);
+        assert_eq!(step(1), Some(StepBack { from: 2, to: 1 }));
     }
 
     #[test]

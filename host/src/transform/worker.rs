@@ -219,6 +219,9 @@ impl Worker {
         self.rollout.compare_shadow(published, &mut batch, out);
         self.shared.metrics.filtered.inc_by(filtered);
         source.ticket.set_clock(clock.seconds);
+        if let Some(step) = clock.take_step_back() {
+            self.shared.metrics.alarms.binlog_went_back(&source.records.partition, step);
+        }
         let progress = source.ticket.progress();
         self.clocks.insert(Arc::as_ptr(progress) as usize, (Arc::downgrade(progress), clock));
     }
