@@ -3,11 +3,13 @@
 mod check;
 mod compile_plugin;
 mod config;
+mod dead_letters;
 mod demo;
 mod plugin;
 mod plugins;
 mod progress;
 mod run;
+mod text;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -59,6 +61,9 @@ enum Command {
     /// Shows and pushes the keys that can change while gateways run
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Lists dead letters, shows one, and replays them
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// Creates, builds and tests a plugin; needs no gateway
     ///
     /// From an empty folder to a tested .wasm file. For the plugins of a running gateway, use `rowmill plugins`.
@@ -166,6 +171,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(args),
         Command::Config(command) => config::config(command),
+        Command::DeadLetters(command) => dead_letters::dead_letters(command),
         Command::Plugin(command) => plugin::plugin(command),
         Command::Plugins(args) => plugins::plugins(args),
         Command::Dev(args) => plugin::dev(args),

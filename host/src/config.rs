@@ -13,14 +13,14 @@ use rowmill_engine::Route;
 use rowmill_rows::{DecoderSettings, Format};
 use rowmill_sandbox::Limits;
 
-pub use crate::dead_letter::config::DeadLetterConfig;
+pub use crate::dead_letter::config::{DeadLetterConfig, KafkaLetters};
 pub use crate::http::config::HttpConfig;
 pub use crate::pipeline::config::PipelineConfig;
 pub use crate::plugins::config::{
     CompileConfig, PluginConfig, ProbationConfig, Rollout, RolloutChange, RolloutMode, TrustConfig, WatchConfig,
 };
 pub use crate::reload::config::ConfigTopicConfig;
-pub use crate::sink::config::{BulkConfig, Credentials, ElasticsearchConfig, SinkConfig};
+pub use crate::sink::config::{BulkConfig, Credentials, ElasticsearchConfig, IndexErrorPolicy, SinkConfig};
 pub use crate::source::config::{KafkaConfig, Membership, MissingRecords, SourceConfig, Start};
 pub use layers::Layer;
 pub(crate) use live::{differing_keys, is_live};

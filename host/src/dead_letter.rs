@@ -6,8 +6,12 @@ pub(crate) mod config;
 mod file;
 mod kafka;
 mod letter;
+mod letter_file;
 mod log;
+mod rate;
+pub mod stored;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,7 +23,9 @@ use crate::report::Report;
 use crate::shutdown::Shutdown;
 
 use log::LetterLog;
+use rate::RateLimit;
 
+pub(crate) use letter::PREFIX as HEADER_PREFIX;
 pub use letter::{DeadLetter, Stage};
 
 /// Capacity of the channel to the writer. A failing plugin produces letters as fast as rows arrive; a full channel slows
@@ -51,10 +57,8 @@ impl DeadLetterConfig {
     /// The writer that the configuration names. Opens and connects to nothing yet.
     pub fn build(&self) -> Box<dyn DeadLetterWriter> {
         match self {
-            Self::File { path } => Box::new(file::FileWriter::new(path)),
-            Self::Kafka { brokers, topic, properties, path } => {
-                Box::new(kafka::KafkaWriter::new(brokers, topic, properties.clone(), path))
-            }
+            Self::File { path, rotate_at, .. } => Box::new(file::FileWriter::new(path, *rotate_at)),
+            Self::Kafka(config) => Box::new(kafka::KafkaWriter::new(config.clone())),
         }
     }
 }
@@ -82,12 +86,17 @@ impl DeadLetters {
     }
 }
 
-/// Writes letters until every [`DeadLetters`] of the queue is dropped.
+/// Writes letters until every [`DeadLetters`] of the queue is dropped, and logs them.
 ///
 /// # Errors
-/// A letter cannot be stored. What is not stored is not settled, so nothing is lost.
-pub fn write_all(mut writer: Box<dyn DeadLetterWriter>, letters: &Receiver<DeadLetter>) -> anyhow::Result<()> {
+/// A letter cannot be stored, or there are more than `max_per_minute`. What is not stored is not settled, so nothing is lost.
+pub fn write_all(
+    mut writer: Box<dyn DeadLetterWriter>,
+    letters: &Receiver<DeadLetter>,
+    max_per_minute: Option<NonZeroU32>,
+) -> anyhow::Result<()> {
     let mut log = LetterLog::default();
+    let mut limit = RateLimit::new(max_per_minute);
     loop {
         let mut ready = match letters.recv_timeout(log::INTERVAL) {
             Ok(first) => vec![first],
@@ -99,7 +108,7 @@ pub fn write_all(mut writer: Box<dyn DeadLetterWriter>, letters: &Receiver<DeadL
         log.flush(now);
         ready.iter().for_each(|letter| log.add(letter, now));
         if !ready.is_empty() {
-            writer.write(ready).inspect_err(|_| log.finish(now))?;
+            limit.add(ready.len(), now).and_then(|()| writer.write(ready)).inspect_err(|_| log.finish(now))?;
         }
     }
     log.finish(Instant::now());

@@ -24,6 +24,7 @@ pub mod dead_letter;
 pub(crate) mod kafka;
 pub mod operation;
 pub mod plugins;
+pub mod record_versions;
 
 pub mod command;
 pub mod config;

@@ -27,7 +27,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::Budget;
-use crate::config::{BulkConfig, Config, ConfigError};
+use crate::config::{BulkConfig, Config, ConfigError, SinkConfig, SourceConfig};
 use crate::dead_letter::{self, DeadLetterWriter, DeadLetters};
 use crate::health::Health;
 use crate::http::address::AddressFile;
@@ -38,6 +38,7 @@ use crate::plugins::Plugins;
 use crate::plugins::control::Control;
 use crate::reload::Live;
 use crate::shutdown::Shutdown;
+use crate::sink::resurrection::ResurrectionGuard;
 use crate::sink::{self, Settlement, Sink, SinkContext, Supports};
 use crate::source::{Intake, Source};
 use crate::transform::retire::Retire;
@@ -59,6 +60,8 @@ pub struct Pipeline {
     plugins: Plugins,
     source: Box<dyn Source>,
     budget: Arc<Budget>,
+    /// What the sink was built with.
+    context: SinkContext,
     sink: Box<dyn Sink>,
     dead_letters: Box<dyn DeadLetterWriter>,
     health: Health,
@@ -92,7 +95,7 @@ impl Pipeline {
         let bulk = watch::Sender::new(config.sink.bulk());
         let health = Health::new(config.http.stalled_after);
         let budget = Budget::new(config.pipeline.bytes_in_flight);
-        let sink = config.sink.build(SinkContext {
+        let context = SinkContext {
             runtime: runtime.handle().clone(),
             indices: indices.clone(),
             routes: {
@@ -103,7 +106,8 @@ impl Pipeline {
             metrics: metrics.clone(),
             budget: budget.clone(),
             health: health.clone(),
-        })?;
+        };
+        let sink = config.sink.build(context.clone())?;
         let supports = sink.supports();
         check_routes(&config.routes, &supports)?;
         let plugins = load_plugins(&config, supports.names, published.clone(), metrics.clone())?;
@@ -118,10 +122,21 @@ impl Pipeline {
             bulk,
             plugins,
             budget,
+            context,
             sink,
             health,
             shutdown: Shutdown::default(),
         })
+    }
+
+    /// The same pipeline with another sink and another writer of dead letters. `make` gets what sinks get, and what the
+    /// configured sink can do.
+    pub(crate) fn with_ends(
+        mut self,
+        make: impl FnOnce(SinkContext, Supports) -> (Box<dyn Sink>, Box<dyn DeadLetterWriter>),
+    ) -> Self {
+        (self.sink, self.dead_letters) = make(self.context.clone(), self.sink.supports());
+        self
     }
 
     /// Ends the run from outside.
@@ -172,7 +187,7 @@ impl Pipeline {
     pub fn run(self, until_caught_up: bool) -> anyhow::Result<(Summary, Ended)> {
         let begin = Instant::now();
         let Self { config, runtime, metrics, published, indices, budget, plugins, source, health, shutdown, .. } = self;
-        let (mut sink, mut letter_writer) = (self.sink, self.dead_letters);
+        let (mut sink, mut letter_writer, context) = (self.sink, self.dead_letters, self.context);
         letter_writer.open(&shutdown)?;
         let served = Served {
             metrics: metrics.clone(),
@@ -211,6 +226,7 @@ impl Pipeline {
             shutdown.clone(),
             until_caught_up,
         );
+        let guard = resurrection_guard(&config, context, &dead_letters, &shutdown)?;
         let settlement = Settlement::new(metrics.clone(), indices, dead_letters);
 
         let mut stages = Stages::new(shutdown.clone());
@@ -231,6 +247,14 @@ impl Pipeline {
                 Ok(())
             });
         }
+        let from_workers = match guard {
+            None => from_workers,
+            Some(guard) => {
+                let (to_sink, from_guard) = mpsc::channel(sink::BATCHES);
+                stages.add("guard", move || guard.run(from_workers, &to_sink));
+                from_guard
+            }
+        };
         stages.add("sink", {
             let shutdown = shutdown.clone();
             move || {
@@ -240,7 +264,8 @@ impl Pipeline {
                 Ok(())
             }
         });
-        stages.add("dead-letters", move || dead_letter::write_all(letter_writer, &letters));
+        let max_per_minute = config.dead_letter.max_per_minute();
+        stages.add("dead-letters", move || dead_letter::write_all(letter_writer, &letters, max_per_minute));
         drop((shared, to_sink));
 
         health.set_running(true);
@@ -259,6 +284,21 @@ impl Pipeline {
         );
         let ended = if shutdown.is_requested() { Ended::Stopped } else { Ended::CaughtUp };
         Ok((Summary::new(&metrics, begin.elapsed()), ended))
+    }
+}
+
+/// What holds writes of a replay back that could restore deleted documents; `None` if nothing does.
+fn resurrection_guard(
+    config: &Config,
+    context: SinkContext,
+    dead_letters: &DeadLetters,
+    shutdown: &Shutdown,
+) -> anyhow::Result<Option<ResurrectionGuard>> {
+    match (&config.source, &config.sink) {
+        (SourceConfig::Replay(replay), SinkConfig::Elasticsearch(sink)) if !replay.recreates && !replay.is_dry => {
+            ResurrectionGuard::new(sink, context, dead_letters.clone(), shutdown.clone()).map(Some)
+        }
+        _ => Ok(None),
     }
 }
 

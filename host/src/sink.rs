@@ -9,6 +9,7 @@ pub mod embedded;
 mod ndjson;
 mod null;
 mod operation_ref;
+pub mod resurrection;
 pub mod rules;
 mod settlement;
 

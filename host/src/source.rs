@@ -5,8 +5,10 @@ pub(crate) mod config;
 mod file;
 mod intake;
 mod kafka;
+mod replay;
 
 pub use intake::Intake;
+pub use replay::ReplayConfig;
 
 use crate::config::SourceConfig;
 use crate::report::Report;
@@ -29,6 +31,7 @@ impl SourceConfig {
         match self {
             Self::Kafka(kafka) => Box::new(kafka::KafkaSource::new(kafka.clone())),
             Self::File { path } => Box::new(file::FileSource::new(path)),
+            Self::Replay(replay) => Box::new(replay::ReplaySource::new(replay.clone())),
         }
     }
 }

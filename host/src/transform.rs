@@ -3,6 +3,7 @@
 //! The steady state is [`worker`]. A new generation's way into the chain (fallback, canary, shadow) is `rollout`, which
 //! the worker calls only while there is one.
 
+mod versions;
 pub mod worker;
 
 mod rollout;

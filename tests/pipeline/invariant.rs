@@ -2,7 +2,6 @@
 //! read, and whenever a plugin is replaced.
 
 mod swap;
-mod tools;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,64 +13,39 @@ use rowmill::pipeline::Pipeline;
 use rowmill::sink::embedded;
 use rowmill_tests::captures::{self, Record, interleaved};
 use rowmill_tests::guests;
-use serde_json::{Value, json};
+use rowmill_tests::history::{Change, Documents, ReportedRecord, Row, Shape, Tool};
+use serde_json::json;
 
 use swap::Swapper;
-use tools::{ReportedRecord, Tool};
-
-/// A row of the table `shop.thing`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
-    id: u8,
-    kind: &'static str,
-    name: String,
-    count: u8,
-}
-
-impl Row {
-    /// Cells by name, each as JSON.
-    fn cells(&self) -> Value {
-        json!({ "id": self.id, "kind": self.kind, "name": self.name, "count": self.count })
-    }
-}
 
 /// A change tried on the table; an impossible one (an insert of an existing row) does nothing.
 #[derive(Clone, Debug)]
 enum Try {
     Insert(Row),
     Update(Row),
-    Delete(u8),
+    Delete(u32),
     /// An update that changes the key, and the rest too.
-    Move(u8, Row),
+    Move(u32, Row),
     Truncate,
 }
 
-/// The change that happened.
-#[derive(Clone, Debug)]
-enum Change {
-    /// The row before and after.
-    Row(Option<Row>, Option<Row>),
-    Truncate,
-}
+/// The table that changes.
+const TABLE: &str = "thing";
 
 /// The table at the end: each row, and which change made it so.
-type Table = BTreeMap<u8, (Row, usize)>;
+type Table = BTreeMap<u32, (Row, usize)>;
 
 fn rows() -> impl Strategy<Value = Row> {
-    (0..5_u8, prop::sample::select(vec!["a", "b", "c"]), "[xy]{1,2}", 0..4_u8).prop_map(|(id, kind, name, count)| Row {
-        id,
-        kind,
-        name,
-        count,
-    })
+    (0..5_u32, prop::sample::select(vec!["a", "b", "c"]), "[xy]{1,2}", 0..4_u8)
+        .prop_map(|(id, kind, name, count)| Row { id, kind, name, count, parent: None })
 }
 
 fn tries() -> impl Strategy<Value = Vec<Try>> {
     let one = prop_oneof![
         3 => rows().prop_map(Try::Insert),
         4 => rows().prop_map(Try::Update),
-        2 => (0..5_u8).prop_map(Try::Delete),
-        2 => (0..5_u8, rows()).prop_map(|(id, row)| Try::Move(id, row)),
+        2 => (0..5_u32).prop_map(Try::Delete),
+        2 => (0..5_u32, rows()).prop_map(|(id, row)| Try::Move(id, row)),
         1 => Just(Try::Truncate),
     ];
     prop::collection::vec(one, 1..40)
@@ -83,28 +57,28 @@ fn played(tries: &[Try], tool: Tool) -> (Vec<Change>, Table) {
     let mut changes = Vec::new();
     for one in tries {
         let number = changes.len();
-        let row_of = |table: &Table, id: &u8| table.get(id).map(|(row, _)| row.clone());
+        let row_of = |table: &Table, id: &u32| table.get(id).map(|(row, _)| row.clone());
         match one {
             Try::Insert(row) if !table.contains_key(&row.id) => {
                 table.insert(row.id, (row.clone(), number));
-                changes.push(Change::Row(None, Some(row.clone())));
+                changes.push(Change::Row { table: TABLE, before: None, after: Some(row.clone()) });
             }
             Try::Update(row) if row_of(&table, &row.id).is_some_and(|old| old != *row) => {
-                changes.push(Change::Row(row_of(&table, &row.id), Some(row.clone())));
+                changes.push(Change::Row { table: TABLE, before: row_of(&table, &row.id), after: Some(row.clone()) });
                 table.insert(row.id, (row.clone(), number));
             }
             Try::Delete(id) if table.contains_key(id) => {
-                changes.push(Change::Row(row_of(&table, id), None));
+                changes.push(Change::Row { table: TABLE, before: row_of(&table, id), after: None });
                 table.remove(id);
             }
             Try::Move(id, row) if *id != row.id && table.contains_key(id) && !table.contains_key(&row.id) => {
-                changes.push(Change::Row(row_of(&table, id), Some(row.clone())));
+                changes.push(Change::Row { table: TABLE, before: row_of(&table, id), after: Some(row.clone()) });
                 table.remove(id);
                 table.insert(row.id, (row.clone(), number));
             }
             Try::Truncate if tool.tells_truncates() => {
                 table.clear();
-                changes.push(Change::Truncate);
+                changes.push(Change::Truncate { table: TABLE });
             }
             _ => {}
         }
@@ -112,69 +86,9 @@ fn played(tries: &[Try], tool: Tool) -> (Vec<Change>, Table) {
     (changes, table)
 }
 
-/// The instruction to the plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    Keep,
-    Filter,
-    Edit,
-    Index,
-    Id,
-    Copies,
-    FilterAndIndexAndId,
-}
-
-impl Shape {
-    const ALL: [Self; 7] =
-        [Self::Keep, Self::Filter, Self::Edit, Self::Index, Self::Id, Self::Copies, Self::FilterAndIndexAndId];
-
-    fn settings(self) -> Value {
-        match self {
-            Self::Keep => json!({}),
-            Self::Filter => json!({ "keep": ["kind", "a"] }),
-            Self::Edit => json!({ "edit": ["name", "edited "] }),
-            Self::Index => json!({ "index": ["kind", "shaped-"] }),
-            // Unique, as an id must be: it depends on the whole row.
-            Self::Id => json!({ "id": "id", "index": ["count", "shaped-"], "edit": ["name", "edited "] }),
-            Self::Copies => json!({ "id": "id", "copies": "count" }),
-            Self::FilterAndIndexAndId => json!({ "keep": ["kind", "a"], "index": ["name", "shaped-"], "id": "id" }),
-        }
-    }
-
-    /// The documents of a row: index, id and source. Outside of the table's own index they name the table where a
-    /// TRUNCATE has to find them.
-    fn documents(self, row: &Row, tool: Tool) -> Vec<(String, String, Value)> {
-        let one = |index: &str, id: String, mut source: Value| {
-            if index != "thing" && tool.tells_truncates() {
-                source["_rowmill"] = json!({ "table": "shop.thing" });
-            }
-            vec![(index.to_string(), id, source)]
-        };
-        let id = row.id.to_string();
-        let mut edited = row.cells();
-        edited["name"] = format!("edited {}", row.name).into();
-        match self {
-            Self::Keep => one("thing", id, row.cells()),
-            Self::Filter | Self::FilterAndIndexAndId if row.kind != "a" => Vec::new(),
-            Self::Filter => one("thing", id, row.cells()),
-            Self::Edit => one("thing", id, edited),
-            Self::Index => one(&format!("shaped-{}", row.kind), id, row.cells()),
-            Self::Id => one(&format!("shaped-{}", row.count), id, edited),
-            Self::Copies => {
-                (0..row.count).map(|number| ("thing".into(), format!("{id}#{number}"), row.cells())).collect()
-            }
-            Self::FilterAndIndexAndId => one(&format!("shaped-{}", row.name), id, row.cells()),
-        }
-    }
-}
-
-/// Documents by index and id.
-type Documents = BTreeMap<(String, String), Value>;
-
 /// The documents that the plugins build from the table.
 fn wanted(table: &Table, shape: Shape, tool: Tool) -> Documents {
-    let documents = table.values().flat_map(|(row, _)| shape.documents(row, tool));
-    documents.map(|(index, id, source)| ((index, id), source)).collect()
+    shape.documents(table.values().map(|(row, _)| (TABLE, row)), tool.tells_truncates())
 }
 
 /// How the pipeline is cut up.
@@ -262,12 +176,10 @@ fn check(
 fn holds(tool: Tool, shapes: &[Shape]) {
     check(tool, shapes, |changes, table, shape, random| {
         let records = records_of(&tool.records(changes), random);
-        let settings = shape.settings();
-        let settings = settings.as_object().into_iter().flatten().map(|(key, value)| format!("{key} = {value}\n"));
         let plugins = format!(
             "[plugins]\nstate = \"\"\ndir = {:?}\n[plugins.settings.shaper]\n{}",
             guests::shaper().display().to_string(),
-            settings.collect::<String>(),
+            shape.settings_text(),
         );
         let (found, ()) = stored(&records, tool, &plugins, SMALL, |_| ());
         prop_assert_eq!(found, wanted(table, shape, tool), "{:?} {:?}", shape, changes);
@@ -277,17 +189,17 @@ fn holds(tool: Tool, shapes: &[Shape]) {
 
 #[test]
 fn of_canal() {
-    holds(Tool::Canal, &Shape::ALL);
+    holds(Tool::Canal, &Shape::ROWS);
 }
 
 #[test]
 fn of_debezium() {
-    holds(Tool::Debezium, &Shape::ALL);
+    holds(Tool::Debezium, &Shape::ROWS);
 }
 
 #[test]
 fn of_debezium_with_schema() {
-    holds(Tool::DebeziumWithSchema, &Shape::ALL);
+    holds(Tool::DebeziumWithSchema, &Shape::ROWS);
 }
 
 /// Unwrapped updates have no before image: only documents with the default ID and index can follow a row.
@@ -298,14 +210,14 @@ fn of_unwrapped_debezium() {
 
 #[test]
 fn of_maxwell() {
-    holds(Tool::Maxwell, &Shape::ALL);
+    holds(Tool::Maxwell, &Shape::ROWS);
 }
 
 /// The plugin is replaced again and again, in the midst of batches, by one from another file that does the same.
 #[test]
 fn while_a_plugin_is_replaced_by_an_equal_one() {
     let swaps = AtomicU64::new(0);
-    check(Tool::Debezium, &Shape::ALL, |changes, table, shape, random| {
+    check(Tool::Debezium, &Shape::ROWS, |changes, table, shape, random| {
         let records = records_of(&Tool::Debezium.records(changes), random);
         let marks = random.usize(1..=6);
         let (records, _) = swap::marked(records, marks, random);

@@ -2,11 +2,13 @@
 
 mod bad_input;
 mod crash_recovery;
+mod dead_letters;
 mod elasticsearch;
 mod end_to_end;
 mod group;
 mod invariant;
 mod overload;
 mod reload;
+mod replay;
 mod secured;
 mod versions;

@@ -75,6 +75,38 @@ impl Run {
     }
 }
 
+/// What a command printed.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "a process's own words")]
+pub struct Output {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The output, if the command succeeded.
+    ///
+    /// # Panics
+    /// It did not.
+    #[track_caller]
+    #[must_use]
+    pub fn ended_well(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The lines of standard output, as JSON.
+    ///
+    /// # Panics
+    /// A line is no JSON.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<Value> {
+        let value = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.stdout.lines().map(value).collect()
+    }
+}
+
 /// A running gateway; killed when it is dropped.
 #[derive(Debug)]
 pub struct Running {
@@ -154,6 +186,19 @@ impl Gateway {
         self.start(&["--until-caught-up"]).wait()
     }
 
+    /// Runs a command of `rowmill` with these arguments and this configuration.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    #[track_caller]
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        command.args(arguments).arg("-c").arg(self.folder.path().join("rowmill.toml")).env_remove("ROWMILL_LOG");
+        let output = command.output().expect("the program starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Output { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
     /// Runs `rowmill check`; returns its exit code and its verdicts.
     ///
     /// # Panics
@@ -206,6 +251,33 @@ impl Running {
     /// It cannot be sent.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("a child can be sent signals");
+    }
+
+    /// Kills it when called, from any thread.
+    pub fn killer(&self) -> impl Fn() + Send + Sync + 'static {
+        let id = Pid::from_child(&self.child);
+        move || {
+            // It may be dead already.
+            let _ = kill_process(id, Signal::KILL);
+        }
+    }
+
+    /// Whether it has ended, without collecting its exit code.
+    pub fn is_dead(&self) -> bool {
+        // A process that ended and was not waited for is a zombie.
+        self.status("State:").is_none_or(|state| state.starts_with('Z'))
+    }
+
+    /// The most memory that it has used, in bytes; `None` if it has ended.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let kibibytes = self.status("VmHWM:")?;
+        kibibytes.split_whitespace().next()?.parse::<u64>().ok().map(|number| number * 1024)
+    }
+
+    /// A line of what Linux says about the process.
+    fn status(&self, name: &str) -> Option<String> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_string()))
     }
 
     /// Ends it in order.

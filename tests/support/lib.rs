@@ -5,6 +5,7 @@ pub mod captures;
 pub mod elasticsearch;
 pub mod gateway;
 pub mod guests;
+pub mod history;
 pub mod javascript;
 pub mod kafka;
 pub mod secured;

@@ -24,6 +24,8 @@
 //! one its time would be that of the read, at which older changes may still be on their way: it gets the last streamed time of
 //! its partition, or the lowest version.
 
+mod text;
+
 use rowmill_rows::{RowInEvent, SourcePosition};
 
 use crate::basis::Basis;

@@ -2,9 +2,10 @@
 //!
 //! A captured record is `{"topic":…,"partition":…,"offset":…,"timestamp":…,"headers":[[name,value]…],"key":…,"value":…}`.
 //! Keys and values (also those of headers) are the record's bytes as text, `{"base64":"…"}` if they are not text, or
-//! `null`. A dead letter also has `error`, of which the stage and the version become headers. Any other line is the value of
-//! a record without a key, in partition 0 of a topic named like the file, with the line's number, from 0, as its offset.
+//! `null`. In a dead letter, `error` contains the details of the failure as texts. Any other line is the value of a record
+//! without a key, in partition 0 of a topic named like the file, with the line's number, from 0, as its offset.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
 use base64::Engine as _;
@@ -12,9 +13,6 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::record::RecordBatch;
-
-/// What the names of headers begin with that describe a dead letter.
-pub const LETTER_PREFIX: &str = "rowmill.";
 
 /// One record of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +31,8 @@ pub struct CapturedRecord {
     pub key: Option<Vec<u8>>,
     /// The value's bytes; `None` is a tombstone.
     pub value: Option<Vec<u8>>,
+    /// The member `error` of a dead letter, by name: why the record was rejected, and its versions. Empty for other records.
+    pub error: BTreeMap<String, String>,
 }
 
 impl CapturedRecord {
@@ -87,6 +87,11 @@ impl<R: BufRead> Captures<R> {
         Self { reader, name: name.into(), line: Vec::new(), n_lines: 0, is_over: false }
     }
 
+    /// The number of the last line that was read, from 1.
+    pub fn line(&self) -> u64 {
+        self.n_lines
+    }
+
     fn record(&self) -> Result<CapturedRecord, CaptureErrorKind> {
         let line = self.line.trim_ascii();
         let plain = |value: &[u8]| CapturedRecord {
@@ -97,6 +102,7 @@ impl<R: BufRead> Captures<R> {
             headers: Vec::new(),
             key: None,
             value: Some(value.to_vec()),
+            error: BTreeMap::new(),
         };
         // A line that is not a JSON object is left to the decoder, which reports it with the record's position.
         let Ok(Line { topic: Some(topic), partition: Some(partition), offset: Some(offset), rest }) =
@@ -113,14 +119,13 @@ impl<R: BufRead> Captures<R> {
             None | Some(serde_json::Value::Null) => -1,
             Some(timestamp) => whole(timestamp.clone(), "`timestamp` to be milliseconds")?,
         };
-        let mut headers = match rest.get("headers") {
+        let headers = match rest.get("headers") {
             None | Some(serde_json::Value::Null) => Vec::new(),
             Some(headers) => {
                 let pairs = headers.as_array().ok_or(form("`headers` to be an array"))?;
                 pairs.iter().map(header).collect::<Result<_, _>>()?
             }
         };
-        headers.extend(of_dead_letter(&rest));
         let partition = whole(partition, "`partition` to be a number")?;
         Ok(CapturedRecord {
             topic: topic.as_str().ok_or(form("`topic` to be text"))?.to_owned(),
@@ -130,6 +135,7 @@ impl<R: BufRead> Captures<R> {
             headers,
             key: rest.get("key").map_or(Ok(None), bytes)?,
             value: bytes(value)?,
+            error: rest.get("error").map_or(Ok(BTreeMap::new()), texts)?,
         })
     }
 }
@@ -166,19 +172,18 @@ struct Line {
     rest: serde_json::Map<String, serde_json::Value>,
 }
 
-/// The headers of a dead letter in Kafka by which it is recognized and gets its version. Empty for another record.
-fn of_dead_letter(line: &serde_json::Map<String, serde_json::Value>) -> Vec<(String, Option<Vec<u8>>)> {
-    let error = line.get("error").and_then(serde_json::Value::as_object);
-    let text = |name: &str| error?.get(name)?.as_str();
-    let header = |name: &str| Some((format!("{LETTER_PREFIX}{name}"), Some(text(name)?.as_bytes().to_vec())));
-    ["stage", "version"].into_iter().filter_map(header).collect()
-}
-
 fn header(pair: &serde_json::Value) -> Result<(String, Option<Vec<u8>>), CaptureErrorKind> {
     match pair.as_array().map(Vec::as_slice) {
         Some([serde_json::Value::String(name), value]) => Ok((name.clone(), bytes(value)?)),
         _ => Err(CaptureErrorKind::Form("each of `headers` to be [name, value]")),
     }
+}
+
+fn texts(error: &serde_json::Value) -> Result<BTreeMap<String, String>, CaptureErrorKind> {
+    let form = CaptureErrorKind::Form("`error` to be an object of texts");
+    let Some(members) = error.as_object() else { return Err(form) };
+    let text = |(name, value): (&String, &serde_json::Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    members.iter().map(text).collect::<Option<_>>().ok_or(form)
 }
 
 fn bytes(value: &serde_json::Value) -> Result<Option<Vec<u8>>, CaptureErrorKind> {

@@ -35,7 +35,7 @@ pub mod capture;
 
 pub use decoder::Decoder;
 pub use error::{DecodeError, FailedRows};
-pub use record::{Header, Record, RecordBatch, Replay, Span, TopicPartition};
+pub use record::{Header, Record, RecordBatch, Span, TopicPartition};
 pub use row::{Cell, Column, Ignored, Operation, Row, RowBatch, RowInEvent, SourcePosition, TableVersion, Undecodable};
 pub use settings::{DeclaredTypes, DecoderSettings, Format};
 pub use types::ColumnType;

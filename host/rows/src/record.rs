@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::capture::LETTER_PREFIX;
 use crate::settings::Format;
 
 /// A range of bytes of an arena, `start..end`.
@@ -61,13 +60,6 @@ pub struct Record {
     pub headers: (u32, u32),
 }
 
-/// A dead letter that is read again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replay {
-    /// The version of the record's rows when it became a dead letter; `None` if it had none.
-    pub version: Option<u64>,
-}
-
 /// A header of a record: its name and, if it has one, its value.
 pub type Header = (Span, Option<Span>);
 
@@ -120,23 +112,6 @@ impl RecordBatch {
         self.headers[record.headers.0 as usize..record.headers.1 as usize]
             .iter()
             .map(|(name, value)| (name.of(&self.bytes), value.map(|v| v.of(&self.bytes))))
-    }
-
-    /// What a record says of itself if it is a dead letter that is read again; `None` for any other record.
-    pub fn replay_of(&self, record: &Record) -> Option<Replay> {
-        let mut replay: Option<Replay> = None;
-        for (name, value) in self.headers_of(record) {
-            match name.strip_prefix(LETTER_PREFIX.as_bytes()) {
-                Some(b"stage") => _ = replay.get_or_insert_default(),
-                Some(b"version") => {
-                    let text = value.and_then(|value| std::str::from_utf8(value).ok());
-                    let version = text.and_then(|text| text.parse().ok());
-                    replay.get_or_insert_default().version = version.filter(|version| (1..1 << 63).contains(version));
-                }
-                _ => {}
-            }
-        }
-        replay
     }
 
     /// The bytes of memory that the batch takes.

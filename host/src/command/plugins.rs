@@ -3,7 +3,6 @@
 mod gateway;
 mod list;
 mod show;
-mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,6 +13,7 @@ use serde::Deserialize;
 
 use self::gateway::Gateway;
 use super::run::print_line;
+use super::text;
 use crate::config::{RolloutChange, RolloutMode};
 use crate::plugins::status::{PluginStatus, Status};
 

@@ -4,20 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::RunArgs;
 use super::progress::Progress;
+use super::{ConfigArgs, RunArgs};
+use crate::config::Config;
 use crate::pipeline::{Ended, Pipeline};
 use crate::reload::topic::Topic;
 use crate::reload::{Origin, Reload};
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let mut config = args.config.read()?;
-    let topic = config.config_topic.as_ref().map(Topic::open).transpose()?;
-    if let Some(layer) = topic.as_ref().map_or(Ok(None), Topic::layer)? {
-        config = args.config.read_over(Some(&layer)).context(
-            "the pushed configuration does not fit this gateway's file; push another one, or remove it with `rowmill config push --remove`",
-        )?;
-    }
+    let (config, topic) = with_pushed(&args.config)?;
     let pipeline = Pipeline::new(config)?;
     end_on_signals(&pipeline);
     let origin = Origin { file: args.config.config.clone(), overrides: args.config.overrides() };
@@ -38,6 +33,21 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         );
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration, overridden by what was pushed to the configuration topic, and that topic.
+///
+/// # Errors
+/// The configuration is not valid, or the topic does not answer.
+pub(super) fn with_pushed(args: &ConfigArgs) -> anyhow::Result<(Config, Option<Topic>)> {
+    let mut config = args.read()?;
+    let topic = config.config_topic.as_ref().map(Topic::open).transpose()?;
+    if let Some(layer) = topic.as_ref().map_or(Ok(None), Topic::layer)? {
+        config = args.read_over(Some(&layer)).context(
+            "the pushed configuration does not fit this gateway's file; push another one, or remove it with `rowmill config push --remove`",
+        )?;
+    }
+    Ok((config, topic))
 }
 
 /// Prints a line of the command's result; everything else goes to the log.

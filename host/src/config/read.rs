@@ -165,8 +165,8 @@ fn usable(raw: RawConfig, overrides: &Overrides) -> Result<Config> {
     let identity = plugins::config::state_folder(&raw.plugins);
     let plugins = plugins::config::plugins(raw.plugins, overrides)?;
     let source = source::config::source(&raw.source, identity.as_deref())?;
-    let dead_letter = dead_letter::config::dead_letter(&raw.dead_letter, &source)?;
-    if let (SourceConfig::File { path: read }, DeadLetterConfig::File { path: written }) = (&source, &dead_letter)
+    let dead_letter = dead_letter::config::dead_letter(&raw.dead_letter, &source, identity.as_deref())?;
+    if let (SourceConfig::File { path: read }, DeadLetterConfig::File { path: written, .. }) = (&source, &dead_letter)
         && read == written
     {
         return error(

@@ -102,11 +102,32 @@ fn a_full_example_is_valid() {
     assert_eq!(route.version, VersionStrategy::Column("updated_at".into()));
     assert_eq!(route.truncate, TruncatePolicy::Apply);
     assert_eq!(rowmill_engine::route_for(&config.routes, "shop", "other").index, None);
-    let DeadLetterConfig::Kafka { brokers, properties, .. } = &config.dead_letter else {
+    let DeadLetterConfig::Kafka(KafkaLetters { brokers, properties, .. }) = &config.dead_letter else {
         panic!("{:?}", config.dead_letter)
     };
     assert_eq!(brokers, "127.0.0.1:9092");
     assert_eq!(properties["security.protocol"], "SASL_SSL");
+}
+
+#[test]
+fn dead_letters_that_are_too_large_for_a_topic_have_a_file_beside_the_state() {
+    let letters = |section: &str, more: &str| {
+        let text = format!("{MINIMAL}[dead_letter]\n{section}\n{more}");
+        valid(&text).dead_letter
+    };
+    let kafka = "kind = \"kafka\"\ntopic = \"t\"\nbrokers = \"b:9092\"";
+    let path = |config: &DeadLetterConfig| match config {
+        DeadLetterConfig::Kafka(KafkaLetters { path, rotate_at, .. })
+        | DeadLetterConfig::File { path, rotate_at, .. } => (path.display().to_string(), *rotate_at),
+    };
+    let default = Some(256 << 20);
+    assert_eq!(path(&letters("", "")), ("dead-letter.ndjson".into(), default));
+    assert_eq!(path(&letters("rotate_at = \"1MiB\"", "")).1, Some(1 << 20));
+    assert_eq!(path(&letters("rotate_at = 0", "")).1, None);
+    assert_eq!(path(&letters(kafka, "")), (".rowmill/dead-letter-too-large.ndjson".into(), default));
+    assert_eq!(path(&letters(kafka, "[plugins]\nstate = \"s\"\n")).0, "s/dead-letter-too-large.ndjson");
+    assert_eq!(path(&letters(kafka, "[plugins]\nstate = \"\"\n")).0, "dead-letter-too-large.ndjson");
+    assert_eq!(path(&letters(&format!("{kafka}\npath = \"x\""), "")).0, "x");
 }
 
 #[test]
@@ -331,7 +352,7 @@ fn plugins_routes_batches_and_retries_are_live() {
     let old =
         format!("{KAFKA}{ELASTICSEARCH}[plugins]\ndir = \"p\"\n[plugins.settings.a]\nx = 1\n[plugins.settings.b]\n");
     let new = format!(
-        "{KAFKA}{ELASTICSEARCH}bulk_bytes = \"1MiB\"\nbulk_documents = 5\nlinger = \"1ms\"\nin_flight = 5\ntimeout = \"1s\"\nretry_wait = \"1ms\"\nretry_wait_max = \"1s\"\ncreate_indices = false\n\
+        "{KAFKA}{ELASTICSEARCH}bulk_bytes = \"1MiB\"\nbulk_documents = 5\nlinger = \"1ms\"\nin_flight = 5\ntimeout = \"1s\"\nretry_wait = \"1ms\"\nretry_wait_max = \"1s\"\ncreate_indices = false\non_index_error = \"pause\"\n\
          [plugins]\ndir = \"p\"\norder = [\"b\"]\ndisabled = [\"c\"]\nwasi = [\"a\"]\nstamp = true\nhashes = [\"{}\"]\ncompile_memory = \"2GiB\"\ncompile_time = \"1s\"\n\
          [plugins.settings.a]\nx = 2\n[plugins.settings.b]\n[plugins.settings.c]\n[plugins.rollout]\nmode = \"shadow\"\n[plugins.rollouts.a]\nrows = 5\n[plugins.probation]\nfailed_rows = 9\n\
          [[routes]]\ntable = \"t\"\nindex = \"i\"\n",
@@ -359,6 +380,7 @@ fn plugins_routes_batches_and_retries_are_live() {
         "sink.retry_wait",
         "sink.retry_wait_max",
         "sink.create_indices",
+        "sink.on_index_error",
     ];
     differs(&old, &new, &live, &[]);
     // And back, by omitting the keys.
@@ -372,7 +394,7 @@ fn everything_else_needs_a_restart() {
          [source.properties]\n\"client.id\" = \"x\"\n[tables.t]\nc = \"int\"\n\
          [sink]\nurls = [\"http://b:9200\"]\nusername = \"u\"\npassword = \"p\"\nca = \"f\"\ngzip = true\nlinger = \"1s\"\n\
          [plugins]\ndir = \"p\"\nstate = \"s\"\nevents = false\npoll = \"1s\"\n\
-         [dead_letter]\npath = \"l\"\n[http]\nlisten = \"127.0.0.1:1\"\ntoken = \"t\"\n\
+         [dead_letter]\npath = \"l\"\nrotate_at = 1\nmax_per_minute = 1\n[http]\nlisten = \"127.0.0.1:1\"\ntoken = \"t\"\n\
          [pipeline]\nworkers = 200\nbatch_rows = 1\nbatch_bytes = 1\nbytes_in_flight = 1\ncommit_interval = \"9s\"\nshutdown_timeout = \"9s\"\n\
          [limits]\nplugin_memory = 1\nplugin_file = 1\nplugin_batch_time = \"9s\"\nplugin_image_time = \"9s\"\nplugin_setup_time = \"9s\"\n";
     let restart = [
@@ -395,6 +417,8 @@ fn everything_else_needs_a_restart() {
         "sink.ca",
         "sink.gzip",
         "dead_letter.path",
+        "dead_letter.rotate_at",
+        "dead_letter.max_per_minute",
         "http.listen",
         "http.token",
         "pipeline.workers",

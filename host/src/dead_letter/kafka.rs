@@ -1,9 +1,9 @@
-//! Dead letters in a Kafka topic: each is its record, unchanged, with the reason in headers.
+//! Dead letters in a Kafka topic: each is its record, unchanged, with the reason in headers. Letters that the topic finds too
+//! large go to a file.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,9 +12,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::file::FileWriter;
+use super::letter_file::LetterFile;
 use super::{DeadLetter, DeadLetterWriter};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, KafkaLetters};
 use crate::kafka::{self, Access};
 use crate::report::{self, Report};
 use crate::shutdown::Shutdown;
@@ -26,44 +26,97 @@ const PROPERTIES: &str =
 /// How long one wait for acknowledgements takes before the writer looks whether the run was aborted.
 const STEP: Duration = Duration::from_millis(100);
 
+/// The largest message that the client sends. The limit that counts is the topic's, and only the brokers know it.
+const MAX_MESSAGE_BYTES: &str = "1000000000";
+
 /// Produces letters to a topic.
 pub(super) struct KafkaWriter {
-    brokers: String,
-    topic: String,
-    properties: BTreeMap<String, String>,
-    /// Where letters go that are too large for the topic.
-    path: PathBuf,
+    config: KafkaLetters,
+    too_large: TooLarge,
     producer: Option<(ThreadedProducer<ProducerEvents>, Shutdown)>,
 }
 
 impl KafkaWriter {
-    pub fn new(brokers: &str, topic: &str, properties: BTreeMap<String, String>, path: &Path) -> Self {
-        Self { brokers: brokers.into(), topic: topic.into(), properties, path: path.into(), producer: None }
+    pub fn new(config: KafkaLetters) -> Self {
+        let file = LetterFile::new(&config.path, config.rotate_at);
+        let too_large = TooLarge { file, is_logged: Arc::default() };
+        Self { config, too_large, producer: None }
     }
 
     fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", &self.brokers).set("enable.idempotence", "true").set("acks", "all");
+        client.set("bootstrap.servers", &self.config.brokers).set("enable.idempotence", "true").set("acks", "all");
+        client.set("message.max.bytes", MAX_MESSAGE_BYTES);
         // librdkafka reports why a connection failed only in its log, which `ProducerEvents::log` receives.
         client.set_log_level(RDKafkaLogLevel::Info);
-        for (key, value) in &self.properties {
+        for (key, value) in &self.config.properties {
             client.set(key, value);
         }
         client
     }
 }
 
+/// The file for letters that are too large for the topic.
+#[derive(Clone)]
+struct TooLarge {
+    file: LetterFile,
+    /// Whether the reason was logged. The letters themselves are logged like any other.
+    is_logged: Arc<AtomicBool>,
+}
+
+impl TooLarge {
+    /// Whether Kafka refuses a message because of its size, which sending it again does not change.
+    fn is_reason(error: &KafkaError) -> bool {
+        let code = error.rdkafka_error_code();
+        matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge))
+    }
+
+    /// Stores and settles a letter.
+    fn store(&self, letter: DeadLetter) -> anyhow::Result<()> {
+        let mut line = Vec::new();
+        letter.append_line(&mut line);
+        let file = &self.file;
+        // By default, the file is in the private folder, which may not exist yet.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(file.folder()).with_context(|| {
+            format!(
+                "cannot create the folder {} for a dead letter that is too large for Kafka",
+                file.folder().display()
+            )
+        })?;
+        file.append(&line).context("a dead letter is too large for Kafka")?;
+        if !self.is_logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                file = %file.path().display(),
+                bytes = line.len(),
+                offset = letter.record().offset,
+                "a dead letter is too large for Kafka; such letters are stored in the file. Raise the topic's max.message.bytes"
+            );
+        }
+        letter.settle();
+        Ok(())
+    }
+
+    fn check(&self, report: &mut Report) {
+        let file = &self.file;
+        let path = file.path().display();
+        // A folder that does not exist is created with the first letter.
+        match file.can_append() {
+            Err(problem) if file.folder().is_dir() => report.fail(
+                "dead letters",
+                &format!("{problem}; letters that are too large for the topic go there: set dead_letter.path"),
+            ),
+            _ => report.ok("dead letters", &format!("letters that are too large for the topic go to {path}")),
+        }
+    }
+}
+
 impl DeadLetterWriter for KafkaWriter {
     fn check(&self, report: &mut Report) {
-        let Self { brokers, topic, .. } = self;
+        let KafkaLetters { brokers, topic, .. } = &self.config;
         match kafka::topics(&self.client(), PROPERTIES, brokers, report::TIMEOUT) {
             Err(error) => report.fail("dead letters", &format!("{error:#}")),
             Ok(topics) if topics.iter().any(|(name, _)| name == topic) => {
                 report.ok("dead letters", &format!("{brokers} answers and has the topic {topic}"));
-                report.note(
-                    "dead letters",
-                    &format!("letters that are too large for the topic go to the file {}", self.path.display()),
-                );
             }
             Ok(_) => report.note(
                 "dead letters",
@@ -73,6 +126,7 @@ impl DeadLetterWriter for KafkaWriter {
                 ),
             ),
         }
+        self.too_large.check(report);
     }
 
     fn open(&mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
@@ -80,7 +134,7 @@ impl DeadLetterWriter for KafkaWriter {
             shutdown: shutdown.clone(),
             access: Access::default(),
             has_delivered: AtomicBool::new(false),
-            file: TooLarge::new(&self.path),
+            too_large: self.too_large.clone(),
         };
         let producer = self.client().create_with_context(events).map_err(|error| {
             ConfigError(format!("cannot create the producer of dead letters: {error}; check {PROPERTIES}"))
@@ -94,7 +148,7 @@ impl DeadLetterWriter for KafkaWriter {
         for letter in letters {
             let (source, headers) = (letter.source().clone(), letter.kafka_headers());
             let (record, bytes) = (*letter.record(), &source.records.bytes);
-            let mut message = BaseRecord::with_opaque_to(&self.topic, Box::new(letter)).headers(headers);
+            let mut message = BaseRecord::with_opaque_to(&self.config.topic, Box::new(letter)).headers(headers);
             if let Some(key) = record.key {
                 message = message.key(key.of(bytes));
             }
@@ -102,8 +156,8 @@ impl DeadLetterWriter for KafkaWriter {
                 message = message.payload(value.of(bytes));
             }
             while let Err((error, unsent)) = producer.send(message) {
-                if is_too_large(&error) {
-                    producer.context().file.store(*unsent.delivery_opaque)?;
+                if TooLarge::is_reason(&error) {
+                    self.too_large.store(*unsent.delivery_opaque)?;
                     break;
                 }
                 let is_full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
@@ -135,39 +189,7 @@ struct ProducerEvents {
     access: Access,
     /// Whether Kafka has acknowledged a letter yet.
     has_delivered: AtomicBool,
-    file: TooLarge,
-}
-
-/// The file for letters that are larger than the topic's limit: a letter is larger than its record.
-struct TooLarge {
-    /// Locked, since the writer's thread and that of the client append.
-    file: Mutex<FileWriter>,
-    path: PathBuf,
-    /// Whether the reason was logged. The letters themselves are logged like any other.
-    is_logged: AtomicBool,
-}
-
-impl TooLarge {
-    fn new(path: &Path) -> Self {
-        Self { file: Mutex::new(FileWriter::new(path)), path: path.into(), is_logged: AtomicBool::new(false) }
-    }
-
-    fn store(&self, letter: DeadLetter) -> anyhow::Result<()> {
-        if !self.is_logged.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                path = %self.path.display(),
-                "a dead letter is too large for Kafka; such letters are stored in the file. Raise the topic's max.message.bytes, \
-                 and message.max.bytes in [dead_letter.properties]"
-            );
-        }
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).append(vec![letter])
-    }
-}
-
-/// Returns true if the producer or a broker will never take this message because of its size.
-fn is_too_large(error: &KafkaError) -> bool {
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::MessageBatchTooLarge))
+    too_large: TooLarge,
 }
 
 impl ClientContext for ProducerEvents {
@@ -198,8 +220,8 @@ impl ProducerContext for ProducerEvents {
                 self.has_delivered.store(true, Ordering::Relaxed);
                 letter.settle();
             }
-            Err((error, _)) if is_too_large(error) => {
-                if let Err(error) = self.file.store(*letter) {
+            Err((error, _)) if TooLarge::is_reason(error) => {
+                if let Err(error) = self.too_large.store(*letter) {
                     self.shutdown.fail(error);
                 }
             }

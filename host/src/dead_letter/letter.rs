@@ -8,9 +8,10 @@ use rowmill_rows::{Record, RecordBatch, Span};
 use serde_json::{Map, Value, json};
 
 use crate::operation::SourceBatch;
+use crate::record_versions::RecordVersions;
 
 /// What the names of a letter's headers begin with.
-const PREFIX: &str = rowmill_rows::capture::LETTER_PREFIX;
+pub(crate) const PREFIX: &str = "rowmill.";
 
 /// The stage that rejected a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct DeadLetter {
     record: u32,
     stage: Stage,
     reason: String,
+    /// When the record was rejected.
+    time: jiff::Timestamp,
     /// The table, if known.
     pub table: Option<Arc<str>>,
     /// The plugin that failed, or that produced the rejected document.
@@ -52,8 +55,8 @@ pub struct DeadLetter {
     pub index: Option<Arc<str>>,
     /// The document's ID.
     pub id: Option<String>,
-    /// The version of the record's documents, if it was known.
-    pub version: Option<u64>,
+    /// The versions of the record's rows, which a replay uses again.
+    pub versions: RecordVersions,
 }
 
 impl DeadLetter {
@@ -66,12 +69,18 @@ impl DeadLetter {
             record,
             stage,
             reason,
+            time: jiff::Timestamp::now(),
             table: None,
             producer: None,
             index: None,
             id: None,
-            version: None,
+            versions: RecordVersions::default(),
         }
+    }
+
+    /// The record's number in its batch.
+    pub fn record_number(&self) -> u32 {
+        self.record
     }
 
     /// The stage that rejected the record.
@@ -79,14 +88,14 @@ impl DeadLetter {
         self.stage
     }
 
-    /// Why the record was rejected.
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-
     /// Settles the letter's share of its batch: the letter is stored.
     pub fn settle(self) {
         self.source.ticket.settle(1);
+    }
+
+    /// Why the record was rejected.
+    pub fn reason(&self) -> &str {
+        &self.reason
     }
 
     /// Logs where the record is and why it was rejected, but no values of it.
@@ -103,8 +112,9 @@ impl DeadLetter {
         );
     }
 
-    /// The letter as one JSON object: the record in the form that a file source reads, and the metadata under `error`.
-    pub fn line(&self) -> Value {
+    /// Appends the letter as a line with one JSON object: the record in the form that a file source reads, and the metadata
+    /// under `error`, which comes first.
+    pub fn append_line(&self, out: &mut Vec<u8>) {
         let (records, record) = (self.records(), self.record());
         let bytes = |span: Option<Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
         let headers: Vec<Value> = self
@@ -114,7 +124,7 @@ impl DeadLetter {
         let metadata = self.metadata().into_iter();
         let error: Map<String, Value> =
             metadata.map(|(name, value)| (name[PREFIX.len()..].to_string(), value.into())).collect();
-        json!({
+        let record = json!({
             "topic": &*records.partition.topic,
             "partition": records.partition.partition,
             "offset": record.offset,
@@ -122,8 +132,12 @@ impl DeadLetter {
             "headers": headers,
             "key": bytes(record.key),
             "value": bytes(record.value),
-            "error": error,
-        })
+        });
+        out.extend_from_slice(b"{\"error\":");
+        out.extend_from_slice(Value::from(error).to_string().as_bytes());
+        out.push(b',');
+        out.extend_from_slice(&record.to_string().as_bytes()[1..]);
+        out.push(b'\n');
     }
 
     /// The record's own headers, followed by the metadata.
@@ -166,6 +180,8 @@ impl DeadLetter {
             ("rowmill.topic", partition.topic.to_string()),
             ("rowmill.partition", partition.partition.to_string()),
             ("rowmill.offset", self.record().offset.to_string()),
+            ("rowmill.timestamp", self.record().timestamp.to_string()),
+            ("rowmill.time", format!("{:.3}", self.time)),
         ];
         metadata.extend(self.table.iter().map(|table| ("rowmill.table", table.to_string())));
         if let Some(producer) = &self.producer {
@@ -173,8 +189,11 @@ impl DeadLetter {
             metadata.push(("rowmill.generation", producer.generation.to_string()));
         }
         metadata.extend(self.index.iter().map(|index| ("rowmill.index", index.to_string())));
-        metadata.extend(self.version.map(|version| ("rowmill.version", version.to_string())));
         metadata.extend(self.id.iter().map(|id| ("rowmill.id", id.clone())));
+        metadata.extend(self.versions.versions_text().map(|versions| ("rowmill.versions", versions)));
+        let attempt = Some(self.versions.attempt).filter(|attempt| *attempt > 0);
+        metadata.extend(attempt.map(|attempt| ("rowmill.attempt", attempt.to_string())));
+        metadata.extend(self.versions.clock_text().map(|clock| ("rowmill.clock", clock)));
         metadata
     }
 }

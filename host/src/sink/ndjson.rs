@@ -269,7 +269,7 @@ mod tests {
             is_soft_delete: false,
         });
         let (sender, batches) = mpsc::channel(1);
-        sender.try_send(OperationBatch::new(source, operations)).unwrap();
+        sender.try_send(OperationBatch::new(source, operations, Vec::new())).unwrap();
         drop(sender);
         let metrics = crate::metrics::Metrics::new();
         let settlement = Settlement::new(metrics.clone(), indices.clone(), DeadLetters::channel(metrics).0);

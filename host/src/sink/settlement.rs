@@ -116,8 +116,8 @@ impl Settlement {
             letter.table = Some(first.table().clone());
             letter.producer = batch.operations.producers.get(operation.producer as usize).cloned();
             letter.index = Some(self.indices.name(operation.index));
-            letter.version = Some(operation.version);
             letter.id = Some(first.id_text().to_string());
+            letter.versions = batch.versions_of(operation.record);
             self.dead_letters.send(letter);
             // The letter holds a share of its own.
             batch.source.ticket.settle(of_record.len() as u64);

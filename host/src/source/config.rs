@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rowmill_rows::{DecoderSettings, Format, TopicPartition};
 use serde::{Deserialize, Serialize};
 
+use super::ReplayConfig;
 use crate::config::value::{Size, one_of};
 use crate::config::{ConfigError, Result, error};
 
@@ -20,6 +21,9 @@ pub enum SourceConfig {
         /// The file.
         path: PathBuf,
     },
+    /// Dead letters.
+    #[serde(skip)]
+    Replay(ReplayConfig),
 }
 
 /// A Kafka cluster as a source.

@@ -11,6 +11,7 @@ use rowmill_rows::TopicPartition;
 use rowmill_rows::capture::{CaptureError, CaptureErrorKind, CapturedRecord, Captures};
 
 use super::{Intake, Source};
+use crate::record_versions::RecordVersions;
 use crate::report::Report;
 
 /// How long it may take until the source notices that the run is to end.
@@ -104,7 +105,8 @@ impl Source for FileSource {
     }
 }
 
-fn push(intake: &mut Intake, record: &CapturedRecord) -> anyhow::Result<()> {
+/// Passes a record on; one that is a dead letter keeps the versions that its rows got when it was first read.
+pub(super) fn push(intake: &mut Intake, record: &CapturedRecord) -> anyhow::Result<()> {
     let buffer = match intake.buffer(&record.topic, record.partition) {
         Some(buffer) => buffer,
         None => {
@@ -113,6 +115,9 @@ fn push(intake: &mut Intake, record: &CapturedRecord) -> anyhow::Result<()> {
             intake.buffer(&record.topic, record.partition).context("a buffer that was just opened")?
         }
     };
+    if !record.error.is_empty() {
+        intake.replay(buffer, RecordVersions::of_letter(record)?);
+    }
     let headers = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
     let (key, value) = (record.key.as_deref(), record.value.as_deref());
     intake.push(buffer, record.offset, record.timestamp, key, value, headers);

@@ -13,6 +13,7 @@ use crate::config::{Config, PipelineConfig};
 use crate::health::{Health, SourceReport};
 use crate::metrics::{Metrics, PartitionLabel};
 use crate::operation::{Handed, SourceBatch};
+use crate::record_versions::RecordVersions;
 use crate::shutdown::Shutdown;
 
 /// How long a record waits for others of its batch while the stream is slow.
@@ -46,6 +47,8 @@ pub struct Intake {
 struct PartitionBuffer {
     progress: Arc<Progress>,
     batch: RecordBatch,
+    /// The versions of those records that are replayed, by their number.
+    replayed: Vec<(u32, RecordVersions)>,
     worker: usize,
     /// The offset after the last record that was read.
     next_offset: i64,
@@ -55,7 +58,8 @@ struct PartitionBuffer {
 
 impl PartitionBuffer {
     fn new(partition: TopicPartition, format: Format, progress: Arc<Progress>, worker: usize) -> Self {
-        Self { progress, batch: RecordBatch::new(partition, format), worker, next_offset: -1, expected_bytes: 0 }
+        let batch = RecordBatch::new(partition, format);
+        Self { progress, batch, replayed: Vec::new(), worker, next_offset: -1, expected_bytes: 0 }
     }
 
     fn is_of(&self, topic: &str, partition: i32) -> bool {
@@ -67,6 +71,7 @@ impl PartitionBuffer {
     }
 
     fn take(&mut self) -> RecordBatch {
+        self.replayed.clear();
         let empty = RecordBatch::new(self.batch.partition.clone(), self.batch.format);
         std::mem::replace(&mut self.batch, empty)
     }
@@ -169,6 +174,12 @@ impl Intake {
         }
     }
 
+    /// Says that the next record of the buffer was read before, and which versions it got then: it keeps them.
+    pub fn replay(&mut self, buffer: usize, versions: RecordVersions) {
+        let entry = &mut self.buffers[buffer];
+        entry.replayed.push((entry.batch.records.len() as u32, versions));
+    }
+
     /// Hands over all records.
     pub fn flush(&mut self) {
         if self.since.take().is_some() {
@@ -213,6 +224,7 @@ impl Intake {
     fn hand_over(&mut self, buffer: usize) {
         let entry = &mut self.buffers[buffer];
         let ticket = entry.progress.ticket(entry.next_offset);
+        let replayed = std::mem::take(&mut entry.replayed);
         let mut records = entry.take();
         if records.bytes.len() < records.bytes.capacity() / 2 {
             records.bytes.shrink_to_fit();
@@ -220,7 +232,7 @@ impl Intake {
         entry.expected_bytes = records.bytes.len();
         self.buffered -= records.bytes.len();
         let passage = self.budget.begin_passage(records.bytes.len());
-        let source = SourceBatch::new(records, ticket, &self.budget);
+        let source = SourceBatch::with_replayed(records, replayed, ticket, &self.budget);
         // A worker that is gone has failed, so the run is ending. A batch that is not handed over is not settled.
         let _ = self.workers[entry.worker].send(Handed { source, passage });
     }
@@ -228,6 +240,12 @@ impl Intake {
     /// Returns true if nothing may be read at present.
     pub fn is_full(&self) -> bool {
         self.budget.is_full() || self.buffered >= self.config.bytes_in_flight
+    }
+
+    /// Notes whether some partitions are not read because their documents cannot be written at present, so that others may
+    /// have more of the budget.
+    pub fn set_held_back(&self, are_held_back: bool) {
+        self.budget.set_extended(are_held_back);
     }
 
     /// Waits until more may be read, at most for `timeout`. Returns true if it may.

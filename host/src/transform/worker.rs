@@ -8,22 +8,24 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use rowmill_engine::version::{PartitionClock, VersionStrategy};
+use rowmill_engine::version::PartitionClock;
 use rowmill_engine::{
     Batch, ChainInstance, Failure, Indices, Operations, Pause, RowToEmit, Stopwatch, TablePlan, TruncatePolicy,
 };
-use rowmill_rows::{Decoder, Operation as RowOperation, Replay, Row, RowBatch};
+use rowmill_rows::{Decoder, Operation as RowOperation, Row, RowBatch, Undecodable};
 use rowmill_sandbox::NameRules;
 
 use super::published::Published;
 use super::recent::{Recent, Sampling};
 use super::retire::{Retire, Retired};
 use super::rollout::Rollout;
+use super::versions::RowVersions;
 use crate::checkpoint::Progress;
 use crate::config::Config;
 use crate::dead_letter::{DeadLetter, DeadLetters, Stage};
 use crate::metrics::{Kind, Metrics};
 use crate::operation::{OperationBatch, SourceBatch};
+use crate::record_versions::RowVersion;
 
 /// What all workers share.
 #[derive(Clone)]
@@ -103,11 +105,11 @@ impl Worker {
             self.rollout.run(&published, &mut self.active, &mut batch, &self.shared.metrics);
         }
         self.finish_switch(switch);
-        self.emit(&published, &source, &mut out);
+        let versions = self.emit(&published, &source, &mut out);
         self.sampling.offer(&self.shared.recent, &source.records, &self.rows, self.decoder.tables());
         source.ticket.add(out.list.len() as u64);
         self.expected_bytes = out.bytes.len();
-        OperationBatch::new(source, out)
+        OperationBatch::new(source, out, versions)
     }
 
     /// The time that the last batch spent on a chain that was published before it: on switching to the chain, and on
@@ -142,7 +144,7 @@ impl Worker {
         }
     }
 
-    /// Decodes the records; those that cannot be decoded, or some of whose rows cannot, become dead letters.
+    /// Decodes the records. What cannot be decoded is reported when the rows are written.
     fn decode(&mut self, source: &Arc<SourceBatch>) {
         self.decoder.decode(&source.records, &mut self.rows);
         let metrics = &self.shared.metrics;
@@ -152,10 +154,6 @@ impl Worker {
         for (_, kind) in &self.rows.ignored {
             metrics.ignored.get_or_create(&Kind { kind: format!("{kind:?}").to_lowercase() }).inc();
         }
-        for undecodable in &self.rows.undecodable {
-            let reason = undecodable.error.to_string();
-            self.shared.dead_letters.send(DeadLetter::new(source, undecodable.record, Stage::Decode, reason));
-        }
         for table in &self.decoder.tables()[self.n_logged_tables..] {
             let (table, columns) = (table.full_name(), table.columns.len());
             tracing::info!(table, columns, "new table version");
@@ -163,30 +161,26 @@ impl Worker {
         self.n_logged_tables = self.decoder.tables().len();
     }
 
-    /// Writes the operations of all rows; rows that fail become dead letters.
-    fn emit(&mut self, published: &Published, source: &Arc<SourceBatch>, out: &mut Operations) {
+    /// Writes the operations of all rows and returns their versions. Records that cannot be decoded, or of which a row
+    /// cannot be decoded or fails, become dead letters.
+    fn emit(&mut self, published: &Published, source: &Arc<SourceBatch>, out: &mut Operations) -> Vec<RowVersion> {
+        let mut letters = Letters::new(&self.shared, source, std::mem::take(&mut self.rows.undecodable));
         let mut batch = Batch { tables: self.decoder.tables(), rows: &mut self.rows, records: &source.records };
         self.rollout.start_shadow(published);
-        let mut clock = clock_of(&mut self.clocks, source);
+        let clock = clock_of(&mut self.clocks, source);
+        let mut versions = RowVersions::new(source, clock, batch.rows.rows.len());
         let producers = self.rollout.add_producers(&self.active, out);
         let mut filtered = 0;
-        let mut failed_record = None;
         let begin = Instant::now();
-        // Time of dead letters, whose queue may be full.
-        let mut waited = Duration::ZERO;
         for place in 0..batch.rows.rows.len() {
             let row = batch.row(place);
+            if versions.is_next(row.record) {
+                letters.send_before(row.record, &mut versions);
+            }
             let (chain, first_producer) = self.rollout.chain_for(place, &mut self.active, &producers);
             let n_operations = out.list.len();
-            let version = match source.records.replay_of(&source.records.records[row.record as usize]) {
-                None => {
-                    chain.decide_basis(&batch, place);
-                    chain.version_of(&batch, place, &mut clock)
-                }
-                Some(replay) => replayed_version(chain, &batch, place, replay),
-            };
-            let known = version.as_ref().ok().copied();
-            let result = version
+            let result = versions
+                .version_of(chain, &batch, place)
                 .and_then(|version| chain.emit_row(&batch, RowToEmit { row: place, version, first_producer }, out));
             let plan = chain.plan(row.table, batch.table_of(place));
             let written = n_operations..out.list.len();
@@ -202,28 +196,73 @@ impl Worker {
                         report_before_image(&mut self.warned, &self.shared.metrics, &failure, &plan, out);
                     }
                 }
-                // A record has one dead letter, whichever of its rows failed: it holds the whole record.
-                Err(failure) if failed_record != Some(row.record) && !is_undecodable(batch.rows, row.record) => {
-                    failed_record = Some(row.record);
-                    let before = Instant::now();
-                    let mut letter = letter_of(failure, source, row, &plan, out, &self.shared.indices);
-                    letter.version = known;
-                    self.shared.dead_letters.send(letter);
-                    waited += before.elapsed();
+                Err(failure) => {
+                    letters.add(row, || letter_of(failure, source, row, &plan, out, &self.shared.indices));
                 }
-                Err(_) => {}
             }
         }
-        let time = begin.elapsed().saturating_sub(waited);
+        letters.send_before(u32::MAX, &mut versions);
+        let time = begin.elapsed().saturating_sub(letters.waited);
         self.rollout.add_writing_time(&self.active, &producers, out, time, &self.shared.metrics);
         self.rollout.compare_shadow(published, &mut batch, out);
         self.shared.metrics.filtered.inc_by(filtered);
+        let mut clock = versions.clock();
         source.ticket.set_clock(clock.seconds);
         if let Some(step) = clock.take_step_back() {
             self.shared.metrics.alarms.binlog_went_back(&source.records.partition, step);
         }
         let progress = source.ticket.progress();
         self.clocks.insert(Arc::as_ptr(progress) as usize, (Arc::downgrade(progress), clock));
+        versions.into_rows()
+    }
+}
+
+/// The dead letters of one batch, which are sent in the order of the records.
+struct Letters<'a> {
+    shared: &'a Shared,
+    source: &'a Arc<SourceBatch>,
+    undecodable: std::iter::Peekable<std::vec::IntoIter<Undecodable>>,
+    /// The letter of the last row's record. It is sent once all rows of the record have their versions.
+    failed: Option<DeadLetter>,
+    /// The time spent waiting for room in the queue.
+    waited: Duration,
+}
+
+impl<'a> Letters<'a> {
+    fn new(shared: &'a Shared, source: &'a Arc<SourceBatch>, undecodable: Vec<Undecodable>) -> Self {
+        Self { shared, source, undecodable: undecodable.into_iter().peekable(), failed: None, waited: Duration::ZERO }
+    }
+
+    /// Adds the letter of a row that failed. A record has one letter, whichever of its rows failed or cannot be decoded: it
+    /// holds the whole record.
+    fn add(&mut self, row: Row, letter: impl FnOnce() -> DeadLetter) {
+        // Those of earlier records have been sent, so this record's is the next one.
+        let is_undecodable = self.undecodable.peek().is_some_and(|undecodable| undecodable.record == row.record);
+        if is_undecodable {
+            return;
+        }
+        if self.failed.as_ref().is_none_or(|failed| failed.record_number() != row.record) {
+            self.failed = Some(letter());
+        }
+    }
+
+    /// Sends the letters of all records before this one.
+    fn send_before(&mut self, record: u32, versions: &mut RowVersions<'_>) {
+        if self.failed.is_none() && self.undecodable.peek().is_none() {
+            return;
+        }
+        let begin = Instant::now();
+        if let Some(mut letter) = self.failed.take() {
+            letter.versions = versions.of_record();
+            self.shared.dead_letters.send(letter);
+        }
+        while let Some(undecodable) = self.undecodable.next_if(|undecodable| undecodable.record < record) {
+            let reason = undecodable.error.to_string();
+            let mut letter = DeadLetter::new(self.source, undecodable.record, Stage::Decode, reason);
+            letter.versions = versions.of_undecodable(undecodable.record);
+            self.shared.dead_letters.send(letter);
+        }
+        self.waited += begin.elapsed();
     }
 }
 
@@ -249,21 +288,6 @@ pub(super) fn count_health(chain: &ChainInstance) {
             tracing::warn!(plugin = %plugin.name, generation = plugin.generation, table = %call.table, faults = call.faults, "the plugin failed on rows of this table");
         }
     }
-}
-
-/// Whether the record has a dead letter because some of its rows cannot be decoded.
-fn is_undecodable(rows: &RowBatch, record: u32) -> bool {
-    rows.undecodable.iter().any(|undecodable| undecodable.record == record)
-}
-
-/// The version of a row of a dead letter that is read again: the one that it had. Letters are not in the order of their
-/// offsets, so neither do they share a clock, nor does their partition's clock know of them.
-fn replayed_version(chain: &mut ChainInstance, batch: &Batch<'_>, row: usize, replay: Replay) -> Result<u64, Failure> {
-    let own = chain.version_of(batch, row, &mut PartitionClock::default())?;
-    let plan = chain.plan(batch.row(row).table, batch.table_of(row));
-    // The rows of a record differ in the value of a column, and only one of them is the letter's.
-    let is_of_row = matches!(plan.route.version, VersionStrategy::Column(_));
-    Ok(replay.version.filter(|_| !is_of_row).unwrap_or(own))
 }
 
 /// The clock of the batch's partition.

@@ -51,6 +51,7 @@ pub(super) struct Record<'a> {
 }
 
 /// The headers of a record.
+#[derive(Clone)]
 pub(super) struct Headers<'a> {
     /// Null if the record has none.
     headers: *mut sys::rd_kafka_headers_t,

@@ -3,6 +3,7 @@
 //! Every partition is assigned to the consumer by itself, once the offset is known where reading begins. Until then the
 //! group's assignment is only noted, so no answer of a broker can hold a rebalance up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use super::partitions::{Partitions, Phase};
 use super::queue::{Item, Record, RecordQueue};
 use crate::config::KafkaConfig;
 use crate::health::SourceReport;
+use crate::record_versions::RecordVersions;
 use crate::source::Intake;
 
 /// The longest time between two looks at events, such as rebalances.
@@ -60,10 +62,12 @@ pub(super) struct Reader {
     pub(super) joins_anew: bool,
     /// Whether the group assigns again because of that.
     pub(super) is_rejoining: bool,
+    /// The partitions that are not read while the sink holds them back.
+    pub(super) paused: HashSet<TopicPartition>,
     /// Whether a partition was ever assigned.
     pub(super) was_assigned: bool,
     started: Instant,
-    last_record: Instant,
+    pub(super) last_record: Instant,
     wait_logged: Instant,
     /// Errors of partitions that are not handled yet.
     troubles: Vec<Trouble>,
@@ -92,6 +96,7 @@ impl Reader {
             is_member,
             joins_anew: client.get("group.instance.id").is_some(),
             is_rejoining: false,
+            paused: HashSet::new(),
             was_assigned: false,
             started: now,
             last_record: now,
@@ -121,9 +126,13 @@ impl Reader {
 
     fn read(&mut self) -> anyhow::Result<()> {
         let commit_interval = self.intake.config().commit_interval;
-        let (mut housekept, mut committed) = (Instant::now(), Instant::now());
+        let (mut housekept, mut committed, mut followed) = (Instant::now(), Instant::now(), Instant::now());
         while !self.intake.shutdown().is_requested() {
             self.serve(Duration::ZERO)?;
+            if followed.elapsed() >= TICK {
+                followed = Instant::now();
+                self.follow_sink();
+            }
             if self.intake.wait_for_room(TICK) {
                 self.read_records()?;
             } else {
@@ -328,6 +337,11 @@ impl Reader {
             if !age.is_zero() && report.oldest.as_ref().is_none_or(|(_, oldest)| age > *oldest) {
                 report.oldest = Some((partition.clone(), age));
             }
+            if self.paused.contains(partition) {
+                let TopicPartition { topic, partition } = partition;
+                let wait = "not read while an index that it fills accepts no writes";
+                report.waits_for.push(format!("topic {topic}, partition {partition}: {wait}"));
+            }
             if assigned.phase != Phase::Reading {
                 let TopicPartition { topic, partition } = partition;
                 report.waits_for.push(format!("topic {topic}, partition {partition}: {}", assigned.phase));
@@ -366,6 +380,17 @@ fn fatal(code: RDKafkaErrorCode, reason: &str) -> String {
 fn push(intake: &mut Intake, record: Record<'_>) {
     // A record without a buffer is of a partition that has just been lost.
     if let Some(buffer) = intake.buffer(record.topic, record.partition) {
+        // A dead letter in a topic keeps the versions that its rows got when the record was first read.
+        match RecordVersions::of_headers(record.headers.clone()) {
+            None => {}
+            Some(Ok(versions)) => intake.replay(buffer, versions),
+            Some(Err(problem)) => tracing::warn!(
+                topic = record.topic,
+                partition = record.partition,
+                offset = record.offset,
+                "a dead letter has a damaged header, so its rows get versions from the letter's own position: {problem}"
+            ),
+        }
         intake.push(buffer, record.offset, record.timestamp, record.key, record.value, record.headers);
     }
 }

@@ -31,6 +31,8 @@ pub struct Settings {
     item: Option<(String, String)>,
     /// Rows with this column fail.
     fail: Option<String>,
+    /// Rows in which this column has this value fail.
+    poison: Option<(String, String)>,
 }
 
 impl Transform for Shaper {
@@ -52,6 +54,11 @@ impl Transform for Shaper {
             && row.scalar(column.as_str()).is_ok_and(|value| value.is_some())
         {
             return Err(Fail::new("told to fail"));
+        }
+        if let Some((column, value)) = &settings.poison
+            && row.scalar(column.as_str())?.as_deref() == Some(value)
+        {
+            return Err(row.wrong(column.as_str(), "a poisonous value"));
         }
         if let Some((column, value)) = &settings.keep
             && row.scalar(column.as_str())?.as_deref() != Some(value)
