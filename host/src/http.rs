@@ -58,7 +58,10 @@ pub async fn serve(address: SocketAddr, served: Served) -> anyhow::Result<Socket
 
 fn router(address: SocketAddr, served: Served) -> Router {
     let Served { metrics, health, control, token, .. } = served;
-    let (alive, ready) = (health.clone(), health);
+    let state = {
+        let (health, alarms) = (health.clone(), metrics.alarms.clone());
+        move || format!("{}{}", health.text(), alarms.text())
+    };
     Router::new()
         .route(
             "/metrics",
@@ -67,12 +70,18 @@ fn router(address: SocketAddr, served: Served) -> Router {
             }),
         )
         // Always 200: a restart does not help against what holds the pipeline up.
-        .route("/healthz", get(async move || alive.text()))
+        .route(
+            "/healthz",
+            get({
+                let state = state.clone();
+                async move || state()
+            }),
+        )
         .route(
             "/readyz",
             get(async move || {
-                let status = if ready.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                (status, ready.text())
+                let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+                (status, state())
             }),
         )
         .merge(plugins::router(control, access::Access::new(address, token)))

@@ -17,6 +17,7 @@ pub mod sink;
 pub mod source;
 pub mod transform;
 
+pub mod alarms;
 pub mod budget;
 pub mod checkpoint;
 pub mod dead_letter;

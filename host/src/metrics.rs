@@ -13,6 +13,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use rowmill_engine::Action;
 
+use crate::alarms::Alarms;
+
 /// Labels: a kind.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct Kind {
@@ -108,6 +110,8 @@ pub struct Metrics {
     pub missing_records: Family<PartitionLabel, Counter>,
     /// 1 while the source waits for room, otherwise 0.
     pub paused: Gauge,
+    /// Alarms about versions that go backwards.
+    pub alarms: Alarms,
     registry: Mutex<Registry>,
     /// The counters of `documents` by action, so that counting looks nothing up and allocates nothing.
     by_action: [Counter; Action::COUNT],
@@ -148,6 +152,7 @@ impl Metrics {
             oldest_unsettled: Family::default(),
             missing_records: Family::default(),
             paused: Gauge::default(),
+            alarms: Alarms::default(),
             registry: Mutex::new(Registry::with_prefix("rowmill")),
             by_action: Action::ALL.map(counter),
             documents,
@@ -223,6 +228,7 @@ impl Metrics {
             self.missing_records.clone(),
         );
         registry.register("lag", "Records between the watermark and the partition's end", self.lag.clone());
+        registry.register("alarms", "Signs that versions go backwards, by kind", self.alarms.counter());
         registry.register("paused", "1 while the source waits for room", self.paused.clone());
     }
 

@@ -114,6 +114,44 @@ fn a_file_of_dead_letters_can_be_replayed() {
     assert!(values(&again).iter().all(|value| values(&gateway).contains(value)));
 }
 
+/// A Canal message has several rows. A record has one dead letter, whose replay changes nothing that is right.
+#[test]
+fn one_bad_cell_of_a_canal_message_keeps_only_its_own_row_out() {
+    let store = Store::builder().start().expect("the embedded store starts");
+    let message = |offset: i64, quantities: &[(&str, &str)]| {
+        let rows: Vec<Value> =
+            quantities.iter().map(|(id, quantity)| json!({ "id": id, "quantity": quantity })).collect();
+        let value = json!({
+            "data": rows, "old": null, "database": "shop", "table": "thing", "type": "INSERT", "isDdl": false,
+            "es": (1_795_216_000 + offset) * 1000, "id": 7, "ts": 1, "pkNames": ["id"],
+            "mysqlType": { "id": "int", "quantity": "int" },
+        });
+        Record::new("canal", offset, value.to_string())
+    };
+    let records = [message(0, &[("1", "5"), ("2", "many"), ("3", "7")]), message(1, &[("4", "8")])];
+    let gateway = Gateway::new("bad-input", "");
+    reading(&gateway, &records, &store, "");
+    let run = gateway.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 1, "{}", run.log);
+    let ids = || store.documents("thing").into_iter().map(|document| document.id).collect::<Vec<_>>();
+    assert_eq!(ids(), ["1", "3", "4"]);
+    let letters = gateway.letters();
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let reason = letters[0]["error"]["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("row 2 of 3 cannot be decoded"), "{reason}");
+    assert!(reason.contains("column quantity"), "{reason}");
+    // With a type that holds the value, the replay writes the row, and the others are as they were.
+    let again = Gateway::new("bad-input", "");
+    again.configure(&format!(
+        "[source]\nkind = \"file\"\npath = {:?}\n[tables.\"shop.thing\"]\nquantity = \"varchar(9)\"\n[sink]\nurls = [{:?}]\n",
+        gateway.letters_path().display().to_string(),
+        store.url()
+    ));
+    let run = again.run().ended_well();
+    assert_eq!(run.number("dead_letters"), 0, "{}", run.log);
+    assert_eq!(ids(), ["1", "2", "3", "4"]);
+}
+
 /// Canal reports seconds, and a partition's clock holds the latest. Dead letters are not in the order of their offsets, so with a
 /// common clock an old one would get a version above newer data.
 #[test]

@@ -166,6 +166,28 @@ fn an_update_that_fixes_a_row_is_written(sink: &Sink) {
     assert_eq!(sink.source("thing", "2"), None, "the fixed row is filtered");
 }
 
+/// Unwrapped Debezium has no before images: the host deletes the documents that a row may have had, as the route says.
+fn without_before_images_a_filtered_row_is_soft_deleted(sink: &Sink) {
+    let sections = format!(
+        "[[routes]]\ntable = \"thing\"\nindex = \"{}\"\ndelete = \"soft\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nkeep = [\"state\", \"open\"]\n",
+        sink.index("thing"),
+        guests::shaper().display().to_string()
+    );
+    let update = |place: u64, state: &str| {
+        let value = json!({
+            "id": 1, "state": state, "__op": "u", "__deleted": "false", "__source_db": "shop", "__table": "thing",
+            "__source_file": "binlog.000001", "__source_pos": place, "__source_row": 0,
+        });
+        Record::new("flat.shop.thing", place as i64, value.to_string()).key(json!({ "id": 1 }).to_string())
+    };
+    let run = |record: Record| sink.gateway(&[record], "", &sections).run().ended_well();
+    let written = run(update(100, "open"));
+    assert_eq!(sink.source("thing", "1"), Some(json!({ "id": 1, "state": "open" })), "{}", written.log);
+    let filtered = run(update(200, "closed"));
+    let deleted = json!({ "id": 1, "state": "closed", "is_deleted": true });
+    assert_eq!(sink.source("thing", "1"), Some(deleted), "{}", filtered.log);
+}
+
 /// With another routing value a document may be in another shard, where the old one must be deleted.
 fn a_changed_routing_value_leaves_no_copy(sink: &Sink) {
     let shards = json!({ "settings": { "number_of_shards": 5 } });
@@ -350,6 +372,7 @@ scenarios! {
     at_one_position_a_written_part_beats_a_removed_one,
     a_rejected_change_does_not_take_the_older_one_along,
     an_update_that_fixes_a_row_is_written,
+    without_before_images_a_filtered_row_is_soft_deleted,
     a_changed_routing_value_leaves_no_copy,
     parts_of_two_tables_merge_in_every_order,
     items_of_an_array_converge_in_every_order,

@@ -11,3 +11,4 @@ mod overload;
 mod reload;
 mod replay;
 mod secured;
+mod versions;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rowmill_rows::Operation as RowOperation;
 
+use crate::basis::Basis;
 use crate::batch::Batch;
 use crate::chain_instance::ChainInstance;
 use crate::emitted::{Emitted, RowToEmit};
@@ -17,6 +18,17 @@ use crate::version::{PartitionClock, Source, version};
 use crate::write::Writer;
 
 impl ChainInstance {
+    /// Decides of what `auto` makes the versions of the row's table, if that is not decided yet. To be called for streamed rows,
+    /// before their version is asked for, and not for replayed ones: a replay shows what the source sent once. Rows of snapshots
+    /// decide nothing, since Maxwell's carry a time where the table's changes carry a binlog position.
+    pub fn decide_basis(&mut self, batch: &Batch<'_>, row: usize) {
+        let number = row;
+        let row = batch.row(number);
+        if row.operation != RowOperation::Snapshot {
+            self.plan(row.table, batch.table_of(number)).basis.get_or_init(|| Basis::of(row.position));
+        }
+    }
+
     /// The version of a row's documents by the strategy of its route.
     ///
     /// # Errors
@@ -34,6 +46,8 @@ impl ChainInstance {
             offset: batch.records.records[row.record as usize].offset,
             column,
             is_delete: row.after.is_none(),
+            is_snapshot: row.operation == RowOperation::Snapshot,
+            pinned: plan.basis.get().copied(),
         };
         version(&plan.route.version, plan.route.epoch, source, clock)
             .map_err(|reason| Failure::of_document(&plan, reason))

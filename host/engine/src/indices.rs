@@ -1,13 +1,19 @@
-//! Names of indices as numbers, and what is known of each: its mapping, and whether its documents are whole or merged.
+//! What a process knows of its indices and tables: index names as numbers, for each its mapping and whether its documents are
+//! whole or merged, and for each table the basis of its versions.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::basis::Bases;
 use crate::operation::{Action, IndexNumber};
 
 /// All indices that this process has met. A number is cheap to compare and to copy; a name is looked up when a request
 /// is built.
 #[derive(Debug, Default)]
-pub struct Indices(RwLock<Vec<Entry>>);
+pub struct Indices {
+    entries: RwLock<Vec<Entry>>,
+    /// The bases of the versions of the tables whose documents are in them.
+    pub(crate) bases: Bases,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -21,14 +27,14 @@ impl Indices {
     /// The number of a name, with the mapping to create the index with; the first mapping that is given holds.
     pub fn number(&self, name: &str, mapping: Option<&str>) -> IndexNumber {
         {
-            let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(place) = entries.iter().position(|entry| &*entry.name == name)
                 && (mapping.is_none() || entries[place].mapping.is_some())
             {
                 return IndexNumber(place as u32);
             }
         }
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         let place = match entries.iter().position(|entry| &*entry.name == name) {
             Some(place) => place,
             None => {
@@ -45,24 +51,26 @@ impl Indices {
 
     /// The name of a number.
     pub fn name(&self, index: IndexNumber) -> Arc<str> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].name.clone()
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].name.clone()
     }
 
     /// The mapping to create the index with.
     pub fn mapping(&self, index: IndexNumber) -> Option<Arc<str>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].mapping.clone()
+        self.entries.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].mapping.clone()
     }
 
     /// Whether `action` fits the documents of the index: an index holds whole documents or merged ones, since an
-    /// external version and a script's guard know nothing of each other.
+    /// external version and a script's guard know nothing of each other. The first write decides which; an operation that
+    /// only removes decides nothing, because the host deletes also where a row may have had a document.
     pub fn admits(&self, index: IndexNumber, action: Action) -> bool {
-        if action == Action::Truncate {
-            return true;
+        let known = self.entries.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].merged;
+        match (action, known) {
+            (Action::Truncate, _) => return true,
+            (_, Some(merged)) => return merged == action.is_merge(),
+            (Action::Delete | Action::MergeRemove | Action::RemoveItem, None) => return true,
+            (Action::Index | Action::Merge | Action::PutItem, None) => {}
         }
-        if let Some(merged) = self.0.read().unwrap_or_else(PoisonError::into_inner)[index.0 as usize].merged {
-            return merged == action.is_merge();
-        }
-        let mut entries = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         *entries[index.0 as usize].merged.get_or_insert(action.is_merge()) == action.is_merge()
     }
 }
@@ -89,5 +97,15 @@ mod tests {
         assert!(indices.admits(index, Action::Index));
         assert!(indices.admits(index, Action::Delete));
         assert!(!indices.admits(index, Action::Merge));
+    }
+
+    #[test]
+    fn a_delete_does_not_decide_what_an_index_holds() {
+        let indices = Indices::default();
+        let index = indices.number("orders", None);
+        assert!(indices.admits(index, Action::Delete));
+        assert!(indices.admits(index, Action::MergeRemove));
+        assert!(indices.admits(index, Action::Merge));
+        assert!(!indices.admits(index, Action::Delete));
     }
 }

@@ -12,6 +12,7 @@
 //! Deliberately absent: the engine knows neither Kafka nor Elasticsearch, and it does not decide which chain answers for
 //! a row. That decision belongs to the gateway's rollout.
 
+mod basis;
 mod batch;
 mod call;
 mod chain;
@@ -32,6 +33,7 @@ mod target;
 pub mod version;
 mod write;
 
+pub use basis::Basis;
 pub use batch::Batch;
 pub use call::Call;
 pub use chain::{Chain, ChainPlugin, MakeGuest};

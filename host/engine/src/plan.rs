@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rowmill_rows::TableVersion;
 use rowmill_sandbox::{ColumnNames, DefaultId, NameRules};
 
+use crate::basis::PinnedBasis;
 use crate::chain::ChainPlugin;
 use crate::indices::Indices;
 use crate::mapping;
@@ -28,9 +29,13 @@ pub struct TablePlan {
     /// the first row that no plugin shapes, because a plugin's documents would not fit it.
     derived_mapping: Option<String>,
     mapping_registered: AtomicBool,
+    /// Whether documents of the table's index consist of the row's columns: no plugin declares that it makes them.
+    pub(crate) holds_columns: bool,
     /// How the default ID is made, or why there is none.
     pub(crate) id: Result<DefaultId, String>,
     pub(crate) version_column: Option<u32>,
+    /// Of what `auto` makes the versions of the table.
+    pub(crate) basis: PinnedBasis,
     /// The plugins of the chain that want this table, by their place in the chain.
     pub(crate) chain: Vec<usize>,
     /// Whether a plugin of the chain names indices of its own, so that an update without a before image can leave documents
@@ -76,13 +81,16 @@ impl TablePlan {
             .map(|(plugin, pattern)| indices.number(pattern.as_str(), plugin.mapping_of(pattern.as_str())))
             .filter(|other| *other != index)
             .collect();
+        let full_name: Arc<str> = table.full_name().into();
         Self {
+            basis: indices.bases.of_table(&full_name, route.epoch),
             other_patterns: other_patterns(&chain, &name),
             table_mark: format!("\"table\":{}", serde_json::Value::from(table.full_name())),
-            full_name: table.full_name().into(),
+            full_name,
             columns: ColumnNames::new(table.columns.iter().map(|column| &*column.name)),
             index,
             derived_mapping,
+            holds_columns: written.is_empty(),
             mapping_registered: AtomicBool::new(false),
             id: DefaultId::new(
                 &table.full_name(),

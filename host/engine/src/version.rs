@@ -18,15 +18,22 @@
 //!   arbitrary; within a partition the order is always right, since a time that runs backwards is held.
 //! - **offset**: the order of one partition. Right where a key never changes its partition and topics are never rebuilt.
 //! - **column**: a column that every update raises.
+//!
+//! A row that a snapshot read (Debezium `r`, Maxwell `bootstrap-insert`) must lose against every streamed change that the
+//! read did not see. With a binlog position, which is that of the snapshot's start, it comes just before this position. Without
+//! one its time would be that of the read, at which older changes may still be on their way: it gets the last streamed time of
+//! its partition, or the lowest version.
 
 mod text;
 
 use rowmill_rows::{RowInEvent, SourcePosition};
 
+use crate::basis::Basis;
+
 /// How versions are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VersionStrategy {
-    /// The best that the format carries: binlog, else time, else offset.
+    /// The best that the table's first streamed change carries: binlog, else time, else offset.
     Auto,
     /// File, position and row of the binlog; a record without them becomes a dead letter.
     Binlog,
@@ -55,14 +62,39 @@ pub struct PartitionClock {
     /// The latest statement time seen, in seconds since 1970; 0 before the first. Kept with the committed offset, so
     /// that a restart gives the same versions.
     pub seconds: i64,
+    /// The file of the last streamed change with a binlog position; 0 before the first.
+    file: u64,
+    step_back: Option<StepBack>,
     /// The last event of which rows were numbered by their place in the transaction: file, position, number given.
     event: (u64, u64, u64),
+}
+
+/// A step back of the binlog's file numbers within a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepBack {
+    /// The file number before it.
+    pub from: u64,
+    /// The file number after it.
+    pub to: u64,
 }
 
 impl PartitionClock {
     /// A clock that goes on from a committed time.
     pub fn from_seconds(seconds: i64) -> Self {
         Self { seconds, ..Self::default() }
+    }
+
+    /// The last step back of the binlog's file numbers since the last call. A step by one file is none: tools that restart
+    /// read a part of the binlog again.
+    pub fn take_step_back(&mut self) -> Option<StepBack> {
+        self.step_back.take()
+    }
+
+    fn note_file(&mut self, file: u64) {
+        let from = std::mem::replace(&mut self.file, file);
+        if file + 1 < from || (file < from && file == 1) {
+            self.step_back = Some(StepBack { from, to: file });
+        }
     }
 }
 
@@ -77,6 +109,10 @@ pub struct Source<'a> {
     pub column: Option<&'a [u8]>,
     /// Whether the change is a delete. A delete follows an update with the same value of the version column.
     pub is_delete: bool,
+    /// Whether a snapshot read the row.
+    pub is_snapshot: bool,
+    /// Of what `auto` makes the versions of the table; `None` if that is not decided.
+    pub pinned: Option<Basis>,
 }
 
 /// The version of a change.
@@ -89,32 +125,63 @@ pub fn version(
     source: Source<'_>,
     clock: &mut PartitionClock,
 ) -> Result<u64, String> {
-    let Source { position, offset, column, is_delete } = source;
+    let Source { position, offset, column, is_delete, is_snapshot, pinned } = source;
     let offset = offset.max(0) as u64;
-    let number = match (strategy, position) {
-        (VersionStrategy::Auto | VersionStrategy::Binlog, SourcePosition::Binlog { file, position, row }) => {
-            binlog(file, position, row, clock)?
-        }
-        (VersionStrategy::Binlog, _) => {
-            return Err("the record carries no binlog file and position, which `version = \"binlog\"` needs; use `auto` or `time`".into());
-        }
-        (VersionStrategy::Auto | VersionStrategy::Time, SourcePosition::Time { milliseconds }) => {
-            time(milliseconds, offset, clock)
-        }
-        (VersionStrategy::Auto | VersionStrategy::Offset, _) => offset,
-        (VersionStrategy::Time, _) => {
-            return Err("the record carries no time, which `version = \"time\"` needs; use `auto` or `offset`".into());
-        }
-        (VersionStrategy::Column(name), _) => {
-            let value = column
-                .filter(|value| *value != b"null")
-                .ok_or_else(|| format!("the version column `{name}` is missing or NULL"))?;
-            let value = column_number(value).ok_or_else(|| {
-                format!("the version column `{name}` is neither an integer from 0 to 2^58 nor a time")
-            })?;
-            value * 2 + u64::from(is_delete)
+    let basis = match strategy {
+        VersionStrategy::Auto => pinned.unwrap_or_else(|| Basis::of(position)),
+        VersionStrategy::Binlog => Basis::Binlog,
+        VersionStrategy::Time => Basis::Time,
+        VersionStrategy::Offset => Basis::Offset,
+        VersionStrategy::Column(name) => {
+            let number = column_version(name, column, is_delete)?;
+            return with_epoch(epoch, number);
         }
     };
+    let number = match (basis, position) {
+        (Basis::Binlog, SourcePosition::Binlog { file, position, .. }) if is_snapshot => {
+            // All rows of a snapshot share its position, however many they are.
+            binlog(file, position, RowInEvent::InEvent(0), clock)?.saturating_sub(1)
+        }
+        (Basis::Binlog, SourcePosition::Binlog { file, position, row }) => {
+            clock.note_file(file);
+            binlog(file, position, row, clock)?
+        }
+        (Basis::Binlog, _) if is_snapshot => 0,
+        (Basis::Time, _) if is_snapshot && clock.seconds == 0 => 0,
+        (Basis::Time, _) if is_snapshot => time(0, offset, clock),
+        (Basis::Time, SourcePosition::Time { milliseconds }) => time(milliseconds, offset, clock),
+        (Basis::Offset, _) => offset,
+        (Basis::Binlog | Basis::Time, _) => return Err(unfit(strategy, basis)),
+    };
+    with_epoch(epoch, number)
+}
+
+/// Why a record does not fit the strategy.
+fn unfit(strategy: &VersionStrategy, basis: Basis) -> String {
+    let lacks = match basis {
+        Basis::Binlog => "no binlog file and position",
+        _ => "no time, or a binlog position instead of one",
+    };
+    let name = basis.name();
+    match strategy {
+        VersionStrategy::Auto => format!(
+            "the record carries {lacks}, unlike earlier records of its table, and versions of different strategies cannot be \
+             compared: correct the source, or set `version` for this table and raise its `epoch` (`auto` uses `{name}`)"
+        ),
+        _ => format!("the record carries {lacks}, which `version = \"{name}\"` needs; use another `version`"),
+    }
+}
+
+fn column_version(name: &str, value: Option<&[u8]>, is_delete: bool) -> Result<u64, String> {
+    let value = value
+        .filter(|value| *value != b"null")
+        .ok_or_else(|| format!("the version column `{name}` is missing or NULL"))?;
+    let value = column_number(value)
+        .ok_or_else(|| format!("the version column `{name}` is neither an integer from 0 to 2^58 nor a time"))?;
+    Ok(value * 2 + u64::from(is_delete))
+}
+
+fn with_epoch(epoch: u64, number: u64) -> Result<u64, String> {
     if number >> EPOCH_SHIFT != 0 {
         return Err("the position is too large for a version; use another `version` strategy".into());
     }
@@ -177,7 +244,7 @@ mod tests {
     use super::*;
 
     fn source(position: SourcePosition, offset: i64) -> Source<'static> {
-        Source { position, offset, column: None, is_delete: false }
+        Source { position, offset, column: None, is_delete: false, is_snapshot: false, pinned: None }
     }
 
     fn auto(position: SourcePosition, offset: i64, clock: &mut PartitionClock) -> u64 {
@@ -241,6 +308,63 @@ mod tests {
         let mut restarted = PartitionClock::from_seconds(clock.seconds);
         let late = SourcePosition::Time { milliseconds: 1_795_216_540_000 };
         assert_eq!(auto(late, 1, &mut clock), auto(late, 1, &mut restarted));
+    }
+
+    #[test]
+    fn a_snapshot_row_never_beats_a_change_that_it_did_not_see() {
+        let mut clock = PartitionClock::default();
+        let mut of = |position, offset, is_snapshot, pinned| {
+            let source = Source { is_snapshot, pinned, ..source(position, offset) };
+            version(&VersionStrategy::Auto, 0, source, &mut clock).expect("a version")
+        };
+        let binlog = |position| at(7, position, RowInEvent::InEvent(0));
+        let late = SourcePosition::Time { milliseconds: 1_795_216_549_000 };
+        // Debezium: the position is that of the snapshot's start.
+        let read = of(binlog(500), 0, true, None);
+        assert!(of(binlog(481), 1, false, None) < read && read < of(binlog(500), 1, false, None));
+        let many = [0, 5_000_000].map(|row| of(at(7, 500, RowInEvent::InTransaction(row)), 0, true, None));
+        assert_eq!(many, [read; 2]);
+        // Maxwell: a time, though the table's changes have positions. It may also come first.
+        for pinned in [None, Some(Basis::Binlog)] {
+            assert!(of(late, 9, true, pinned) < of(at(1, 4, RowInEvent::InTransaction(0)), 1, false, None));
+        }
+        // Times only: after all of its partition that came before it, and before all that comes after it.
+        let before = of(SourcePosition::Time { milliseconds: 1_795_216_500_000 }, 10, false, Some(Basis::Time));
+        let read = of(late, 11, true, Some(Basis::Time));
+        let after = of(SourcePosition::Time { milliseconds: 1_795_216_500_000 }, 12, false, Some(Basis::Time));
+        assert!(before < read && read < after, "{before} {read} {after}");
+    }
+
+    #[test]
+    fn a_step_back_of_the_file_numbers_is_noted() {
+        let mut clock = PartitionClock::default();
+        let mut step = |file| {
+            auto(at(file, 4, RowInEvent::InEvent(0)), 0, &mut clock);
+            clock.take_step_back()
+        };
+        assert_eq!([41, 42, 41, 42].map(&mut step), [None; 4]);
+        assert_eq!(step(1), Some(StepBack { from: 42, to: 1 }));
+        assert_eq!([1, 2].map(&mut step), [None; 2]);
+        assert_eq!(step(1), Some(StepBack { from: 2, to: 1 }));
+    }
+
+    #[test]
+    fn auto_stays_with_the_basis_of_the_table() {
+        let mut clock = PartitionClock::default();
+        let mut of = |position, pinned| {
+            let source = Source { pinned: Some(pinned), ..source(position, 5) };
+            version(&VersionStrategy::Auto, 0, source, &mut clock)
+        };
+        let time = SourcePosition::Time { milliseconds: 1_795_216_549_000 };
+        let binlog = at(1, 4, RowInEvent::InEvent(0));
+        for (position, pinned) in
+            [(time, Basis::Binlog), (SourcePosition::Unknown, Basis::Binlog), (binlog, Basis::Time)]
+        {
+            let reason = of(position, pinned).expect_err("versions cannot be compared");
+            assert!(reason.contains("`epoch`") && reason.contains(pinned.name()), "{reason}");
+        }
+        assert_eq!(of(time, Basis::Offset), Ok(5));
+        assert!(of(binlog, Basis::Binlog).is_ok() && of(time, Basis::Time).is_ok());
     }
 
     #[test]

@@ -216,14 +216,34 @@ impl<'a> Writer<'a> {
         ) {
             return Ok(());
         }
-        let id = self.default_id(self.instance.images.cells(image))?;
+        let cells = self.instance.images.cells(image);
+        let id = self.default_id(cells)?;
         let indices = std::iter::once(self.plan.index).chain(self.plan.other_indices.iter().copied());
         for index in indices {
-            if self.instance.indices.admits(index, Action::Delete) {
-                self.delete(Action::Index, Target::whole(index, id), None, None, targets);
+            let target = Target::whole(index, id);
+            if !self.instance.indices.admits(index, Action::Delete)
+                || targets.iter().any(|known| known.is_same(target, &self.out.bytes))
+            {
+                continue;
             }
+            let body = (self.plan.route.delete == DeletePolicy::Soft).then(|| self.deleted_row(index, cells));
+            self.delete(Action::Index, target, body, None, targets);
         }
         Ok(())
+    }
+
+    /// The body of a soft delete of a document that the row may have had. It has the row's columns where documents consist of
+    /// them. Elsewhere it has only the mark, since a plugin made the document of values that are unknown now.
+    fn deleted_row(&mut self, index: IndexNumber, cells: u32) -> Span {
+        let start = self.out.bytes.len() as u32;
+        if index == self.plan.index && self.plan.holds_columns {
+            self.plan.register_mapping(&self.instance.indices);
+            let cells = self.cells(cells);
+            self.plan.columns.write_body(&mut self.out.bytes, cells);
+        } else {
+            self.out.bytes.extend_from_slice(b"{}");
+        }
+        self.end_body(start, index, None, true)
     }
 
     /// Deletes what the action `written` wrote, unless it is among `targets`, which the row writes now.

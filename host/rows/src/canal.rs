@@ -4,7 +4,7 @@
 //! them after the rows (`mysqlType`, `pkNames`). `old` has the old values of the columns that an update changed.
 
 use crate::context::{self, Change, Outcome, begin_signature, inside, no_skip, number, read_image};
-use crate::error::DecodeError;
+use crate::error::{DecodeError, FailedRows};
 use crate::json::Cursor;
 use crate::row::{Ignored, Operation, RowBatch, SourcePosition};
 use crate::settings::Format;
@@ -79,26 +79,51 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
     if operation == Operation::Update {
         find_old(context, envelope.old)?;
     }
-    let n_columns = context.tables.shapes[shape as usize].n_columns();
-    for i in 0..context.buffers.images.len() {
-        let image = context.buffers.images[i];
-        let cells = context.finish_image(image, expected, shape, no_skip, out)?;
-        context.check_columns(operation, shape, (image, cells), out)?;
-        let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
-        match operation {
-            Operation::Delete => (change.before, change.after) = (Some(cells), None),
-            Operation::Update => match context.buffers.old.get(i).copied().flatten() {
-                Some(start) => {
-                    let cursor = context.cursor_at(start);
-                    change.before = Some(context.complete_before_image(cursor, cells, n_columns, shape, out)?);
-                }
-                None => change.before_is_complete = false,
+    let n_rows = context.buffers.images.len();
+    let mut failed: Option<FailedRows> = None;
+    for number in 0..n_rows {
+        match change(context, number, (expected, shape), operation, position, out) {
+            Ok(change) => context.push_row(context.version(shape), change, out),
+            Err(error) if error.is_of_one_row() => match &mut failed {
+                Some(failed) => failed.n_failed += 1,
+                None => failed = Some(FailedRows { row: number + 1, n_rows, n_failed: 1, error: Box::new(error) }),
             },
-            _ => {}
+            Err(error) => return Err(error),
         }
-        context.push_row(context.version(shape), change, out);
     }
-    Ok(Outcome::Rows)
+    match failed {
+        None => Ok(Outcome::Rows),
+        Some(failed) if failed.n_failed == n_rows => Err(*failed.error),
+        Some(failed) => Ok(Outcome::SomeRows(failed)),
+    }
+}
+
+/// The change of one row of the message, by its number from 0.
+fn change(
+    context: &mut RecordContext<'_>,
+    number: usize,
+    (expected, shape): (Option<u32>, u32),
+    operation: Operation,
+    position: SourcePosition,
+    out: &mut RowBatch,
+) -> Result<Change, DecodeError> {
+    let image = context.buffers.images[number];
+    let cells = context.finish_image(image, expected, shape, no_skip, out)?;
+    context.check_columns(operation, shape, (image, cells), out)?;
+    let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
+    match operation {
+        Operation::Delete => (change.before, change.after) = (Some(cells), None),
+        Operation::Update => match context.buffers.old.get(number).copied().flatten() {
+            Some(start) => {
+                let cursor = context.cursor_at(start);
+                let n_columns = context.tables.shapes[shape as usize].n_columns();
+                change.before = Some(context.complete_before_image(cursor, cells, n_columns, shape, out)?);
+            }
+            None => change.before_is_complete = false,
+        },
+        _ => {}
+    }
+    Ok(change)
 }
 
 fn envelope<'a>(

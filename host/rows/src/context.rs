@@ -1,6 +1,6 @@
 //! One record being decoded, with the decoder's state, and the steps that all formats share.
 
-use crate::error::DecodeError;
+use crate::error::{DecodeError, FailedRows};
 use crate::image::{check_key, convert, image_by_name, image_in_order};
 use crate::json::{Cursor, JsonError};
 use crate::row::{Cell, Ignored, Operation, Row, RowBatch, SourcePosition};
@@ -8,10 +8,12 @@ use crate::table::{NewShape, Tables};
 use crate::value::Dialect;
 
 /// The result of decoding a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Its rows were appended to the batch.
     Rows,
+    /// Some of its rows were appended to the batch; the others cannot be decoded.
+    SomeRows(FailedRows),
     /// It has no rows.
     Ignored(Ignored),
 }

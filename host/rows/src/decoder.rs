@@ -107,6 +107,9 @@ impl Decoder {
             let (n_rows, n_cells, n_scratch) = (out.rows.len(), out.cells.len(), out.scratch.len());
             match self.record(records, topic, number, record, out) {
                 Ok(Outcome::Rows) => {}
+                Ok(Outcome::SomeRows(failed)) => {
+                    out.undecodable.push(Undecodable { record: number, error: DecodeError::SomeRows(failed) });
+                }
                 Ok(Outcome::Ignored(kind)) => out.ignored.push((number, kind)),
                 Err(error) => {
                     out.rows.truncate(n_rows);

@@ -98,4 +98,40 @@ pub enum DecodeError {
         /// The largest number of shapes.
         limit: usize,
     },
+    /// Some rows of a message with several rows cannot be decoded.
+    #[error("{0}")]
+    SomeRows(FailedRows),
+}
+
+/// Rows of a message that cannot be decoded, while its other rows can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedRows {
+    /// The first of them: its number in the message, from 1.
+    pub row: usize,
+    /// Number of rows in the message.
+    pub n_rows: usize,
+    /// Number of rows that cannot be decoded.
+    pub n_failed: usize,
+    /// Why the first cannot be decoded.
+    pub error: Box<DecodeError>,
+}
+
+impl std::fmt::Display for FailedRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { row, n_rows, n_failed, error } = self;
+        write!(f, "row {row} of {n_rows} cannot be decoded")?;
+        match n_failed - 1 {
+            0 => {}
+            1 => write!(f, ", nor can 1 other row")?,
+            others => write!(f, ", nor can {others} other rows")?,
+        }
+        write!(f, "; the rest is processed: {error}")
+    }
+}
+
+impl DecodeError {
+    /// Whether the error is in one row of the message, and says nothing of the others.
+    pub(crate) fn is_of_one_row(&self) -> bool {
+        matches!(self, Self::KeyColumn { .. } | Self::Column { .. } | Self::Value { .. } | Self::Partial { .. })
+    }
 }

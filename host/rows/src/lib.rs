@@ -5,7 +5,8 @@
 //! need no conversion are not copied, and no JSON tree is built.
 //!
 //! # Invariants
-//! - Every record of a batch becomes one or more rows, or is ignored with its kind, or is undecodable with a reason.
+//! - Every record of a batch becomes one or more rows, or is ignored with its kind, or is undecodable with a reason. A record
+//!   of which only some rows can be decoded has both rows and a reason.
 //! - A cell is exactly one JSON value of its column's type, on one line. It is checked before a row is made.
 //! - No input makes this crate panic, and no error message contains a value of a row.
 //! - This crate knows nothing of Kafka clients, files or configuration formats.
@@ -34,7 +35,7 @@ mod json;
 pub mod capture;
 
 pub use decoder::Decoder;
-pub use error::DecodeError;
+pub use error::{DecodeError, FailedRows};
 pub use record::{Header, Record, RecordBatch, Span, TopicPartition};
 pub use row::{Cell, Column, Ignored, Operation, Row, RowBatch, RowInEvent, SourcePosition, TableVersion, Undecodable};
 pub use settings::{DeclaredTypes, DecoderSettings, Format};

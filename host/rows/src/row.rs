@@ -181,7 +181,7 @@ pub enum Ignored {
     Other,
 }
 
-/// A record that cannot be decoded, with the reason.
+/// A record that cannot be decoded, or some of whose rows cannot, with the reason.
 #[derive(Clone, Debug)]
 pub struct Undecodable {
     /// Index into [`crate::RecordBatch::records`].
@@ -201,7 +201,7 @@ pub struct RowBatch {
     pub rows: Vec<Row>,
     /// Records without a row: the record's index and its kind.
     pub ignored: Vec<(u32, Ignored)>,
-    /// Records that cannot be decoded.
+    /// Records that cannot be decoded, or of which some rows cannot.
     pub undecodable: Vec<Undecodable>,
 }
 

@@ -8,10 +8,12 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use rowmill_engine::{Action, Indices};
 
 use super::OperationRef;
+use crate::alarms::StaleShares;
 use crate::dead_letter::{DeadLetter, DeadLetters, Stage};
 use crate::metrics::Metrics;
 use crate::operation::OperationBatch;
@@ -40,12 +42,14 @@ pub struct Settlement {
     dead_letters: DeadLetters,
     /// Rejected operations of batches in which other operations have no outcome yet.
     rejected: Vec<(OperationRef, String)>,
+    stale_shares: StaleShares,
 }
 
 impl Settlement {
     /// A settlement that counts in `metrics` and sends dead letters with the names of `indices`.
     pub fn new(metrics: Arc<Metrics>, indices: Arc<Indices>, dead_letters: DeadLetters) -> Self {
-        Self { metrics, indices, dead_letters, rejected: Vec::new() }
+        let stale_shares = StaleShares::new(metrics.alarms.clone());
+        Self { metrics, indices, dead_letters, rejected: Vec::new(), stale_shares }
     }
 
     /// Prepares a batch for outcomes. To be called once, before the first of them.
@@ -58,9 +62,15 @@ impl Settlement {
     /// The outcome of one operation. Every operation must have exactly one.
     pub fn outcome(&mut self, operation: &OperationRef, outcome: Outcome) {
         match outcome {
-            Outcome::Written => self.metrics.written(operation.operation().action, 1),
+            Outcome::Written => {
+                self.metrics.written(operation.operation().action, 1);
+                self.stale_shares.add_written(operation.operation().index.0);
+            }
             Outcome::Stale => {
                 self.metrics.stale.inc();
+                let index = operation.operation().index;
+                let name = || self.indices.name(index);
+                self.stale_shares.add_stale(index.0, name, operation.table(), Instant::now());
             }
             Outcome::Superseded => {
                 self.metrics.folded.inc();

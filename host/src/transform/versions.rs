@@ -55,18 +55,29 @@ impl<'a> RowVersions<'a> {
         }
         let number = self.rows.len() - self.record.first_row;
         let result = match &mut self.record.replayed {
-            None => chain.version_of(batch, row, &mut self.clock),
+            None => {
+                chain.decide_basis(batch, row);
+                chain.version_of(batch, row, &mut self.clock)
+            }
             Some((versions, clock)) => versions.of_row(number).map_or_else(|| chain.version_of(batch, row, clock), Ok),
         };
         self.rows.push(RowVersion { record, version: result.as_ref().copied().unwrap_or_default() });
         result
     }
 
-    /// The versions of a record none of whose rows has got one here, because it cannot be decoded. To be called before the
-    /// rows of later records get theirs.
-    pub fn of_undecodable(&self, record: u32) -> RecordVersions {
-        let replayed = self.source.replayed(record).cloned();
-        replayed.unwrap_or_else(|| RecordVersions::after(self.clock))
+    /// The versions of a record that cannot be decoded, or some of whose rows cannot: none, so that the replay makes them, with
+    /// the clock before the record. The rows that could be decoded have other numbers in a replay in which all can, so they
+    /// keep their versions only if these are the same. To be called before the rows of later records get theirs.
+    pub fn of_undecodable(&mut self, record: u32) -> RecordVersions {
+        let mut before = self.clock;
+        if self.record.number == Some(record) {
+            before = self.record.before;
+            let rows = &mut self.rows[self.record.first_row..];
+            if rows.iter().any(|row| row.version != rows[0].version) {
+                rows.iter_mut().for_each(|row| row.version = 0);
+            }
+        }
+        self.source.replayed(record).cloned().unwrap_or_else(|| RecordVersions::after(before))
     }
 
     /// The versions of the last row's record, as far as its rows have got them.

@@ -144,7 +144,7 @@ impl Worker {
         }
     }
 
-    /// Decodes the records.
+    /// Decodes the records. What cannot be decoded is reported when the rows are written.
     fn decode(&mut self, source: &Arc<SourceBatch>) {
         self.decoder.decode(&source.records, &mut self.rows);
         let metrics = &self.shared.metrics;
@@ -161,8 +161,8 @@ impl Worker {
         self.n_logged_tables = self.decoder.tables().len();
     }
 
-    /// Writes the operations of all rows and returns their versions. Records that cannot be decoded, and rows that fail, become
-    /// dead letters.
+    /// Writes the operations of all rows and returns their versions. Records that cannot be decoded, or of which a row
+    /// cannot be decoded or fails, become dead letters.
     fn emit(&mut self, published: &Published, source: &Arc<SourceBatch>, out: &mut Operations) -> Vec<RowVersion> {
         let mut letters = Letters::new(&self.shared, source, std::mem::take(&mut self.rows.undecodable));
         let mut batch = Batch { tables: self.decoder.tables(), rows: &mut self.rows, records: &source.records };
@@ -175,7 +175,7 @@ impl Worker {
         for place in 0..batch.rows.rows.len() {
             let row = batch.row(place);
             if versions.is_next(row.record) {
-                letters.send_before(row.record, &versions);
+                letters.send_before(row.record, &mut versions);
             }
             let (chain, first_producer) = self.rollout.chain_for(place, &mut self.active, &producers);
             let n_operations = out.list.len();
@@ -201,13 +201,16 @@ impl Worker {
                 }
             }
         }
-        letters.send_before(u32::MAX, &versions);
+        letters.send_before(u32::MAX, &mut versions);
         let time = begin.elapsed().saturating_sub(letters.waited);
         self.rollout.add_writing_time(&self.active, &producers, out, time, &self.shared.metrics);
         self.rollout.compare_shadow(published, &mut batch, out);
         self.shared.metrics.filtered.inc_by(filtered);
-        let clock = versions.clock();
+        let mut clock = versions.clock();
         source.ticket.set_clock(clock.seconds);
+        if let Some(step) = clock.take_step_back() {
+            self.shared.metrics.alarms.binlog_went_back(&source.records.partition, step);
+        }
         let progress = source.ticket.progress();
         self.clocks.insert(Arc::as_ptr(progress) as usize, (Arc::downgrade(progress), clock));
         versions.into_rows()
@@ -230,15 +233,21 @@ impl<'a> Letters<'a> {
         Self { shared, source, undecodable: undecodable.into_iter().peekable(), failed: None, waited: Duration::ZERO }
     }
 
-    /// Adds the letter of a row that failed. A record has one letter, whichever of its rows failed: it holds the whole record.
+    /// Adds the letter of a row that failed. A record has one letter, whichever of its rows failed or cannot be decoded: it
+    /// holds the whole record.
     fn add(&mut self, row: Row, letter: impl FnOnce() -> DeadLetter) {
+        // Those of earlier records have been sent, so this record's is the next one.
+        let is_undecodable = self.undecodable.peek().is_some_and(|undecodable| undecodable.record == row.record);
+        if is_undecodable {
+            return;
+        }
         if self.failed.as_ref().is_none_or(|failed| failed.record_number() != row.record) {
             self.failed = Some(letter());
         }
     }
 
     /// Sends the letters of all records before this one.
-    fn send_before(&mut self, record: u32, versions: &RowVersions<'_>) {
+    fn send_before(&mut self, record: u32, versions: &mut RowVersions<'_>) {
         if self.failed.is_none() && self.undecodable.peek().is_none() {
             return;
         }

@@ -74,13 +74,25 @@ fn canal_without_rows() {
 }
 
 #[test]
-fn canal_rows_of_one_message_fail_together() {
+fn a_bad_cell_fails_its_row_and_not_the_others_of_the_message() {
+    let bad =
+        "table shop.t: column a does not hold an integer in its type's range: correct the declared type or the source";
     canal(
-        r#"{"data":[{"a":"1"},{"a":"x"}],"database":"shop","isDdl":false,"mysqlType":{"a":"int"},"pkNames":null,"table":"t",
-            "type":"INSERT"}"#,
+        r#"{"data":[{"a":"1"},{"a":"x"},{"a":"3"},{"a":"y"}],"database":"shop","isDdl":false,"mysqlType":{"a":"int"},
+            "pkNames":null,"table":"t","type":"INSERT"}"#,
         &[
-            "error table shop.t: column a does not hold an integer in its type's range: correct the declared type or the \
-           source",
+            "Insert shop.t[] - => a=1 at nowhere",
+            "Insert shop.t[] - => a=3 at nowhere",
+            &format!("error row 2 of 4 cannot be decoded, nor can 1 other row; the rest is processed: {bad}"),
+        ],
+    );
+    // Also where the bad value is an old one.
+    canal(
+        r#"{"data":[{"id":"1","a":"1"},{"id":"2","a":"2"}],"database":"shop","isDdl":false,"mysqlType":{"id":"int","a":"int"},
+            "old":[{"a":"x"},{"a":"1"}],"pkNames":["id"],"table":"t","type":"UPDATE"}"#,
+        &[
+            "Update shop.t[id] a=1 id=2 => a=2 id=2 at nowhere",
+            &format!("error row 1 of 2 cannot be decoded; the rest is processed: {bad}"),
         ],
     );
 }
