@@ -62,6 +62,10 @@ test-quick: plugins ## the tests that need no servers
 	@env -u ROWMILL_TEST_KAFKA -u ROWMILL_TEST_ELASTICSEARCH \
 	    -u ROWMILL_TEST_KAFKA_SECURED -u ROWMILL_TEST_ELASTICSEARCH_SECURED cargo test --workspace $(ARGS)
 
+.PHONY: chaos
+chaos: plugins ## thousands of seeds of workloads, faults and kills (ARGS="mixed 0..20" for some)
+	@scripts/chaos.sh $(ARGS)
+
 .PHONY: bench
 bench: plugins ## throughput and latency, with a real Kafka and Elasticsearch that it starts and stops (ARGS=counting)
 	@scripts/bench.sh $(ARGS)

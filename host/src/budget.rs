@@ -17,6 +17,10 @@ const TRANSFORM_SHARE: usize = 8;
 #[derive(Debug)]
 pub struct Budget {
     limit: usize,
+    /// The bytes of batches with documents that cannot be written at present, as far as they fill more than a share.
+    blocked: AtomicUsize,
+    /// Whether the source reads nothing more of the partitions that these come from.
+    is_extended: AtomicBool,
     held: AtomicUsize,
     /// Batches between the source and the sink: queued for a worker, in a worker, or queued for the sink.
     in_transform: AtomicUsize,
@@ -34,6 +38,8 @@ impl Budget {
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             limit,
+            blocked: AtomicUsize::new(0),
+            is_extended: AtomicBool::new(false),
             held: AtomicUsize::new(0),
             in_transform: AtomicUsize::new(0),
             bytes_in_transform: AtomicUsize::new(0),
@@ -49,14 +55,38 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
+    /// The most bytes that may be held.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Returns true if no more bytes may be held. A batch that is already read is always taken, however large.
     pub fn is_full(&self) -> bool {
-        self.held() >= self.limit
+        self.held() >= self.current_limit()
+    }
+
+    /// Notes how many bytes are held by batches with documents that cannot be written at present.
+    pub fn set_blocked(&self, bytes: usize) {
+        self.blocked.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes whether the source reads nothing more of the partitions that these come from. Others may then have half of the
+    /// budget beside what these hold; the limit grows by half at most. Called by the source, between its calls of [`Budget::wait_for_room`].
+    pub fn set_extended(&self, is_extended: bool) {
+        self.is_extended.store(is_extended, Ordering::Relaxed);
+    }
+
+    fn current_limit(&self) -> usize {
+        if !self.is_extended.load(Ordering::Relaxed) {
+            return self.limit;
+        }
+        let others = self.limit / 2;
+        (self.blocked.load(Ordering::Relaxed) + others).clamp(self.limit, self.limit + others)
     }
 
     /// Returns true if most of the budget is used.
     pub fn is_nearly_full(&self) -> bool {
-        self.held() >= self.limit / 4 * 3
+        self.held() >= self.current_limit() / 4 * 3
     }
 
     fn must_source_wait(&self) -> bool {
@@ -141,6 +171,11 @@ impl Reservation {
         self.bytes = bytes;
     }
 
+    /// The number of bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// A further reservation of the same budget.
     pub fn another(&self, bytes: usize) -> Self {
         self.budget.reserve(bytes)
@@ -192,6 +227,25 @@ mod tests {
         assert!(budget.wait_for_room(LATER));
         releases.join().expect("the thread ends");
         assert_eq!(budget.held(), 30);
+    }
+
+    #[test]
+    fn an_extended_budget_has_room_for_others() {
+        let budget = Budget::new(100);
+        let blocked = budget.reserve(110);
+        assert!(!budget.wait_for_room(SOON));
+        budget.set_blocked(110);
+        assert!(!budget.wait_for_room(SOON), "the source still reads more of it");
+        budget.set_extended(true);
+        assert!(budget.wait_for_room(SOON));
+        let others = budget.reserve(50);
+        assert!(!budget.wait_for_room(SOON), "others have half of the budget");
+        budget.set_blocked(1000);
+        assert!(!budget.wait_for_room(SOON), "memory has a bound");
+        drop(blocked);
+        budget.set_extended(false);
+        assert!(budget.wait_for_room(SOON));
+        drop(others);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! over all settled batches up to the first that is not. Only watermarks are committed.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub struct Progress {
     /// The partition.
     pub partition: TopicPartition,
     first_clock_seconds: i64,
+    /// Whether the sink wants nothing more of the partition for now.
+    is_held_back: AtomicBool,
     open: Mutex<OpenBatches>,
 }
 
@@ -49,7 +51,7 @@ pub struct Watermark {
 impl Progress {
     /// The progress of a newly assigned partition. Its clock is `first_clock_seconds` where reading begins.
     pub fn new(partition: TopicPartition, first_clock_seconds: i64) -> Arc<Self> {
-        Arc::new(Self { partition, first_clock_seconds, open: Mutex::default() })
+        Arc::new(Self { partition, first_clock_seconds, is_held_back: AtomicBool::new(false), open: Mutex::default() })
     }
 
     /// The partition's clock where the assignment began, in seconds since 1970.
@@ -70,6 +72,17 @@ impl Progress {
     /// How far everything is settled; `None` while no batch is.
     pub fn watermark(&self) -> Option<Watermark> {
         self.lock().watermark
+    }
+
+    /// Notes whether the sink wants nothing more of the partition for now: much of what was read of it waits for an index that
+    /// accepts no writes.
+    pub fn hold_back(&self, is_held_back: bool) {
+        self.is_held_back.store(is_held_back, Ordering::Relaxed);
+    }
+
+    /// Returns true if the sink wants nothing more of the partition for now.
+    pub fn is_held_back(&self) -> bool {
+        self.is_held_back.load(Ordering::Relaxed)
     }
 
     /// The number of batches that are not settled, or wait for an earlier one.

@@ -20,7 +20,7 @@ pub use crate::plugins::config::{
     CompileConfig, PluginConfig, ProbationConfig, Rollout, RolloutChange, RolloutMode, TrustConfig, WatchConfig,
 };
 pub use crate::reload::config::ConfigTopicConfig;
-pub use crate::sink::config::{BulkConfig, Credentials, ElasticsearchConfig, SinkConfig};
+pub use crate::sink::config::{BulkConfig, Credentials, ElasticsearchConfig, IndexErrorPolicy, SinkConfig};
 pub use crate::source::config::{KafkaConfig, Membership, MissingRecords, SourceConfig, Start};
 pub use layers::Layer;
 pub(crate) use live::{differing_keys, is_live};

@@ -29,6 +29,13 @@ pub struct PluginLabel {
     pub generation: u64,
 }
 
+/// Labels: an index.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct IndexLabel {
+    /// The index.
+    pub index: String,
+}
+
 /// Labels: a partition.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PartitionLabel {
@@ -65,6 +72,10 @@ pub struct Metrics {
     pub truncates: Family<Kind, Counter>,
     /// Operations sent again, by reason.
     pub retries: Family<Kind, Counter>,
+    /// Documents that were rejected for a reason that Rowmill does not know.
+    pub unknown_errors: Counter,
+    /// 1 for an index that accepts no writes at present.
+    pub index_blocked: Family<IndexLabel, Gauge>,
     /// Bulk requests.
     pub bulk_requests: Counter,
     /// Duration of bulk requests in seconds.
@@ -119,6 +130,8 @@ impl Metrics {
             dead_letters: Family::default(),
             truncates: Family::default(),
             retries: Family::default(),
+            unknown_errors: Counter::default(),
+            index_blocked: Family::default(),
             bulk_requests: Counter::default(),
             bulk_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             bulk_in_flight: Gauge::default(),
@@ -166,6 +179,12 @@ impl Metrics {
         registry.register("dead_letters", "Records that became dead letters, by stage", self.dead_letters.clone());
         registry.register("truncates", "Truncates, by what was done", self.truncates.clone());
         registry.register("retries", "Operations sent again, by reason", self.retries.clone());
+        registry.register(
+            "unknown_errors",
+            "Documents that were rejected for a reason that Rowmill does not know",
+            self.unknown_errors.clone(),
+        );
+        registry.register("index_blocked", "1 while an index accepts no writes", self.index_blocked.clone());
         registry.register("bulk_requests", "Bulk requests", self.bulk_requests.clone());
         registry.register_with_unit("bulk", "Duration of bulk requests", Unit::Seconds, self.bulk_seconds.clone());
         registry.register("bulk_in_flight", "Bulk requests in flight", self.bulk_in_flight.clone());

@@ -101,7 +101,7 @@ pub struct OperationBatch {
     /// Operations without an outcome; the sink counts them down.
     pub without_outcome: AtomicU32,
     /// The memory of the operations.
-    _held: Reservation,
+    held: Reservation,
     /// Ends when the sink takes the batch.
     pub passage: Option<Passage>,
 }
@@ -116,7 +116,7 @@ impl OperationBatch {
             + operations.list.len() * BYTES_PER_OPERATION
             + versions.capacity() * size_of::<RowVersion>();
         let held = source.held.another(bytes);
-        Self { source, operations, versions, without_outcome: AtomicU32::new(0), _held: held, passage: None }
+        Self { source, operations, versions, without_outcome: AtomicU32::new(0), held, passage: None }
     }
 
     /// The versions of one record's rows.
@@ -126,5 +126,10 @@ impl OperationBatch {
         let mut versions = self.source.replayed(record).cloned().unwrap_or_default();
         versions.set_rows(rows.map(|row| row.version));
         versions
+    }
+
+    /// The bytes that count against the budget as long as the batch exists: its operations and their records.
+    pub fn bytes(&self) -> usize {
+        self.held.bytes() + self.source.held.bytes()
     }
 }

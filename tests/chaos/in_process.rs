@@ -101,7 +101,10 @@ impl Scenario {
         let mut random = fastrand::Rng::with_seed(self.seed);
         let partitions = partitions(self.workload.records());
         let mut reached: BTreeMap<Partition, usize> = partitions.keys().map(|partition| (*partition, 0)).collect();
-        let world = World { scenario: self, folder: folder.path(), store: &store, runs: AtomicU64::new(0) };
+        let reported = self.workload.reported().into_iter();
+        let operations =
+            reported.filter_map(|one| Some((place(&one.record), self.workload.operations(&one)?))).collect();
+        let world = World { scenario: self, folder: folder.path(), store: &store, runs: AtomicU64::new(0), operations };
         for phase in &self.phases {
             phase.faults.iter().for_each(|fault| store.inject(fault.rule()));
             let plans: Vec<_> =
@@ -265,6 +268,15 @@ struct World<'a> {
     folder: &'a Path,
     store: &'a StoreHandle,
     runs: AtomicU64,
+    /// How many operations the plugin makes of the record at a place, where that is known.
+    operations: BTreeMap<Place, u64>,
+}
+
+/// The topic, the partition and the offset of a record.
+type Place = (String, i32, i64);
+
+fn place(record: &Record) -> Place {
+    (record.topic.clone(), record.partition, record.offset)
 }
 
 impl World<'_> {
@@ -327,10 +339,18 @@ impl World<'_> {
         }
         let (summary, _) = result?;
         let lines = store::letters(&letters).len() as u64;
-        if summary.events != records.len() as u64 || summary.dead_letters != lines {
+        let Summary { documents, .. } = &summary;
+        let done = documents.index + documents.delete + documents.truncate + summary.folded + summary.stale;
+        let is_complete = lines > 0 || self.operations(records).is_none_or(|operations| operations == done);
+        if summary.events != records.len() as u64 || summary.dead_letters != lines || !is_complete {
             return Err(format!("{} records and {lines} dead letters, but it counted {summary:?}", records.len()));
         }
         Ok(Some(summary))
+    }
+
+    /// How many operations the plugin makes of these records, if that is known.
+    fn operations(&self, records: &[Record]) -> Option<u64> {
+        records.iter().map(|record| self.operations.get(&place(record)).copied()).sum()
     }
 
     /// Replays the dead letters of all gateways in a random order.
@@ -339,7 +359,7 @@ impl World<'_> {
         let files = (0..runs).map(|run| self.folder.join(format!("letters-{run}.ndjson")));
         let mut letters: Vec<String> = files.flat_map(|file| store::letters(&file)).collect();
         random.shuffle(&mut letters);
-        store::replay(self.folder, self.store, &self.scenario.workload, letters)
+        store::replay(self.folder, &self.store.url(), &self.scenario.workload, letters)
     }
 }
 

@@ -10,5 +10,7 @@ mod plugin;
 mod processes;
 mod proxy;
 mod seeds;
+mod servers;
+mod steps;
 mod store;
 mod workload;

@@ -1,166 +1,62 @@
 //! Gateways as processes of their own that read a broker of librdkafka: killed at the worst moments, stopped, halted, two at a time,
 //! with faults of the broker, of the network and of the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rowmill::sink::embedded;
 use rowmill_store::{FaultEffect, FaultRule, StoreHandle};
 use rowmill_tests::captures::Record;
 use rowmill_tests::gateway::{Gateway, Running};
 use rowmill_tests::kafka::Kafka;
-use rowmill_tests::{guests, wait};
+use rowmill_tests::{guests, unique, wait};
 use rustix::process::Signal;
 
-use crate::faults::Fault;
 use crate::proxy::{Network, Proxy};
 use crate::seeds;
+use crate::servers::Servers;
+use crate::steps::{self, BROKERS, PARTITIONS, Point, Step};
 use crate::store;
 use crate::workload::Workload;
 
 /// How long a step may take, on a machine with nothing to spare.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The group of all gateways.
-const GROUP: &str = "chaos";
-const PARTITIONS: i32 = 3;
-const BROKERS: i32 = 2;
 /// More than two gateways with the largest workload ever need.
 const MEMORY: u64 = 160 * 1024 * 1024;
 
 #[test]
 fn killed() {
-    seeds::run("killed", 0..6, 6, |seed| run(&mut fastrand::Rng::with_seed(seed), Steps::kills));
+    seeds::run("killed", 0..6, 6, |seed| run(seed, None, steps::kills));
 }
 
 #[test]
 fn mixed() {
-    seeds::run("mixed", 0..6, 6, |seed| run(&mut fastrand::Rng::with_seed(seed), Steps::mixed));
+    seeds::run("mixed", 0..6, 6, |seed| run(seed, None, steps::mixed));
 }
 
-/// One thing that happens.
-#[derive(Clone, Debug)]
-enum Step {
-    /// This many records are written to Kafka.
-    Produce(usize),
-    /// A gateway starts, if it does not run.
-    Start(usize),
-    /// A gateway is ended in order.
-    Stop(usize),
-    /// A gateway is killed at this point, or after a while if it does not come to it.
-    Kill(usize, Point),
-    /// A gateway is halted for this time.
-    Halt(usize, Duration),
-    /// Everything that is written so far is committed.
-    Settle,
-    Store(Fault),
-    /// The network in front of the store is in this state for a time.
-    Network(Network, Duration),
-    /// A broker is down for a time.
-    BrokerDown(i32, Duration),
-    /// Another broker becomes the leader of a partition.
-    Leader(i32, i32),
-    /// Requests of this kind fail with these errors.
-    Refused(RDKafkaApiKey, Vec<RDKafkaRespErr>),
-}
-
-/// The point at which a gateway is killed.
-#[derive(Clone, Copy, Debug)]
-enum Point {
-    /// With this bulk request, which is not applied.
-    BeforeBulk(u64),
-    /// With this bulk request, which is applied, and never answered.
-    Applied(u64),
-    /// After this many answers, before a commit.
-    BeforeCommit(u64),
-}
-
-struct Steps;
-
-impl Steps {
-    /// One gateway that is killed several times.
-    fn kills(random: &mut fastrand::Rng, records: usize) -> Vec<Step> {
-        let mut steps = vec![Step::Start(0)];
-        for _ in 0..random.usize(2..=3) {
-            let number = random.u64(1..6);
-            let point = match random.u8(..3) {
-                0 => Point::BeforeBulk(number),
-                1 => Point::Applied(number),
-                _ => Point::BeforeCommit(number),
-            };
-            steps.push(Step::Produce(random.usize(1..=records / 3)));
-            if random.u8(..3) == 0 {
-                steps.push(Step::Store(Fault::random(random)));
-            }
-            steps.extend([Step::Kill(0, point), Step::Start(0)]);
-            if random.bool() {
-                steps.push(Step::Settle);
-            }
-        }
-        steps
-    }
-
-    /// Two gateways, and everything that can happen to them.
-    fn mixed(random: &mut fastrand::Rng, records: usize) -> Vec<Step> {
-        let gateways = random.usize(1..=2);
-        let mut steps = vec![Step::Start(0)];
-        for _ in 0..random.usize(4..10) {
-            let gateway = random.usize(..gateways);
-            let time = Duration::from_millis(random.u64(50..1500));
-            steps.push(match random.u8(..14) {
-                0 => Step::Stop(gateway),
-                1 => Step::Start(gateway),
-                2 => Step::Kill(gateway, Point::Applied(random.u64(1..4))),
-                // Longer than a session in part of the cases.
-                3 => Step::Halt(gateway, time * 4),
-                4 => Step::Settle,
-                5 | 6 => Step::Store(Fault::random(random)),
-                7..=9 => Step::Network(network(random), time),
-                10 => Step::BrokerDown(random.i32(1..=BROKERS), time),
-                11 => Step::Leader(random.i32(..PARTITIONS), random.i32(1..=BROKERS)),
-                12 => refused(random),
-                _ => Step::Produce(0),
-            });
-            steps.push(Step::Produce(random.usize(..=records / 5)));
-            steps.push(Step::Start(gateway));
-        }
-        steps
-    }
-}
-
-fn network(random: &mut fastrand::Rng) -> Network {
-    match random.u8(..5) {
-        0 => Network::Down,
-        1 => Network::Late(Duration::from_millis(random.u64(1..200))),
-        2 => Network::Drip(random.usize(1..40)),
-        3 => Network::HalfOpen,
-        _ => Network::Truncated(random.usize(1..400)),
-    }
-}
-
-fn refused(random: &mut fastrand::Rng) -> Step {
-    use RDKafkaRespErr as Error;
-    let (key, error) = match random.u8(..6) {
-        0 => (RDKafkaApiKey::OffsetCommit, Error::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS),
-        1 => (RDKafkaApiKey::OffsetCommit, Error::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT),
-        2 => (RDKafkaApiKey::Fetch, Error::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION),
-        3 => (RDKafkaApiKey::Heartbeat, Error::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID),
-        4 => (RDKafkaApiKey::OffsetFetch, Error::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS),
-        _ => (RDKafkaApiKey::JoinGroup, Error::RD_KAFKA_RESP_ERR_NOT_COORDINATOR),
-    };
-    Step::Refused(key, vec![error; random.usize(1..5)])
+#[test]
+#[ignore = "starts a Kafka and an Elasticsearch of its own: make test, make chaos"]
+fn real() {
+    let servers = Servers::start().unwrap_or_else(|error| panic!("{error}"));
+    // One after the other, since a seed kills the servers.
+    seeds::run("real", 0..1, 1, |seed| {
+        servers.clear();
+        run(seed, Some(&servers), steps::real)
+    });
 }
 
 /// Runs the steps of a seed; the error says what went wrong, and after which steps.
-fn run(random: &mut fastrand::Rng, steps: impl Fn(&mut fastrand::Rng, usize) -> Vec<Step>) -> Result<(), String> {
-    let largest = *random.choice(&[40, 200]).expect("there are sizes");
-    let workload = Workload::random(random, largest);
-    let records = workload.records();
-    let steps = steps(random, records.len());
-    let mut world = World::new(&workload, records)?;
+fn run(seed: u64, servers: Option<&Servers>, steps: fn(&mut fastrand::Rng, usize) -> Vec<Step>) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let sizes = if servers.is_some() { [400, 3000] } else { [40, 200] };
+    let largest = sizes[random.usize(..2)];
+    let workload = Workload::random(&mut random, largest);
+    let steps = steps(&mut random, workload.records().len());
+    let mut world = World::new(&workload, servers)?;
     let result = steps.iter().try_for_each(|step| world.step(step)).and_then(|()| world.end());
     result.map_err(|failure| {
         let lines: Vec<String> = steps.iter().map(|step| format!("{step:?}")).collect();
@@ -168,12 +64,20 @@ fn run(random: &mut fastrand::Rng, steps: impl Fn(&mut fastrand::Rng, usize) -> 
     })
 }
 
+/// What the gateways read from and write to.
+enum Ends<'a> {
+    Embedded { brokers: MockCluster<'static, DefaultProducerContext>, store: StoreHandle },
+    Real(&'a Servers),
+}
+
 struct World<'a> {
     workload: &'a Workload,
-    brokers: MockCluster<'static, DefaultProducerContext>,
+    around: Ends<'a>,
     kafka: Kafka,
-    store: StoreHandle,
     proxy: Proxy,
+    /// The group of the gateways, and the beginning of the topics' names.
+    group: String,
+    topics: Vec<String>,
     /// What is still to be written to Kafka.
     records: std::vec::IntoIter<Record>,
     /// The ends of the partitions.
@@ -185,31 +89,60 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(workload: &'a Workload, records: Vec<Record>) -> Result<Self, String> {
-        let brokers = MockCluster::new(BROKERS).map_err(|error| error.to_string())?;
-        let mut ends = BTreeMap::new();
-        for topic in workload.topics() {
-            brokers.create_topic(&topic, PARTITIONS, 1).map_err(|error| error.to_string())?;
-            ends.extend((0..PARTITIONS).map(|partition| ((topic.clone(), partition), 0)));
-        }
-        let store = embedded::start(0).map_err(|error| error.to_string())?;
-        let proxy = Proxy::start(store.port()).map_err(|error| error.to_string())?;
-        let kafka = Kafka { brokers: brokers.bootstrap_servers() };
-        let gateway = || Gateway::new("chaos", &configuration(workload, &kafka, &proxy));
-        let gateways = [gateway(), gateway()];
-        let running = [None, None];
-        Ok(Self {
+    fn new(workload: &'a Workload, servers: Option<&'a Servers>) -> Result<Self, String> {
+        let group = unique("chaos");
+        let topics: Vec<String> = workload.topics().iter().map(|topic| format!("{group}.{topic}")).collect();
+        let mut records = workload.records();
+        records.iter_mut().for_each(|record| record.topic = format!("{group}.{}", record.topic));
+        let (around, kafka, port) = match servers {
+            Some(servers) => {
+                topics.iter().for_each(|topic| servers.kafka().create(topic, PARTITIONS));
+                (Ends::Real(servers), servers.kafka(), servers.port())
+            }
+            None => {
+                let brokers = MockCluster::new(BROKERS).map_err(|error| error.to_string())?;
+                let mut created = topics.iter().map(|topic| brokers.create_topic(topic, PARTITIONS, 1));
+                created.try_for_each(|result| result.map_err(|error| error.to_string()))?;
+                let store = embedded::start(0).map_err(|error| error.to_string())?;
+                let (kafka, port) = (Kafka { brokers: brokers.bootstrap_servers() }, store.port());
+                (Ends::Embedded { brokers, store }, kafka, port)
+            }
+        };
+        let partitions =
+            topics.iter().flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic.clone(), partition)));
+        let ends = partitions.map(|partition| (partition, 0)).collect();
+        let proxy = Proxy::start(port).map_err(|error| error.to_string())?;
+        let mut world = Self {
             workload,
-            brokers,
+            around,
             kafka,
-            store,
             proxy,
-            records: records.into_iter(),
+            group,
+            topics,
             ends,
-            gateways,
-            running,
+            records: records.into_iter(),
+            gateways: [Gateway::new("chaos", ""), Gateway::new("chaos", "")],
+            running: [None, None],
             said: String::new(),
-        })
+        };
+        let configuration = world.configuration();
+        world.gateways.iter_mut().for_each(|gateway| gateway.configure(&configuration));
+        Ok(world)
+    }
+
+    /// The servers in this process.
+    fn embedded(&self) -> Result<(&MockCluster<'static, DefaultProducerContext>, &StoreHandle), String> {
+        match &self.around {
+            Ends::Embedded { brokers, store } => Ok((brokers, store)),
+            Ends::Real(_) => Err("a step that real servers cannot take".into()),
+        }
+    }
+
+    fn servers(&self) -> Result<&Servers, String> {
+        match self.around {
+            Ends::Real(servers) => Ok(servers),
+            Ends::Embedded { .. } => Err("a step that needs real servers".into()),
+        }
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -225,18 +158,19 @@ impl<'a> World<'a> {
                     running.signal(Signal::TERM);
                     let run = running.wait();
                     self.said += &run.log;
-                    // During a fault the end may take too long.
-                    if !matches!(run.code, Some(0 | 1)) {
+                    // During a fault the end may take too long, and a signal in the first moment ends it at once.
+                    if !matches!(run.code, Some(0 | 1) | None) {
                         return Err(format!("gateway {gateway} ended with {:?}", run.code));
                     }
                 }
             }
             Step::Kill(gateway, point) => {
                 if let Some(running) = self.running[*gateway].take() {
-                    self.kill(&running, *point);
+                    self.kill(&running, *point)?;
                     self.check_memory(&running)?;
                     self.said += &running.log();
                     running.kill();
+                    self.check_commits()?;
                 }
             }
             Step::Halt(gateway, time) => {
@@ -247,27 +181,32 @@ impl<'a> World<'a> {
                 }
             }
             Step::Settle => self.settle()?,
-            Step::Store(fault) => self.store.inject(fault.rule()),
+            Step::Store(fault) => self.embedded()?.1.inject(fault.rule()),
+            Step::RestartKafka => self.servers()?.restart_kafka()?,
+            Step::RestartElasticsearch => self.servers()?.restart_elasticsearch()?,
             Step::Network(network, time) => {
                 self.proxy.set(*network);
                 thread::sleep(*time);
                 self.proxy.set(Network::Fine);
             }
-            Step::BrokerDown(broker, time) => {
-                self.brokers.broker_down(*broker).map_err(|error| error.to_string())?;
+            Step::SlowBroker(broker, delay, time) => {
+                let brokers = self.embedded()?.0;
+                let set = |delay| brokers.broker_round_trip_time(*broker, delay).map_err(|error| error.to_string());
+                set(*delay)?;
                 thread::sleep(*time);
-                self.brokers.broker_up(*broker).map_err(|error| error.to_string())?;
+                set(Duration::ZERO)?;
             }
-            Step::Leader(partition, broker) => {
-                for topic in self.workload.topics() {
-                    self.brokers
-                        .partition_leader(&topic, *partition, Some(*broker))
-                        .map_err(|error| error.to_string())?;
-                }
-            }
-            Step::Refused(key, errors) => self.brokers.request_errors(*key, errors),
+            Step::Leader(partition, broker) => self.lead(*partition, *broker)?,
+            Step::Refused(key, errors) => self.embedded()?.0.request_errors(*key, errors),
         }
         Ok(())
+    }
+
+    /// Changes the leader of a partition of every topic.
+    fn lead(&self, partition: i32, broker: i32) -> Result<(), String> {
+        let brokers = self.embedded()?.0;
+        let mut results = self.topics.iter().map(|topic| brokers.partition_leader(topic, partition, Some(broker)));
+        results.try_for_each(|result| result.map_err(|error| error.to_string()))
     }
 
     fn produce(&mut self, count: usize) {
@@ -279,41 +218,80 @@ impl<'a> World<'a> {
     }
 
     /// Waits for the point and kills the gateway there.
-    fn kill(&self, running: &Running, point: Point) {
+    fn kill(&self, running: &Running, point: Point) -> Result<(), String> {
         let limit = Duration::from_secs(15);
-        let applied = |effect, number: u64| {
-            let seen = std::sync::atomic::AtomicU64::new(0);
-            let kill = running.killer();
-            self.store.inject(FaultRule::request(effect).times(1).when(move |_| {
-                let is_due = seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1 == number;
-                if is_due {
-                    kill();
-                }
-                is_due
-            }));
-        };
         match point {
-            Point::BeforeBulk(number) => applied(FaultEffect::ResetBefore, number),
-            Point::Applied(number) => applied(FaultEffect::ResetAfter, number),
+            Point::BeforeBulk(number) => self.kill_at_bulk(running, FaultEffect::ResetBefore, number)?,
+            Point::Applied(number) => self.kill_at_bulk(running, FaultEffect::ResetAfter, number)?,
             Point::BeforeCommit(number) => {
-                let goal = self.store.counters().requests + number;
-                wait::within(limit, || (self.store.counters().requests >= goal || self.is_settled()).then_some(()));
+                let store = self.embedded()?.1;
+                let goal = store.counters().requests + number;
+                wait::within(limit, || (store.counters().requests >= goal || self.is_settled()).then_some(()));
+                running.signal(Signal::KILL);
+            }
+            Point::After(time) => {
+                thread::sleep(time);
                 running.signal(Signal::KILL);
             }
         }
         // It may never send so many requests.
-        let is_dead = || running.is_dead().then_some(());
-        if wait::within(limit, || is_dead().or_else(|| self.is_settled().then_some(()))).is_none()
-            || is_dead().is_none()
-        {
+        wait::within(limit, || (running.is_dead() || self.is_settled()).then_some(()));
+        if !running.is_dead() {
             running.signal(Signal::KILL);
         }
+        Ok(())
+    }
+
+    /// Has the store kill the gateway when this bulk request arrives.
+    fn kill_at_bulk(&self, running: &Running, effect: FaultEffect, number: u64) -> Result<(), String> {
+        let (seen, kill) = (AtomicU64::new(0), running.killer());
+        self.embedded()?.1.inject(FaultRule::request(effect).times(1).when(move |_| {
+            let is_due = seen.fetch_add(1, Ordering::Relaxed) + 1 == number;
+            if is_due {
+                kill();
+            }
+            is_due
+        }));
+        Ok(())
+    }
+
+    /// What is committed is in the store, or in a dead letter.
+    fn check_commits(&self) -> Result<(), String> {
+        // A letter may be about any document.
+        if self.gateways.iter().any(|gateway| gateway.letters_path().exists()) {
+            return Ok(());
+        }
+        let committed: BTreeMap<&str, Vec<Option<i64>>> = self
+            .topics
+            .iter()
+            .map(|topic| (topic.as_str(), self.kafka.committed_of(&self.group, topic, PARTITIONS)))
+            .collect();
+        let mut open = BTreeSet::new();
+        for reported in self.workload.reported() {
+            let topic = self.topic(&reported.record.topic);
+            let offset =
+                usize::try_from(reported.record.partition).ok().and_then(|number| committed[topic.as_str()][number]);
+            if reported.record.offset >= offset.unwrap_or(0) {
+                open.insert(reported.change);
+            }
+        }
+        let documents = match &self.around {
+            Ends::Embedded { store, .. } => store::documents(store),
+            Ends::Real(servers) => servers.documents(),
+        };
+        let difference = self.workload.early_difference(documents, |change| !open.contains(&change));
+        difference.map_or(Ok(()), |difference| Err(format!("committed, but not in the store:\n{difference}")))
+    }
+
+    /// The name of a topic of the workload in Kafka.
+    fn topic(&self, name: &str) -> String {
+        format!("{}.{name}", self.group)
     }
 
     /// Whether everything that is written is committed.
     fn is_settled(&self) -> bool {
-        self.workload.topics().iter().all(|topic| {
-            let committed = self.kafka.committed_of(GROUP, topic, PARTITIONS);
+        self.topics.iter().all(|topic| {
+            let committed = self.kafka.committed_of(&self.group, topic, PARTITIONS);
             (0..).zip(committed).all(|(partition, offset)| {
                 let end = self.ends[&(topic.clone(), partition)];
                 offset.unwrap_or(0) == end
@@ -323,16 +301,10 @@ impl<'a> World<'a> {
 
     /// Starts a gateway if none runs, and waits until everything is committed, without faults.
     fn settle(&mut self) -> Result<(), String> {
-        self.store.clear_faults();
         self.proxy.set(Network::Fine);
-        for key in [
-            RDKafkaApiKey::OffsetCommit,
-            RDKafkaApiKey::Fetch,
-            RDKafkaApiKey::Heartbeat,
-            RDKafkaApiKey::OffsetFetch,
-            RDKafkaApiKey::JoinGroup,
-        ] {
-            self.brokers.clear_request_errors(key);
+        if let Ends::Embedded { brokers, store } = &self.around {
+            store.clear_faults();
+            steps::REFUSED.iter().for_each(|key| brokers.clear_request_errors(*key));
         }
         if self.running.iter().all(Option::is_none) {
             self.running[0] = Some(self.gateways[0].start(&[]));
@@ -364,8 +336,18 @@ impl<'a> World<'a> {
         }
         let letters: Vec<String> =
             self.gateways.iter().flat_map(|gateway| store::letters(&gateway.letters_path())).collect();
-        store::replay(self.gateways[0].folder.path(), &self.store, self.workload, letters)?;
-        self.workload.difference(store::documents(&self.store)).map_or(Ok(()), Err)
+        let folder = self.gateways[0].folder.path();
+        let documents = match &self.around {
+            Ends::Embedded { store, .. } => {
+                store::replay(folder, &store.url(), self.workload, letters)?;
+                store::documents(store)
+            }
+            Ends::Real(servers) => {
+                store::replay(folder, &servers.elasticsearch().url, self.workload, letters)?;
+                servers.documents()
+            }
+        };
+        self.workload.difference(documents).map_or(Ok(()), Err)
     }
 
     fn check_memory(&self, running: &Running) -> Result<(), String> {
@@ -379,21 +361,25 @@ impl<'a> World<'a> {
         let running = self.running.iter().flatten().map(Running::log).collect::<String>();
         format!("{}{running}", self.said)
     }
-}
 
-fn configuration(workload: &Workload, kafka: &Kafka, proxy: &Proxy) -> String {
-    format!(
-        "[source]\nkind = \"kafka\"\nbrokers = {:?}\ntopics = {:?}\ngroup = {GROUP:?}\n\
-         [source.properties]\n\"session.timeout.ms\" = \"3000\"\n\"heartbeat.interval.ms\" = \"300\"\n\
-         \"reconnect.backoff.max.ms\" = \"500\"\n\
-         [pipeline]\nworkers = 2\nbatch_rows = 16\nbytes_in_flight = \"8MiB\"\ncommit_interval = \"300ms\"\n\
-         [sink]\nurls = [{:?}]\nlinger = \"5ms\"\nbulk_documents = 20\ntimeout = \"2s\"\nretry_wait = \"5ms\"\nretry_wait_max = \"100ms\"\n\
-         [http]\nlisten = \"127.0.0.1:0\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\n{}{}",
-        kafka.brokers,
-        workload.topics(),
-        proxy.url,
-        guests::shaper().display().to_string(),
-        workload.settings_text(),
-        workload.routes(),
-    )
+    /// The configuration of both gateways.
+    fn configuration(&self) -> String {
+        // Kafka's shortest.
+        let session = if matches!(self.around, Ends::Real(_)) { 6000 } else { 3000 };
+        format!(
+            "[source]\nkind = \"kafka\"\nbrokers = {:?}\ntopics = {:?}\ngroup = {:?}\n\
+             [source.properties]\n\"session.timeout.ms\" = \"{session}\"\n\"heartbeat.interval.ms\" = \"300\"\n\
+             \"reconnect.backoff.max.ms\" = \"500\"\n\
+             [pipeline]\nworkers = 2\nbatch_rows = 16\nbytes_in_flight = \"8MiB\"\ncommit_interval = \"300ms\"\n\
+             [sink]\nurls = [{:?}]\nlinger = \"5ms\"\nbulk_documents = 20\ntimeout = \"2s\"\nretry_wait = \"5ms\"\nretry_wait_max = \"100ms\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\n{}{}",
+            self.kafka.brokers,
+            self.topics,
+            self.group,
+            self.proxy.url,
+            guests::shaper().display().to_string(),
+            self.workload.settings_text(),
+            self.workload.routes(),
+        )
+    }
 }

@@ -29,16 +29,15 @@ pub fn letters(path: &Path) -> Vec<String> {
 }
 
 /// Replays dead letters, with a plugin that is fixed.
-pub fn replay(folder: &Path, store: &StoreHandle, workload: &Workload, letters: Vec<String>) -> Result<(), String> {
+pub fn replay(folder: &Path, url: &str, workload: &Workload, letters: Vec<String>) -> Result<(), String> {
     if letters.is_empty() {
         return Ok(());
     }
     let (path, again) = (folder.join("replay.ndjson"), folder.join("again.ndjson"));
     std::fs::write(&path, letters.join("\n") + "\n").map_err(|error| error.to_string())?;
     let text = format!(
-        "[source]\nkind = \"file\"\npath = {path:?}\n[sink]\nurls = [{:?}]\nlinger = \"1ms\"\n\
+        "[source]\nkind = \"file\"\npath = {path:?}\n[sink]\nurls = [{url:?}]\nlinger = \"1ms\"\n\
          [dead_letter]\npath = {again:?}\n[pipeline]\nworkers = 2\nbatch_rows = 10\n{}",
-        store.url(),
         workload.routes(),
     );
     let config = read_text(&text, "chaos", &Overrides::default()).map_err(|error| error.to_string())?;

@@ -1,9 +1,9 @@
 //! What happens in the source: changes of tables, the records about them, and the documents that must come of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rowmill_tests::captures::Record;
-use rowmill_tests::history::{Change, Documents, MERGED, Row, Shape, Tool};
+use rowmill_tests::history::{Change, Documents, MERGED, ReportedRecord, Row, Shape, Tool};
 use serde_json::{Value, json};
 
 const TOOLS: [Tool; 5] = [Tool::Canal, Tool::Debezium, Tool::DebeziumWithSchema, Tool::Unwrapped, Tool::Maxwell];
@@ -107,13 +107,28 @@ impl Workload {
 
     /// The records in the order of the source.
     pub fn records(&self) -> Vec<Record> {
-        self.tool.records(&self.changes).into_iter().map(|reported| reported.record).collect()
+        self.reported().into_iter().map(|reported| reported.record).collect()
     }
 
-    /// The documents of the tables at the end.
-    pub fn documents(&self) -> Documents {
+    /// The same with the changes that they report.
+    pub fn reported(&self) -> Vec<ReportedRecord> {
+        self.tool.records(&self.changes)
+    }
+
+    /// How many operations the plugin makes of a record; `None` if this depends on its settings.
+    pub fn operations(&self, reported: &ReportedRecord) -> Option<u64> {
+        let is_truncate = matches!(self.changes[reported.change], Change::Truncate { .. });
+        match self.shape {
+            Shape::Keep | Shape::Edit if is_truncate => Some(u64::from(self.truncates())),
+            Shape::Keep | Shape::Edit => Some(reported.operations),
+            _ => None,
+        }
+    }
+
+    /// The documents of the tables after these changes.
+    fn documents<'a>(&self, changes: impl Iterator<Item = &'a Change>) -> Documents {
         let mut rows: BTreeMap<(&'static str, u32), &Row> = BTreeMap::new();
-        for change in &self.changes {
+        for change in changes {
             match change {
                 Change::Truncate { table } => rows.retain(|(other, _), _| other != table),
                 Change::Row { table, before, after } => {
@@ -126,6 +141,13 @@ impl Workload {
         }
         let rows = rows.into_iter().map(|((table, _), row)| (table, row));
         self.shape.documents(rows, self.truncates())
+    }
+
+    /// Which documents a change writes or deletes; `None` if it may be any.
+    fn touched(&self, change: &Change) -> Option<BTreeSet<(String, String)>> {
+        let Change::Row { table, before, after } = change else { return None };
+        let images = before.iter().chain(after);
+        Some(images.flat_map(|row| self.shape.documents([(*table, row)], false).into_keys()).collect())
     }
 
     /// The plugin's settings, a JSON object. Poisonous rows fail only before the plugin is fixed.
@@ -168,8 +190,23 @@ impl Workload {
         self.tables().iter().map(route).collect()
     }
 
-    /// What is wrong with these documents; they are everything in the store except Rowmill's own indices.
+    /// What is wrong with these documents at the end; they are everything in the store except Rowmill's own indices.
     pub fn difference(&self, found: Documents) -> Option<String> {
+        self.compare(found, self.documents(self.changes.iter()), &BTreeSet::new())
+    }
+
+    /// What is wrong with these documents while only the changes that `is_settled` accepts must have been applied, and others may
+    /// have been.
+    pub fn early_difference(&self, found: Documents, is_settled: impl Fn(usize) -> bool) -> Option<String> {
+        let (settled, others): (Vec<_>, Vec<_>) = (0..self.changes.len()).partition(|number| is_settled(*number));
+        let mut touched = BTreeSet::new();
+        for number in others {
+            touched.extend(self.touched(&self.changes[number])?);
+        }
+        self.compare(found, self.documents(settled.into_iter().map(|number| &self.changes[number])), &touched)
+    }
+
+    fn compare(&self, found: Documents, wanted: Documents, except: &BTreeSet<(String, String)>) -> Option<String> {
         let is_marked = |document: &Value| document["is_deleted"] == true;
         let mut found: Documents = found.into_iter().filter(|(_, document)| !is_marked(document)).collect();
         if self.shape == Shape::Merge {
@@ -182,21 +219,14 @@ impl Workload {
             // A merged document stays, empty, since it holds the versions of its removed parts.
             found.retain(|_, document| document.as_object().is_some_and(|fields| !fields.is_empty()));
         }
-        let wanted = self.documents();
-        let mut lines = Vec::new();
-        for (key, document) in &wanted {
-            match found.get(key) {
-                None => lines.push(format!("missing: {key:?} {document}")),
-                Some(other) if other != document => lines.push(format!("wrong: {key:?} is {other}, not {document}")),
-                Some(_) => {}
-            }
-        }
-        lines.extend(
-            found
-                .iter()
-                .filter(|(key, _)| !wanted.contains_key(*key))
-                .map(|(key, document)| format!("should not be there: {key:?} {document}")),
-        );
+        let keys: BTreeSet<_> = found.keys().chain(wanted.keys()).filter(|key| !except.contains(*key)).collect();
+        let lines = keys.into_iter().filter_map(|key| match (found.get(key), wanted.get(key)) {
+            (None, Some(document)) => Some(format!("missing: {key:?} {document}")),
+            (Some(document), None) => Some(format!("should not be there: {key:?} {document}")),
+            (Some(one), Some(other)) if one != other => Some(format!("wrong: {key:?} is {one}, not {other}")),
+            _ => None,
+        });
+        let lines: Vec<String> = lines.collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
 }

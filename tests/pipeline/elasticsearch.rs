@@ -2,7 +2,9 @@
 //! and faults that only the embedded store has.
 
 mod faults;
+mod indices;
 mod merged;
+mod stuck;
 
 use std::time::Duration;
 

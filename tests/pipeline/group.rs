@@ -5,6 +5,7 @@
 //! although there are records to read therefore fails a test by its time limit.
 
 mod back_pressure;
+mod blocked;
 mod faults;
 mod lines;
 mod members;

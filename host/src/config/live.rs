@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::Config;
 
 /// The keys that may change while the gateway runs; all others need a restart. A key includes those below it.
-const LIVE: [&str; 21] = [
+const LIVE: [&str; 22] = [
     "routes",
     "plugins.order",
     "plugins.disabled",
@@ -29,6 +29,7 @@ const LIVE: [&str; 21] = [
     "sink.retry_wait",
     "sink.retry_wait_max",
     "sink.create_indices",
+    "sink.on_index_error",
 ];
 
 /// Keys whose values are compared one by one.

@@ -352,7 +352,7 @@ fn plugins_routes_batches_and_retries_are_live() {
     let old =
         format!("{KAFKA}{ELASTICSEARCH}[plugins]\ndir = \"p\"\n[plugins.settings.a]\nx = 1\n[plugins.settings.b]\n");
     let new = format!(
-        "{KAFKA}{ELASTICSEARCH}bulk_bytes = \"1MiB\"\nbulk_documents = 5\nlinger = \"1ms\"\nin_flight = 5\ntimeout = \"1s\"\nretry_wait = \"1ms\"\nretry_wait_max = \"1s\"\ncreate_indices = false\n\
+        "{KAFKA}{ELASTICSEARCH}bulk_bytes = \"1MiB\"\nbulk_documents = 5\nlinger = \"1ms\"\nin_flight = 5\ntimeout = \"1s\"\nretry_wait = \"1ms\"\nretry_wait_max = \"1s\"\ncreate_indices = false\non_index_error = \"pause\"\n\
          [plugins]\ndir = \"p\"\norder = [\"b\"]\ndisabled = [\"c\"]\nwasi = [\"a\"]\nstamp = true\nhashes = [\"{}\"]\ncompile_memory = \"2GiB\"\ncompile_time = \"1s\"\n\
          [plugins.settings.a]\nx = 2\n[plugins.settings.b]\n[plugins.settings.c]\n[plugins.rollout]\nmode = \"shadow\"\n[plugins.rollouts.a]\nrows = 5\n[plugins.probation]\nfailed_rows = 9\n\
          [[routes]]\ntable = \"t\"\nindex = \"i\"\n",
@@ -380,6 +380,7 @@ fn plugins_routes_batches_and_retries_are_live() {
         "sink.retry_wait",
         "sink.retry_wait_max",
         "sink.create_indices",
+        "sink.on_index_error",
     ];
     differs(&old, &new, &live, &[]);
     // And back, by omitting the keys.

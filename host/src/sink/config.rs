@@ -91,6 +91,20 @@ pub struct BulkConfig {
     pub retry_wait_max: Duration,
     /// Whether missing indices are created.
     pub create_indices: bool,
+    /// What becomes of the documents of an index that is refused.
+    pub on_index_error: IndexErrorPolicy,
+}
+
+/// What becomes of the documents of an index that Elasticsearch refuses until somebody changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IndexErrorPolicy {
+    /// They become dead letters.
+    DeadLetter,
+    /// They wait until the index is accepted.
+    Pause,
+    /// The run ends.
+    Stop,
 }
 
 impl Default for BulkConfig {
@@ -104,6 +118,7 @@ impl Default for BulkConfig {
             retry_wait: Duration::from_millis(50),
             retry_wait_max: Duration::from_secs(15),
             create_indices: true,
+            on_index_error: IndexErrorPolicy::DeadLetter,
         }
     }
 }
@@ -128,6 +143,7 @@ pub struct RawSink {
     pub retry_wait: Option<String>,
     pub retry_wait_max: Option<String>,
     pub create_indices: Option<bool>,
+    pub on_index_error: Option<String>,
     /// The file of the sink `ndjson`.
     pub path: Option<String>,
     /// The address of the embedded store.
@@ -170,6 +186,15 @@ fn bulk(raw: &RawSink) -> Result<BulkConfig> {
         retry_wait_max: duration("sink.retry_wait_max", raw.retry_wait_max.as_deref())?
             .unwrap_or(default.retry_wait_max),
         create_indices: raw.create_indices.unwrap_or(true),
+        on_index_error: one_of(
+            "sink.on_index_error",
+            raw.on_index_error.as_deref(),
+            &[
+                ("dead_letter", IndexErrorPolicy::DeadLetter),
+                ("pause", IndexErrorPolicy::Pause),
+                ("stop", IndexErrorPolicy::Stop),
+            ],
+        )?,
     };
     if !(1..=64).contains(&bulk.in_flight) {
         return error("sink.in_flight must be from 1 to 64");

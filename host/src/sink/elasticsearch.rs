@@ -2,6 +2,7 @@
 //!
 //! [`pending`](self) holds one entry per document and replaces operations that newer ones overtake; `writer` sends bulk
 //! requests of these entries, never two at a time with the same document; `outcome` decides what each answer means;
+//! `index_states` sets indices apart that accept no writes; `flow` decides how much is sent, and whether anything is;
 //! `client` speaks HTTP.
 
 pub mod client;
@@ -9,8 +10,9 @@ pub mod lookup;
 pub mod merge;
 
 mod bulk;
+mod flow;
+mod index_states;
 mod outcome;
-mod pace;
 mod pending;
 mod prepare;
 mod retry;

@@ -242,6 +242,12 @@ impl Intake {
         self.budget.is_full() || self.buffered >= self.config.bytes_in_flight
     }
 
+    /// Notes whether some partitions are not read because their documents cannot be written at present, so that others may
+    /// have more of the budget.
+    pub fn set_held_back(&self, are_held_back: bool) {
+        self.budget.set_extended(are_held_back);
+    }
+
     /// Waits until more may be read, at most for `timeout`. Returns true if it may.
     pub fn wait_for_room(&mut self, timeout: Duration) -> bool {
         if self.is_full() {

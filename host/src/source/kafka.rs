@@ -2,6 +2,7 @@
 
 mod follow;
 mod group;
+mod hold_back;
 mod instance;
 mod lookups;
 mod offsets;

@@ -59,6 +59,17 @@ pub struct FaultTarget<'a> {
     pub index: Option<&'a str>,
     /// The ID of the item's document; `None` for a whole request.
     pub id: Option<&'a str>,
+    /// The body of the request; empty for an item.
+    pub body: &'a [u8],
+}
+
+impl FaultTarget<'_> {
+    /// Returns true if the request names this index: in its path, or in a line of a bulk request.
+    pub fn names_index(&self, index: &str) -> bool {
+        let line = format!("\"_index\":\"{index}\"");
+        let is_in_body = self.body.windows(line.len()).any(|window| window == line.as_bytes());
+        is_in_body || self.path.trim_start_matches('/').split('/').next() == Some(index)
+    }
 }
 
 type Predicate = Arc<dyn Fn(&FaultTarget<'_>) -> bool + Send + Sync>;
@@ -163,13 +174,13 @@ pub(crate) struct Faults {
 
 impl Faults {
     /// Returns the effect on a whole request, if any.
-    pub(crate) fn on_request(&mut self, path: &str) -> Option<FaultEffect> {
-        self.first(&FaultTarget { path, index: None, id: None })
+    pub(crate) fn on_request(&mut self, path: &str, body: &[u8]) -> Option<FaultEffect> {
+        self.first(&FaultTarget { path, index: None, id: None, body })
     }
 
     /// Returns the error of a bulk item, if a rule affects it.
     pub(crate) fn on_item(&mut self, path: &str, index: &str, id: &str) -> Option<EsError> {
-        self.first(&FaultTarget { path, index: Some(index), id: Some(id) })?.error(true)
+        self.first(&FaultTarget { path, index: Some(index), id: Some(id), body: &[] })?.error(true)
     }
 
     fn first(&mut self, target: &FaultTarget<'_>) -> Option<FaultEffect> {

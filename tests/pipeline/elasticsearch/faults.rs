@@ -8,7 +8,7 @@ fn survives(rules: impl IntoIterator<Item = FaultRule>) -> (Run, u64) {
     let sink = Sink::embedded();
     let store = sink.store.as_ref().expect("the embedded store");
     rules.into_iter().for_each(|rule| store.inject(rule));
-    let run = sink.run(&things(200));
+    let run = sink.gateway(&things(200), "retry_wait_max = \"1s\"\n", "").run().ended_well();
     let sources = sink.elasticsearch.sources(&sink.index("thing"));
     assert_eq!(sources.len(), 200, "{}", run.log);
     assert_eq!(run.number("dead_letters"), 0, "{}", run.log);

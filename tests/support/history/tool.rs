@@ -27,6 +27,8 @@ pub struct ReportedRecord {
     pub change: usize,
     /// True if it contains the after image.
     pub has_after: bool,
+    /// How many operations a plugin that keeps rows makes of it: writes, deletes and truncates.
+    pub operations: u64,
 }
 
 impl Tool {
@@ -40,17 +42,18 @@ impl Tool {
     pub fn records(self, changes: &[Change]) -> Vec<ReportedRecord> {
         let mut reported: Vec<ReportedRecord> = Vec::new();
         let mut ends: BTreeMap<(&str, i32), i64> = BTreeMap::new();
-        let mut add = |change: usize, has_after: bool, id: u32, key: Option<String>, value: Option<String>| {
-            let table = changes[change].table();
-            let partition = (id % 3) as i32;
-            let end = ends.entry((table, partition)).or_default();
-            let mut record = Record::new(&format!("tool.shop.{table}"), *end, "");
-            *end += 1;
-            record.partition = partition;
-            record.key = key.map(String::into_bytes);
-            record.value = value.map(String::into_bytes);
-            reported.push(ReportedRecord { record, change, has_after });
-        };
+        let mut add =
+            |change: usize, has_after: bool, operations: u64, id: u32, key: Option<String>, value: Option<String>| {
+                let table = changes[change].table();
+                let partition = (id % 3) as i32;
+                let end = ends.entry((table, partition)).or_default();
+                let mut record = Record::new(&format!("tool.shop.{table}"), *end, "");
+                *end += 1;
+                record.partition = partition;
+                record.key = key.map(String::into_bytes);
+                record.value = value.map(String::into_bytes);
+                reported.push(ReportedRecord { record, change, has_after, operations });
+            };
         for (number, change) in changes.iter().enumerate() {
             // Each change has its own second, since Canal's times are whole seconds: within one second, a TRUNCATE and a row, or
             // two changes of a document, in two partitions have no order (docs/versions.md).
@@ -61,22 +64,23 @@ impl Tool {
                 Change::Row { before, after, .. } => (before, after),
                 Change::Truncate { .. } => {
                     // Without a key, so in any partition.
-                    add(number, false, number as u32, None, Some(self.truncate(table, second, place)));
+                    add(number, false, 1, number as u32, None, Some(self.truncate(table, second, place)));
                     continue;
                 }
             };
             let has_parent = after.as_ref().or(before.as_ref()).is_some_and(|row| row.parent.is_some());
             let id = after.as_ref().or(before.as_ref()).map_or(0, |row| row.id);
             let has_after = after.is_some();
+            let operations = operations(before.as_ref(), after.as_ref());
             match self {
                 Self::Canal => {
                     let value = canal(table, before.as_ref(), after.as_ref(), second).to_string();
-                    add(number, has_after, id, None, Some(value));
+                    add(number, has_after, operations, id, None, Some(value));
                 }
                 Self::Maxwell => {
                     let key = json!({ "database": "shop", "table": table, "pk.id": id });
                     let value = maxwell(table, before.as_ref(), after.as_ref(), second, place);
-                    add(number, has_after, id, Some(key.to_string()), Some(value.to_string()));
+                    add(number, has_after, operations, id, Some(key.to_string()), Some(value.to_string()));
                 }
                 Self::Debezium | Self::DebeziumWithSchema | Self::Unwrapped => {
                     let moved =
@@ -105,9 +109,9 @@ impl Tool {
                                 ),
                             ),
                         };
-                        add(number, after.is_some(), id, Some(key.clone()), Some(value));
+                        add(number, after.is_some(), 1, id, Some(key.clone()), Some(value));
                         if after.is_none() {
-                            add(number, false, id, Some(key), None);
+                            add(number, false, 0, id, Some(key), None);
                         }
                     }
                 }
@@ -139,6 +143,12 @@ impl Tool {
         };
         value.to_string()
     }
+}
+
+/// How many operations a row's change makes: a write of the new document, and a delete of the old one if it has another ID.
+fn operations(before: Option<&Row>, after: Option<&Row>) -> u64 {
+    let is_gone = before.is_some_and(|before| after.is_none_or(|after| after.id != before.id));
+    u64::from(after.is_some()) + u64::from(is_gone)
 }
 
 /// The columns' types as Kafka Connect names them.

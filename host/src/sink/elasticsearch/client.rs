@@ -1,5 +1,7 @@
 //! Elasticsearch over HTTP, through its official client: the few requests that Rowmill makes.
 
+mod nodes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,10 +11,11 @@ use bytes::Bytes;
 use elasticsearch::auth::Credentials as ClientCredentials;
 use elasticsearch::cert::{Certificate, CertificateValidation};
 use elasticsearch::http::headers::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use elasticsearch::http::transport::{MultiNodeConnectionPool, SingleNodeConnectionPool, Transport, TransportBuilder};
+use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, TransportBuilder};
 use elasticsearch::http::{Method, Url};
 use serde_json::{Value, json};
 
+use self::nodes::Nodes;
 use super::merge::{SCRIPT, SCRIPT_ID};
 use crate::config::{Credentials, ElasticsearchConfig};
 
@@ -20,10 +23,34 @@ use crate::config::{Credentials, ElasticsearchConfig};
 /// default of 60 seconds is shorter than a retry or a slow partition may take.
 const GC_DELETES: &str = "1h";
 
+/// A bulk request waits for shards for this share of `sink.timeout`…
+const SHARD_WAIT_SHARE: u64 = 6;
+/// … and at most this long.
+const MAX_SHARD_WAIT: Duration = Duration::from_secs(10);
+
 /// Elasticsearch refuses access, or its certificate is not trusted. Retrying does not help; the text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
+
+/// Elasticsearch refuses one request for lack of a privilege; the text says which and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Forbidden(pub String);
+
+/// There was no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct NoAnswer {
+    reason: String,
+    /// Whether the time ended. Otherwise the connection failed.
+    pub is_timeout: bool,
+}
+
+/// Elasticsearch cannot answer the request at present; the text is its answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Busy(String);
 
 /// An answer: its status and body.
 #[derive(Clone, Debug)]
@@ -40,23 +67,27 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 
-    /// Fails if the cluster cannot answer at present, so that the request has to be repeated.
+    /// Fails if the cluster cannot answer at present ([`Busy`]), so that the request has to be repeated.
     fn unless_busy(self) -> anyhow::Result<Self> {
         let is_blocked = self.status == 403 && self.body.contains("cluster_block_exception");
-        anyhow::ensure!(!is_blocked && !matches!(self.status, 429 | 500..), "status {}: {}", self.status, self.body);
+        if is_blocked || matches!(self.status, 429 | 500..) {
+            anyhow::bail!(Busy(format!("status {}: {}", self.status, self.body)));
+        }
         Ok(self)
     }
 
-    /// The same; also fails if access is refused ([`Refused`]). `request` names the request.
-    fn if_permitted(self, request: &str) -> anyhow::Result<Self> {
+    /// The same; also fails if the credentials are refused ([`Refused`]), or this request is ([`Forbidden`]). `request` names
+    /// the request.
+    pub(super) fn if_permitted(self, request: &str) -> anyhow::Result<Self> {
         let answer = self.unless_busy()?;
         if matches!(answer.status, 401 | 403) {
             let reason = answer.json()["error"]["reason"].as_str().unwrap_or_default().to_string();
-            anyhow::bail!(Refused(format!(
+            let text = format!(
                 "Elasticsearch refuses to {request} (status {}, {reason}); check sink.username, sink.password or sink.api_key, \
                  and the role's privileges",
                 answer.status
-            )));
+            );
+            return Err(if answer.status == 401 { Refused(text).into() } else { Forbidden(text).into() });
         }
         Ok(answer)
     }
@@ -65,7 +96,7 @@ impl Answer {
 /// A client of one cluster.
 #[derive(Clone, Debug)]
 pub struct Client {
-    transport: Transport,
+    nodes: Arc<Nodes>,
     /// How long a request may take, in milliseconds; shared with clones.
     timeout: Arc<AtomicU64>,
 }
@@ -76,27 +107,9 @@ impl Client {
     /// # Errors
     /// The certificate authority cannot be read, or the client cannot be built.
     pub fn new(config: &ElasticsearchConfig) -> anyhow::Result<Self> {
-        let urls: Vec<Url> = config.urls.clone();
-        let builder = match urls.as_slice() {
-            [url] => TransportBuilder::new(SingleNodeConnectionPool::new(url.clone())),
-            _ => TransportBuilder::new(MultiNodeConnectionPool::round_robin(urls, None)),
-        };
-        let mut builder = builder.disable_proxy().request_body_compression(config.gzip).timeout(config.bulk.timeout);
-        builder = match &config.credentials {
-            None => builder,
-            Some(Credentials::Basic(user, password)) => {
-                builder.auth(ClientCredentials::Basic(user.clone(), password.0.clone()))
-            }
-            Some(Credentials::ApiKey(key)) => builder.auth(ClientCredentials::EncodedApiKey(key.0.clone())),
-        };
-        if let Some(path) = &config.ca {
-            let pem = std::fs::read(path).with_context(|| format!("cannot read sink.ca {}", path.display()))?;
-            let certificate = Certificate::from_pem(&pem)
-                .with_context(|| format!("sink.ca {} is not a PEM certificate", path.display()))?;
-            builder = builder.cert_validation(CertificateValidation::Full(certificate));
-        }
+        let transports: anyhow::Result<Vec<Transport>> = config.urls.iter().map(|url| transport(config, url)).collect();
         Ok(Self {
-            transport: builder.build().context("cannot build the Elasticsearch client")?,
+            nodes: Arc::new(Nodes::new(transports?)),
             timeout: Arc::new(AtomicU64::new(milliseconds(config.bulk.timeout))),
         })
     }
@@ -119,9 +132,34 @@ impl Client {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
         let timeout = Duration::from_millis(self.timeout.load(Ordering::Relaxed));
-        let response =
-            self.transport.send(method, path, headers, Some(&query), body, Some(timeout)).await.map_err(plain)?;
-        Ok(Answer { status: response.status_code().as_u16(), body: response.text().await.map_err(plain)? })
+        let mut result = Err(anyhow::anyhow!("there is no node"));
+        for node in self.nodes.candidates() {
+            let transport = self.nodes.transport(node);
+            let answer = async {
+                let (headers, body) = (headers.clone(), body.clone());
+                let response = transport.send(method, path, headers, Some(&query), body, Some(timeout)).await?;
+                Ok::<_, elasticsearch::Error>(Answer {
+                    status: response.status_code().as_u16(),
+                    body: response.text().await?,
+                })
+            };
+            match answer.await {
+                Ok(answer) => {
+                    self.nodes.note(node, true);
+                    return Ok(answer);
+                }
+                Err(error) => {
+                    self.nodes.note(node, false);
+                    let is_timeout = error.is_timeout();
+                    result = Err(plain(error));
+                    // The whole time is over.
+                    if is_timeout {
+                        break;
+                    }
+                }
+            }
+        }
+        result
     }
 
     async fn json(
@@ -150,10 +188,11 @@ impl Client {
     /// There was no answer.
     pub async fn bulk(&self, body: Bytes) -> anyhow::Result<Answer> {
         // Only the needed fields of the answer, which has a line for every item.
-        let query = [(
-            "filter_path",
-            "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error,status",
-        )];
+        let fields = "errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,items.*.error.caused_by,error,status";
+        // A request waits this long for shards that are not available, and all its items with it.
+        let wait = Duration::from_millis(self.timeout.load(Ordering::Relaxed) / SHARD_WAIT_SHARE).min(MAX_SHARD_WAIT);
+        let wait = format!("{}ms", wait.as_millis().max(1));
+        let query = [("filter_path", fields), ("timeout", wait.as_str())];
         self.send(Method::Post, "/_bulk", &query, "application/x-ndjson", Some(body)).await
     }
 
@@ -291,11 +330,13 @@ impl Client {
     /// The first page of all documents of these indices: hits with ID, index, version and Rowmill's metadata.
     ///
     /// # Errors
-    /// There was no answer.
+    /// There was no answer, or access is refused ([`Refused`], [`Forbidden`]).
     pub async fn scroll_start(&self, indices: &str) -> anyhow::Result<Answer> {
         let body = json!({ "size": 1000, "sort": ["_doc"], "version": true, "_source": ["_rowmill", "_rowmill.*", "table", "index", "version"] });
-        let query = [("scroll", "5m"), ("ignore_unavailable", "true"), ("allow_no_indices", "true")];
-        self.json(Method::Post, &path(indices, "/_search"), &query, Some(&body)).await
+        // A closed index is an error, so that its documents are not taken for missing.
+        let query = [("scroll", "5m"), ("allow_no_indices", "true")];
+        let answer = self.json(Method::Post, &path(indices, "/_search"), &query, Some(&body)).await?;
+        answer.if_permitted(&format!("search the index {indices}"))
     }
 
     /// The next page.
@@ -312,12 +353,33 @@ impl Client {
     }
 }
 
+/// A transport to one node.
+fn transport(config: &ElasticsearchConfig, url: &Url) -> anyhow::Result<Transport> {
+    let builder = TransportBuilder::new(SingleNodeConnectionPool::new(url.clone()));
+    let mut builder = builder.disable_proxy().request_body_compression(config.gzip).timeout(config.bulk.timeout);
+    builder = match &config.credentials {
+        None => builder,
+        Some(Credentials::Basic(user, password)) => {
+            builder.auth(ClientCredentials::Basic(user.clone(), password.0.clone()))
+        }
+        Some(Credentials::ApiKey(key)) => builder.auth(ClientCredentials::EncodedApiKey(key.0.clone())),
+    };
+    if let Some(path) = &config.ca {
+        let pem = std::fs::read(path).with_context(|| format!("cannot read sink.ca {}", path.display()))?;
+        let certificate = Certificate::from_pem(&pem)
+            .with_context(|| format!("sink.ca {} is not a PEM certificate", path.display()))?;
+        builder = builder.cert_validation(CertificateValidation::Full(certificate));
+    }
+    builder.build().context("cannot build the Elasticsearch client")
+}
+
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An error of the client with all its causes on one line, and no backtrace.
 fn plain(error: elasticsearch::Error) -> anyhow::Error {
+    let is_timeout = error.is_timeout();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(next) = cause {
@@ -333,7 +395,7 @@ fn plain(error: elasticsearch::Error) -> anyhow::Error {
         ))
         .into();
     }
-    anyhow::anyhow!(text)
+    NoAnswer { reason: text, is_timeout }.into()
 }
 
 fn path(index: &str, rest: &str) -> String {

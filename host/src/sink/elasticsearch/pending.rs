@@ -1,122 +1,24 @@
 //! Operations that wait to be written: one entry per document, in which a newer operation replaces an older one.
+//!
+//! Documents of all indices that accept writes share one queue. An index that does not is set apart: its documents have a
+//! queue of their own, so they hold up no others.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, VecDeque};
+mod entry;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use hashbrown::HashTable;
+use rowmill_engine::IndexNumber;
 
+use entry::is_same_document;
+pub(super) use entry::{Entry, Part};
+
+use crate::checkpoint::Progress;
 use crate::sink::OperationRef;
-
-/// Bytes of an operation's line in a bulk request, beside ID and body.
-const LINE_BYTES: usize = 120;
-
-/// Elasticsearch routes a document by its routing value, so the same ID with another value is another document.
-fn is_same_document(a: &OperationRef, b: &OperationRef) -> bool {
-    a.operation().index == b.operation().index && a.id() == b.id() && a.routing() == b.routing()
-}
-
-/// Whether both write the same part of a merged document.
-fn is_same_part(a: &OperationRef, b: &OperationRef) -> bool {
-    a.table() == b.table() && a.item() == b.item()
-}
-
-/// Whether `new`, which arrived later, replaces `known`.
-fn replaces(new: &OperationRef, known: &OperationRef) -> bool {
-    let (a, b) = (new.operation(), known.operation());
-    match a.version.cmp(&b.version) {
-        Ordering::Greater => true,
-        Ordering::Less => false,
-        // The rows of a record are in order. Otherwise a write beats a removal, as in Elasticsearch.
-        Ordering::Equal => {
-            let is_one_record = Arc::ptr_eq(new.batch(), known.batch()) && a.record == b.record;
-            is_one_record || !a.is_removal() || b.is_removal()
-        }
-    }
-}
-
-fn bytes_of(operation: &OperationRef) -> usize {
-    operation.operation().body.len() + operation.operation().id.len() + LINE_BYTES
-}
-
-/// What is to be written to a document, or to one part of a merged document.
-#[derive(Debug)]
-pub(super) struct Part {
-    /// The operation.
-    pub operation: OperationRef,
-    /// Older operations that this one replaced. They are settled with it; if it is rejected, the newest of them is sent.
-    pub superseded: Vec<OperationRef>,
-}
-
-impl Part {
-    fn new(operation: OperationRef) -> Self {
-        Self { operation, superseded: Vec::new() }
-    }
-
-    /// Adds an operation on the same part.
-    fn fold(&mut self, new: OperationRef) {
-        if replaces(&new, &self.operation) {
-            self.superseded.push(std::mem::replace(&mut self.operation, new));
-        } else {
-            self.superseded.push(new);
-        }
-    }
-
-    /// Adds what another entry has of the same part.
-    fn join(&mut self, other: Self) {
-        self.fold(other.operation);
-        self.superseded.extend(other.superseded);
-    }
-
-    /// What is left without the operation; `None` if it replaced no other.
-    fn older(self) -> Option<Self> {
-        let mut superseded = self.superseded.into_iter();
-        let mut left = Self::new(superseded.next()?);
-        superseded.for_each(|operation| left.fold(operation));
-        Some(left)
-    }
-}
-
-/// What is to be written to one document.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// The document, or the parts of a merged one, one per table and one per item. There is at least one.
-    pub parts: Vec<Part>,
-    /// How often the entry was sent without success.
-    pub attempts: u32,
-    slot: u32,
-}
-
-impl Entry {
-    pub fn bytes(&self) -> usize {
-        self.operations().map(bytes_of).sum()
-    }
-
-    /// The operations that are sent.
-    pub fn operations(&self) -> impl Iterator<Item = &OperationRef> {
-        self.parts.iter().map(|part| &part.operation)
-    }
-
-    /// The first of these. All are on the same document.
-    pub fn first(&self) -> &OperationRef {
-        &self.parts[0].operation
-    }
-
-    fn new(part: Part, slot: u32) -> Self {
-        Self { parts: vec![part], attempts: 0, slot }
-    }
-
-    /// Adds what is to be written to the same document; of two operations on the same part the newer one is sent.
-    fn fold(&mut self, new: Part) {
-        let is_merge = new.operation.operation().action.is_merge();
-        match self.parts.iter_mut().find(|known| !is_merge || is_same_part(&known.operation, &new.operation)) {
-            None => self.parts.push(new),
-            Some(known) => known.join(new),
-        }
-    }
-}
 
 struct Slot {
     hash: u64,
@@ -126,8 +28,26 @@ struct Slot {
     /// Parts of a merged document that are sent one by one, because they were rejected together. Later operations queue
     /// behind them.
     sequential: VecDeque<Part>,
-    in_flight: bool,
+    state: SlotState,
     since: Instant,
+}
+
+/// Where the entry of a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SlotState {
+    /// In a queue.
+    Ready,
+    /// Waiting until it is due for its next attempt.
+    Delayed,
+    /// In a request. Operations that arrive wait for the answer.
+    InFlight,
+}
+
+/// Slots whose entry can be sent, oldest first.
+#[derive(Default)]
+struct Queue {
+    slots: VecDeque<u32>,
+    bytes: usize,
 }
 
 /// All documents that have an operation queued or in flight.
@@ -135,11 +55,12 @@ pub(super) struct Pending {
     documents: HashTable<u32>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
-    /// Slots whose entry can be sent, oldest first.
-    ready: VecDeque<u32>,
+    /// The documents of all indices that are not set apart.
+    shared: Queue,
+    /// The documents of the indices that are.
+    apart: HashMap<IndexNumber, Queue>,
     /// Slots whose entry waits until it is due for its next attempt.
     delayed: BinaryHeap<Reverse<(Instant, u32)>>,
-    ready_bytes: usize,
     hasher: foldhash::quality::RandomState,
 }
 
@@ -149,9 +70,9 @@ impl Pending {
             documents: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
-            ready: VecDeque::new(),
+            shared: Queue::default(),
+            apart: HashMap::new(),
             delayed: BinaryHeap::new(),
-            ready_bytes: 0,
             hasher: Default::default(),
         }
     }
@@ -161,19 +82,24 @@ impl Pending {
         self.documents.is_empty()
     }
 
-    /// The number of documents that can be sent now.
+    /// The number of documents that can be sent now, without those of indices that are set apart.
     pub fn ready(&self) -> usize {
-        self.ready.len()
+        self.shared.slots.len()
     }
 
     /// About how many bytes these take in a request.
     pub fn ready_bytes(&self) -> usize {
-        self.ready_bytes
+        self.shared.bytes
     }
 
     /// When the oldest of these was added.
     pub fn oldest(&self) -> Option<Instant> {
-        self.ready.front().map(|slot| self.slot(*slot).since)
+        self.shared.slots.front().map(|slot| self.slot(*slot).since)
+    }
+
+    /// The number of documents of an index that is set apart that can be sent now.
+    pub fn ready_apart(&self, index: IndexNumber) -> usize {
+        self.apart.get(&index).map_or(0, |queue| queue.slots.len())
     }
 
     /// When the next delayed entry can be sent.
@@ -187,6 +113,86 @@ impl Pending {
 
     fn slot_mut(&mut self, slot: u32) -> &mut Slot {
         self.slots[slot as usize].as_mut().expect("a queued slot is in use")
+    }
+
+    /// The bytes of all documents that wait in queues of indices that are set apart.
+    pub fn bytes_apart(&self) -> usize {
+        self.apart.values().map(|queue| queue.bytes).sum()
+    }
+
+    /// The partitions that these come from, each once, and the bytes of all batches that have some of them.
+    pub fn partitions_apart(&self) -> (Vec<Arc<Progress>>, usize) {
+        let (mut partitions, mut batches, mut bytes): (Vec<Arc<Progress>>, HashSet<_>, _) = Default::default();
+        for slot in self.apart.values().flat_map(|queue| &queue.slots) {
+            let Some(entry) = &self.slot(*slot).waiting else { continue };
+            // The operations of one document nearly always come from one partition.
+            let batch = entry.first().batch();
+            if batches.insert(Arc::as_ptr(batch)) {
+                bytes += batch.bytes();
+                let progress = batch.source.ticket.progress();
+                if !partitions.iter().any(|known| Arc::ptr_eq(known, progress)) {
+                    partitions.push(progress.clone());
+                }
+            }
+        }
+        (partitions, bytes)
+    }
+
+    /// Returns true if the documents of an index that is set apart are merged.
+    pub fn is_merged(&self, index: IndexNumber) -> bool {
+        let first = self.apart.get(&index).and_then(|queue| queue.slots.front());
+        first.is_some_and(|slot| self.slot(*slot).key.operation().action.is_merge())
+    }
+
+    fn queue_mut(&mut self, slot: u32) -> &mut Queue {
+        if self.apart.is_empty() {
+            return &mut self.shared;
+        }
+        let index = self.slot(slot).key.operation().index;
+        self.apart.get_mut(&index).unwrap_or(&mut self.shared)
+    }
+
+    fn push(&mut self, number: u32, end: End) {
+        let slot = self.slot_mut(number);
+        slot.state = SlotState::Ready;
+        let bytes = slot.waiting.as_ref().map_or(0, Entry::bytes);
+        let queue = self.queue_mut(number);
+        queue.bytes += bytes;
+        match end {
+            End::Back => queue.slots.push_back(number),
+            End::Front => queue.slots.push_front(number),
+        }
+    }
+
+    /// Gives an index a queue of its own.
+    pub fn set_apart(&mut self, index: IndexNumber) {
+        if self.apart.contains_key(&index) {
+            return;
+        }
+        let mut own = Queue::default();
+        let mut shared = std::mem::take(&mut self.shared);
+        shared.slots.retain(|number| {
+            let slot = self.slot(*number);
+            let is_own = slot.key.operation().index == index;
+            if is_own {
+                let bytes = slot.waiting.as_ref().map_or(0, Entry::bytes);
+                own.slots.push_back(*number);
+                own.bytes += bytes;
+                shared.bytes -= bytes;
+            }
+            !is_own
+        });
+        self.shared = shared;
+        self.apart.insert(index, own);
+    }
+
+    /// Returns the documents of an index to the shared queue, before those that arrived later.
+    pub fn rejoin(&mut self, index: IndexNumber) {
+        if let Some(mut own) = self.apart.remove(&index) {
+            own.slots.append(&mut self.shared.slots);
+            self.shared.slots = own.slots;
+            self.shared.bytes += own.bytes;
+        }
     }
 
     /// Adds an operation.
@@ -203,7 +209,6 @@ impl Pending {
             .find(hash, |slot| slots[*slot as usize].as_ref().is_some_and(|slot| is_same_document(&slot.key, &new)))
             .copied();
         let Some(number) = known else {
-            let bytes = bytes_of(&new);
             let number = self.free.pop().unwrap_or_else(|| {
                 self.slots.push(None);
                 self.slots.len() as u32 - 1
@@ -214,14 +219,13 @@ impl Pending {
                 key: new,
                 waiting: Some(entry),
                 sequential: VecDeque::new(),
-                in_flight: false,
+                state: SlotState::Ready,
                 since: now,
             });
             let slots = &self.slots;
             self.documents
                 .insert_unique(hash, number, |slot| slots[*slot as usize].as_ref().map_or(0, |slot| slot.hash));
-            self.ready.push_back(number);
-            self.ready_bytes += bytes;
+            self.push(number, End::Back);
             return;
         };
         let slot = self.slot_mut(number);
@@ -231,12 +235,12 @@ impl Pending {
         }
         match &mut slot.waiting {
             Some(entry) => {
-                let (before, in_flight) = (entry.bytes(), slot.in_flight);
+                let before = entry.bytes();
                 entry.fold(Part::new(new));
                 let after = entry.bytes();
-                // The bytes of a delayed entry are not counted; finding out whether it is delayed is not worth a look-up.
-                if !in_flight && entry.attempts == 0 {
-                    self.ready_bytes = self.ready_bytes + after - before;
+                if slot.state == SlotState::Ready {
+                    let queue = self.queue_mut(number);
+                    queue.bytes = queue.bytes + after - before;
                 }
             }
             // The document is in flight: the new operation waits for the answer.
@@ -254,30 +258,37 @@ impl Pending {
                 return;
             }
             if let Some(Reverse((_, slot))) = self.delayed.pop() {
-                let bytes = self.slot(slot).waiting.as_ref().map_or(0, Entry::bytes);
-                self.ready_bytes += bytes;
-                // To the front: it is older than the others.
-                self.ready.push_front(slot);
+                // It is older than the others.
+                self.push(slot, End::Front);
             }
         }
     }
 
-    /// Takes entries for a request of at most this many bytes and documents; at least one if any is ready.
-    pub fn take(&mut self, max_bytes: usize, max_documents: usize) -> Vec<Entry> {
+    /// Takes entries for a request of at most this many bytes and documents, at least one if any is ready: from the queue of
+    /// an index that is set apart, or from the shared one.
+    pub fn take(&mut self, index: Option<IndexNumber>, max_bytes: usize, max_documents: usize) -> Vec<Entry> {
+        let Self { shared, apart, slots, .. } = self;
+        let queue = match index {
+            None => shared,
+            Some(index) => match apart.get_mut(&index) {
+                Some(queue) => queue,
+                None => return Vec::new(),
+            },
+        };
         let mut taken = Vec::new();
         let mut bytes = 0;
-        while let Some(&number) = self.ready.front() {
-            let entry_bytes = self.slot(number).waiting.as_ref().map_or(0, Entry::bytes);
+        while let Some(&number) = queue.slots.front() {
+            let Some(slot) = slots[number as usize].as_mut() else { break };
+            let entry_bytes = slot.waiting.as_ref().map_or(0, Entry::bytes);
             if !taken.is_empty() && (bytes + entry_bytes > max_bytes || taken.len() >= max_documents) {
                 break;
             }
-            self.ready.pop_front();
+            queue.slots.pop_front();
             bytes += entry_bytes;
-            let slot = self.slot_mut(number);
-            slot.in_flight = true;
+            slot.state = SlotState::InFlight;
             taken.extend(slot.waiting.take());
         }
-        self.ready_bytes = self.ready_bytes.saturating_sub(bytes);
+        queue.bytes = queue.bytes.saturating_sub(bytes);
         taken
     }
 
@@ -285,15 +296,11 @@ impl Pending {
     pub fn settled(&mut self, entry: &Entry) {
         let number = entry.slot;
         let slot = self.slot_mut(number);
-        slot.in_flight = false;
         if let Some(next) = slot.sequential.pop_front() {
             slot.waiting = Some(Entry::new(next, number));
         }
-        match slot.waiting.as_ref().map(Entry::bytes) {
-            Some(bytes) => {
-                self.ready.push_back(number);
-                self.ready_bytes += bytes;
-            }
+        match slot.waiting {
+            Some(_) => self.push(number, End::Back),
             None => {
                 let hash = slot.hash;
                 if let Ok(found) = self.documents.find_entry(hash, |slot| *slot == number) {
@@ -322,6 +329,30 @@ impl Pending {
         Some(rejected)
     }
 
+    /// Removes the operations of an entry that are obsolete, and calls `dropped` with each. Returns what is left to be sent;
+    /// if that is nothing, the entry is settled.
+    pub fn without_obsolete(
+        &mut self,
+        mut entry: Entry,
+        is_obsolete: impl Fn(&OperationRef) -> bool,
+        mut dropped: impl FnMut(&OperationRef),
+    ) -> Option<Entry> {
+        let parts = std::mem::take(&mut entry.parts);
+        for part in parts {
+            let mut left = Some(part);
+            while let Some(part) = left.take_if(|part| is_obsolete(&part.operation)) {
+                dropped(&part.operation);
+                left = part.older();
+            }
+            entry.parts.extend(left);
+        }
+        if entry.parts.is_empty() {
+            self.settled(&entry);
+            return None;
+        }
+        Some(entry)
+    }
+
     /// Several parts of a merged document were rejected together: from now on each is sent alone, so that only those are
     /// rejected that must be.
     pub fn send_sequentially(&mut self, mut entry: Entry) {
@@ -329,24 +360,40 @@ impl Pending {
         let newer = slot.waiting.take();
         slot.sequential.extend(entry.parts.drain(1..));
         slot.sequential.extend(newer.into_iter().flat_map(|newer| newer.parts));
-        slot.in_flight = false;
-        let (number, bytes) = (entry.slot, entry.bytes());
+        let number = entry.slot;
         slot.waiting = Some(entry);
-        self.ready.push_back(number);
-        self.ready_bytes += bytes;
+        self.push(number, End::Back);
     }
 
     /// An entry is to be sent again, not before `due`, together with the operations that arrived in the meantime.
-    pub fn retry(&mut self, mut entry: Entry, due: Instant) {
+    pub fn retry(&mut self, entry: Entry, due: Instant) {
+        let number = entry.slot;
+        self.put_back(entry);
+        self.slot_mut(number).state = SlotState::Delayed;
+        self.delayed.push(Reverse((due, number)));
+    }
+
+    /// An entry was not written, for a reason that is not its own: it can be sent again, before those that arrived later.
+    pub fn return_unsent(&mut self, entry: Entry) {
+        let number = entry.slot;
+        self.put_back(entry);
+        self.push(number, End::Front);
+    }
+
+    fn put_back(&mut self, mut entry: Entry) {
         let number = entry.slot;
         let slot = self.slot_mut(number);
-        slot.in_flight = false;
         if let Some(newer) = slot.waiting.take() {
             newer.parts.into_iter().for_each(|part| entry.fold(part));
         }
-        self.slot_mut(number).waiting = Some(entry);
-        self.delayed.push(Reverse((due, number)));
+        slot.waiting = Some(entry);
     }
+}
+
+/// An end of a queue.
+enum End {
+    Front,
+    Back,
 }
 
 #[cfg(test)]

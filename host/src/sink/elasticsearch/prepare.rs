@@ -1,45 +1,67 @@
-//! What must exist in the cluster before documents are written: their indices, and the merge script.
+//! What must exist in the cluster before documents of an index are written: the index, and the merge script.
 
-use std::collections::HashSet;
+use super::client::{Busy, Client, Forbidden, NoAnswer, Refused};
+use super::outcome::{IndexProblem, ProblemKind};
 
-use rowmill_engine::{IndexNumber, Indices};
-
-use super::pending::Entry;
-use super::retry::Retry;
-
-/// What is known to exist.
-#[derive(Debug, Default)]
-pub(super) struct Preparation {
-    indices: HashSet<IndexNumber>,
-    has_script: bool,
+/// What an index needs.
+#[derive(Clone, Debug)]
+pub(super) struct Needs {
+    /// The name of the index.
+    pub name: String,
+    /// The mapping to create it with.
+    pub mapping: Option<String>,
+    /// Whether it may be created.
+    pub may_create: bool,
+    /// Whether the merge script must be stored.
+    pub script: bool,
 }
 
-impl Preparation {
-    /// Makes sure that everything exists that these entries need.
-    ///
-    /// # Errors
-    /// An index may not or cannot be created, or the run was aborted.
-    pub async fn prepare(&mut self, entries: &[Entry], indices: &Indices, retry: Retry<'_>) -> anyhow::Result<()> {
-        for entry in entries {
-            let operation = entry.first().operation();
-            if !self.indices.contains(&operation.index) {
-                prepare_index(operation.index, indices, retry).await?;
-                self.indices.insert(operation.index);
-            }
-            if operation.action.is_merge() && !self.has_script {
-                retry.until_ok("store the merge script", async |client| client.store_script().await).await?;
-                self.has_script = true;
-            }
+/// Why an index could not be prepared.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// There was no answer.
+    NoAnswer(String),
+    /// The index has a problem.
+    Index(IndexProblem),
+    /// Nothing can be written until somebody changes something.
+    Fatal(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        if error.is::<NoAnswer>() {
+            return Self::NoAnswer(error.to_string());
         }
-        Ok(())
+        if error.is::<Refused>() {
+            return Self::Fatal(error);
+        }
+        let (kind, counted) = match () {
+            () if error.is::<Busy>() => (ProblemKind::Temporary, "unavailable"),
+            () if error.is::<Forbidden>() => (ProblemKind::Access, "refused"),
+            // The merge script or the mapping is invalid: repetition does not help.
+            () => (ProblemKind::Refused, "refused"),
+        };
+        Self::Index(IndexProblem { kind, counted, reason: error.to_string() })
     }
 }
 
-async fn prepare_index(index: IndexNumber, indices: &Indices, retry: Retry<'_>) -> anyhow::Result<()> {
-    let name = indices.name(index);
-    if retry.until_ok("look up the index", async |client| client.has_index(&name).await).await? {
-        let is_long = retry.until_ok("read the index' settings", async |client| client.raise_gc_deletes(&name).await);
-        if !is_long.await? {
+/// The problem of an index that could not be looked up because there was no answer.
+pub(super) fn unreachable(name: &str, reason: &str) -> IndexProblem {
+    let reason = format!("cannot look up the index {name}: {reason}");
+    IndexProblem { kind: ProblemKind::Temporary, counted: "no answer", reason }
+}
+
+/// Makes sure that everything exists that an index needs. One attempt.
+///
+/// # Errors
+/// Something does not exist and could not be created.
+pub(super) async fn prepare(client: &Client, needs: &Needs) -> Result<(), Failure> {
+    if needs.script {
+        client.store_script().await?;
+    }
+    let name = &needs.name;
+    if client.has_index(name).await? {
+        if !client.raise_gc_deletes(name).await? {
             tracing::warn!(
                 index = %name,
                 "index.gc_deletes is shorter than an hour and cannot be raised: a write that arrives later than that can \
@@ -48,18 +70,23 @@ async fn prepare_index(index: IndexNumber, indices: &Indices, retry: Retry<'_>) 
         }
         return Ok(());
     }
-    anyhow::ensure!(
-        retry.bulk.create_indices,
-        "the index {name} does not exist and sink.create_indices is false; create the index, or set it to true"
-    );
-    let mapping = indices.mapping(index);
-    let create =
-        retry.until_ok("create the index", async |client| client.create_index(&name, mapping.as_deref()).await);
-    let answer = create.await?;
+    let refused = |kind, reason| Failure::Index(IndexProblem { kind, counted: "refused", reason });
+    if !needs.may_create {
+        return Err(refused(
+            ProblemKind::Access,
+            format!(
+                "the index {name} does not exist and sink.create_indices is false; create the index, or set it to true"
+            ),
+        ));
+    }
+    let answer = client.create_index(name, needs.mapping.as_deref()).await?;
     match answer.status {
         200 => tracing::info!(index = %name, "index created"),
         400 if answer.body.contains("resource_already_exists_exception") => {}
-        status => anyhow::bail!("cannot create the index {name}: status {status}: {}", answer.body),
+        status => {
+            let reason = format!("cannot create the index {name}: status {status}: {}", answer.body);
+            return Err(refused(ProblemKind::Refused, reason));
+        }
     }
     Ok(())
 }

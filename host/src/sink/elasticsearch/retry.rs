@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::client::{Client, Refused};
+use super::client::{Forbidden, Refused};
 use crate::config::BulkConfig;
 use crate::shutdown::Shutdown;
 
@@ -16,26 +16,32 @@ pub(super) fn backoff(bulk: &BulkConfig, attempts: u32) -> Duration {
 /// How requests are repeated.
 #[derive(Clone, Copy)]
 pub(super) struct Retry<'a> {
-    pub client: &'a Client,
     pub bulk: &'a BulkConfig,
     pub shutdown: &'a Shutdown,
+    /// Returns true for an error that no repetition changes.
+    pub is_final: fn(&anyhow::Error) -> bool,
+}
+
+/// Access is refused, in general or for this request.
+pub(super) fn is_refusal(error: &anyhow::Error) -> bool {
+    error.is::<Refused>() || error.is::<Forbidden>()
 }
 
 impl Retry<'_> {
     /// Repeats `request` until it succeeds. `what` completes the sentence "cannot …".
     ///
     /// # Errors
-    /// The run was aborted, or access is refused ([`Refused`]), which no repetition changes.
-    pub async fn until_ok<T>(
+    /// The run was aborted, or the error is final.
+    pub async fn until_ok<T, F: Future<Output = anyhow::Result<T>>>(
         &self,
         what: &str,
-        request: impl AsyncFn(&Client) -> anyhow::Result<T>,
+        request: impl Fn() -> F,
     ) -> anyhow::Result<T> {
         let mut attempts = 0;
         loop {
-            let error = match request(self.client).await {
+            let error = match request().await {
                 Ok(value) => return Ok(value),
-                Err(error) if error.is::<Refused>() => return Err(error),
+                Err(error) if (self.is_final)(&error) => return Err(error),
                 Err(error) => error,
             };
             let wait = backoff(self.bulk, attempts);

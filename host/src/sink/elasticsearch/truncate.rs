@@ -34,6 +34,10 @@ impl Floors {
         *floor = version.max(*floor);
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn is_below(&self, table: &Arc<str>, version: u64) -> bool {
         !self.0.is_empty() && self.0.get(table).is_some_and(|floor| version < *floor)
     }
@@ -49,23 +53,30 @@ pub(super) async fn store(client: &Client, table: &str, index: &str, version: u6
     client.put_state(STATE_INDEX, &format!("{table} {index}"), version, &body).await
 }
 
-/// The stored versions by table, as far as they are for the index that `own_index` returns for the table.
-pub(super) async fn load(client: &Client, own_index: impl Fn(&str) -> String) -> anyhow::Result<Vec<(Arc<str>, u64)>> {
-    let mut floors = Vec::new();
-    for_each_page(client, STATE_INDEX, async |hits| {
+/// A stored version of a truncate.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub table: Arc<str>,
+    /// The table's own index, which the version is for.
+    pub index: String,
+    pub version: u64,
+}
+
+/// All stored versions.
+pub(super) async fn load(client: &Client) -> anyhow::Result<Vec<Stored>> {
+    let mut stored = Vec::new();
+    let mut pages = Pages::new(client, STATE_INDEX);
+    while let Some(hits) = pages.next().await? {
         for hit in hits {
             let state = &hit["_source"];
             if let (Some(table), Some(index), Some(version)) =
                 (state["table"].as_str(), state["index"].as_str(), state["version"].as_u64())
-                && own_index(table) == index
             {
-                floors.push((table.into(), version));
+                stored.push(Stored { table: table.into(), index: index.into(), version });
             }
         }
-        Ok(())
-    })
-    .await?;
-    Ok(floors)
+    }
+    Ok(stored)
 }
 
 /// Deletes the documents of rows older than `version`: in the table's own index all of them, in `other_indices` those that
@@ -78,11 +89,14 @@ pub(super) async fn apply(
     version: u64,
 ) -> anyhow::Result<u64> {
     let indices: Vec<&str> = std::iter::once(index).chain(other_indices.iter().map(String::as_str)).collect();
-    client.refresh(&indices.join(",")).await?;
+    let refreshed = client.refresh(&indices.join(",")).await?;
+    anyhow::ensure!(refreshed.status == 200, "status {}: {}", refreshed.status, refreshed.body);
+    ensure_all_shards(&refreshed.json())?;
     let mut deleted = 0;
     for indices in indices {
         let is_own = indices == index;
-        for_each_page(client, indices, async |hits| {
+        let mut pages = Pages::new(client, indices);
+        while let Some(hits) = pages.next().await? {
             let mut body = Vec::new();
             let mut actions = Vec::new();
             for hit in &hits {
@@ -92,11 +106,15 @@ pub(super) async fn apply(
                 }
             }
             if !actions.is_empty() {
-                deleted += delete(client, body, &actions).await?;
+                match delete(client, body, &actions).await {
+                    Ok(n) => deleted += n,
+                    Err(error) => {
+                        pages.end().await;
+                        return Err(error);
+                    }
+                }
             }
-            Ok(())
-        })
-        .await?;
+        }
     }
     Ok(deleted)
 }
@@ -115,7 +133,7 @@ fn action_on(mark: &Value, table: &str, version: u64, is_own_index: bool) -> Opt
 
 /// Sends a request with these actions. Returns how many of its items changed a document.
 async fn delete(client: &Client, body: Vec<u8>, actions: &[Action]) -> anyhow::Result<u64> {
-    let answer = client.bulk(Bytes::from(body)).await?;
+    let answer = client.bulk(Bytes::from(body)).await?.if_permitted("delete documents")?;
     anyhow::ensure!(answer.status == 200, "status {}: {}", answer.status, answer.body);
     let mut deleted = 0;
     for (action, item) in actions.iter().zip(bulk::items(&answer.body, actions.len())?) {
@@ -170,37 +188,71 @@ fn write(out: &mut Vec<u8>, action: Action, hit: &Value, version: u64, parts: &[
     }
 }
 
-/// Calls `page` with the hits of every page of these indices; never if they do not exist.
-async fn for_each_page(
-    client: &Client,
-    indices: &str,
-    mut page: impl AsyncFnMut(Vec<Value>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut answer = client.scroll_start(indices).await?;
-    let mut scroll = None;
-    let result = loop {
-        if answer.status == 404 && scroll.is_none() {
-            break Ok(());
+/// Fails if an answer is without some shards, whose documents it says nothing about.
+fn ensure_all_shards(answer: &Value) -> anyhow::Result<()> {
+    let failed = answer["_shards"]["failed"].as_u64().unwrap_or(0);
+    anyhow::ensure!(failed == 0, "{failed} shards are not available: {}", answer["_shards"]["failures"]);
+    Ok(())
+}
+
+/// The hits of these indices, page by page; none if they do not exist.
+struct Pages<'a> {
+    client: &'a Client,
+    indices: &'a str,
+    scroll: Option<String>,
+}
+
+impl<'a> Pages<'a> {
+    fn new(client: &'a Client, indices: &'a str) -> Self {
+        Self { client, indices, scroll: None }
+    }
+
+    /// The next page; `None` after the last. After an error there is nothing to end.
+    async fn next(&mut self) -> anyhow::Result<Option<Vec<Value>>> {
+        let answer = match &self.scroll {
+            None => self.client.scroll_start(self.indices).await?,
+            Some(scroll) => self.client.scroll_next(scroll).await?,
+        };
+        if answer.status == 404 && self.scroll.is_none() {
+            return Ok(None);
         }
         if answer.status != 200 {
-            break Err(anyhow::anyhow!("status {}: {}", answer.status, answer.body));
+            self.end().await;
+            anyhow::bail!("status {}: {}", answer.status, answer.body);
         }
         let mut json = answer.json();
-        scroll = json["_scroll_id"].as_str().map(str::to_string).or(scroll);
-        let hits = match json["hits"]["hits"].take() {
-            Value::Array(hits) if !hits.is_empty() => hits,
-            _ => break Ok(()),
-        };
-        if let Err(error) = page(hits).await {
-            break Err(error);
+        if let Err(error) = ensure_all_shards(&json) {
+            self.end().await;
+            return Err(error);
         }
-        answer = match &scroll {
-            Some(scroll) => client.scroll_next(scroll).await?,
-            None => break Ok(()),
-        };
-    };
-    if let Some(scroll) = scroll {
-        client.scroll_end(&scroll).await;
+        if let Some(scroll) = json["_scroll_id"].as_str() {
+            self.scroll = Some(scroll.into());
+        }
+        match json["hits"]["hits"].take() {
+            Value::Array(hits) if !hits.is_empty() && self.scroll.is_some() => Ok(Some(hits)),
+            _ => {
+                self.end().await;
+                Ok(None)
+            }
+        }
     }
-    result
+
+    async fn end(&mut self) {
+        if let Some(scroll) = self.scroll.take() {
+            self.client.scroll_end(&scroll).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_without_some_shards_is_an_error() {
+        let answer = |failed: u64| json!({ "_shards": { "total": 5, "successful": 5 - failed, "failed": failed } });
+        assert!(ensure_all_shards(&answer(0)).is_ok());
+        let error = ensure_all_shards(&answer(2)).expect_err("two shards failed").to_string();
+        assert!(error.contains("2 shards"), "{error}");
+    }
 }

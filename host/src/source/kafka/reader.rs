@@ -3,6 +3,7 @@
 //! Every partition is assigned to the consumer by itself, once the offset is known where reading begins. Until then the
 //! group's assignment is only noted, so no answer of a broker can hold a rebalance up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,10 +62,12 @@ pub(super) struct Reader {
     pub(super) joins_anew: bool,
     /// Whether the group assigns again because of that.
     pub(super) is_rejoining: bool,
+    /// The partitions that are not read while the sink holds them back.
+    pub(super) paused: HashSet<TopicPartition>,
     /// Whether a partition was ever assigned.
     pub(super) was_assigned: bool,
     started: Instant,
-    last_record: Instant,
+    pub(super) last_record: Instant,
     wait_logged: Instant,
     /// Errors of partitions that are not handled yet.
     troubles: Vec<Trouble>,
@@ -93,6 +96,7 @@ impl Reader {
             is_member,
             joins_anew: client.get("group.instance.id").is_some(),
             is_rejoining: false,
+            paused: HashSet::new(),
             was_assigned: false,
             started: now,
             last_record: now,
@@ -122,9 +126,13 @@ impl Reader {
 
     fn read(&mut self) -> anyhow::Result<()> {
         let commit_interval = self.intake.config().commit_interval;
-        let (mut housekept, mut committed) = (Instant::now(), Instant::now());
+        let (mut housekept, mut committed, mut followed) = (Instant::now(), Instant::now(), Instant::now());
         while !self.intake.shutdown().is_requested() {
             self.serve(Duration::ZERO)?;
+            if followed.elapsed() >= TICK {
+                followed = Instant::now();
+                self.follow_sink();
+            }
             if self.intake.wait_for_room(TICK) {
                 self.read_records()?;
             } else {
@@ -328,6 +336,11 @@ impl Reader {
             report.settled += assigned.next_offset();
             if !age.is_zero() && report.oldest.as_ref().is_none_or(|(_, oldest)| age > *oldest) {
                 report.oldest = Some((partition.clone(), age));
+            }
+            if self.paused.contains(partition) {
+                let TopicPartition { topic, partition } = partition;
+                let wait = "not read while an index that it fills accepts no writes";
+                report.waits_for.push(format!("topic {topic}, partition {partition}: {wait}"));
             }
             if assigned.phase != Phase::Reading {
                 let TopicPartition { topic, partition } = partition;

@@ -18,7 +18,8 @@ const READ_PARAMETERS: &str = "_source routing";
 
 pub(super) fn bulk(shared: &Shared, request: &Request, index: Option<&str>) -> Result<Answer, EsError> {
     request.require_body()?;
-    request.check_parameters("refresh")?;
+    // The store has no shards to wait for.
+    request.check_parameters("refresh timeout")?;
     let refreshes = refreshes(request)?;
     let items = bulk::parse(&request.body, index)?;
     {

@@ -70,7 +70,7 @@ async fn handle(
     let request = Request::new(&head, body);
     // Taken before the fault is looked up, so that no release is missed.
     let cleared = shared.faults_cleared.notified();
-    let fault = shared.faults().on_request(&request.path);
+    let fault = shared.faults().on_request(&request.path, &request.body);
     let mut resets_after = false;
     match fault {
         Some(FaultEffect::ResetBefore) => {

@@ -63,7 +63,7 @@ fn the_newest_of_a_document_is_sent_whatever_the_order() {
             (Action::Index, 2, 1, 0),
         ]),
     );
-    let taken = pending.take(usize::MAX, usize::MAX);
+    let taken = pending.take(None, usize::MAX, usize::MAX);
     assert_eq!(versions(&taken), [vec![7], vec![1]]);
     assert_eq!(taken[0].parts[0].superseded.len(), 2);
 }
@@ -72,7 +72,7 @@ fn the_newest_of_a_document_is_sent_whatever_the_order() {
 fn of_equal_versions_the_later_counts() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Delete, 1, 5, 0), (Action::Index, 1, 5, 0)]));
-    assert_eq!(pending.take(usize::MAX, usize::MAX)[0].first().operation().action, Action::Index);
+    assert_eq!(pending.take(None, usize::MAX, usize::MAX)[0].first().operation().action, Action::Index);
 }
 
 #[test]
@@ -81,25 +81,29 @@ fn of_equal_versions_a_write_beats_a_removal_unless_both_are_of_one_record() {
     for order in [[Action::Delete, Action::Index], [Action::Index, Action::Delete]] {
         let mut pending = Pending::new();
         order.map(other_record).iter().for_each(|batch| add_all(&mut pending, batch));
-        assert_eq!(pending.take(usize::MAX, usize::MAX)[0].first().operation().action, Action::Index, "{order:?}");
+        assert_eq!(
+            pending.take(None, usize::MAX, usize::MAX)[0].first().operation().action,
+            Action::Index,
+            "{order:?}"
+        );
     }
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Index, 1, 5, 0), (Action::Delete, 1, 5, 0)]));
-    assert_eq!(pending.take(usize::MAX, usize::MAX)[0].first().operation().action, Action::Delete);
+    assert_eq!(pending.take(None, usize::MAX, usize::MAX)[0].first().operation().action, Action::Delete);
 }
 
 #[test]
 fn a_rejected_operation_makes_room_for_the_newest_that_it_replaced() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Index, 1, 5, 0), (Action::Index, 1, 4, 0), (Action::Index, 1, 7, 0)]));
-    let newest = pending.take(usize::MAX, usize::MAX).remove(0);
+    let newest = pending.take(None, usize::MAX, usize::MAX).remove(0);
     assert_eq!(pending.reject(newest).map(|rejected| rejected.operation().version), Some(7));
-    let older = pending.take(usize::MAX, usize::MAX).remove(0);
+    let older = pending.take(None, usize::MAX, usize::MAX).remove(0);
     assert_eq!((older.first().operation().version, older.parts[0].superseded.len()), (5, 1));
     // What arrives in the meantime is newer.
     add_all(&mut pending, &batch(&[(Action::Index, 1, 9, 0)]));
     assert_eq!(pending.reject(older).map(|rejected| rejected.operation().version), Some(5));
-    let last = pending.take(usize::MAX, usize::MAX).remove(0);
+    let last = pending.take(None, usize::MAX, usize::MAX).remove(0);
     assert_eq!((last.first().operation().version, last.parts[0].superseded.len()), (9, 1));
     pending.settled(&last);
     assert!(pending.is_empty());
@@ -118,20 +122,20 @@ fn parts_of_a_merged_document_are_replaced_table_by_table() {
             (Action::Merge, 1, 8, 1),
         ]),
     );
-    assert_eq!(versions(&pending.take(usize::MAX, usize::MAX)), [vec![6, 9]]);
+    assert_eq!(versions(&pending.take(None, usize::MAX, usize::MAX)), [vec![6, 9]]);
 }
 
 #[test]
 fn a_document_in_flight_waits_and_its_neighbours_do_not() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Index, 1, 1, 0)]));
-    let first = pending.take(usize::MAX, usize::MAX);
+    let first = pending.take(None, usize::MAX, usize::MAX);
     add_all(&mut pending, &batch(&[(Action::Index, 1, 2, 0), (Action::Index, 2, 1, 0)]));
-    let second = pending.take(usize::MAX, usize::MAX);
+    let second = pending.take(None, usize::MAX, usize::MAX);
     assert_eq!(versions(&second), [vec![1]]);
     assert_eq!(second[0].first().id(), b"d2");
     pending.settled(&first[0]);
-    let third = pending.take(usize::MAX, usize::MAX);
+    let third = pending.take(None, usize::MAX, usize::MAX);
     assert_eq!(versions(&third), [vec![2]]);
     pending.settled(&second[0]);
     pending.settled(&third[0]);
@@ -143,25 +147,53 @@ fn a_document_in_flight_waits_and_its_neighbours_do_not() {
 fn a_retried_entry_includes_newer_operations_and_waits_until_it_is_due() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Index, 1, 1, 0)]));
-    let entry = pending.take(usize::MAX, usize::MAX).remove(0);
+    let entry = pending.take(None, usize::MAX, usize::MAX).remove(0);
     add_all(&mut pending, &batch(&[(Action::Index, 1, 2, 0)]));
     let due = Instant::now() + std::time::Duration::from_secs(60);
     pending.retry(entry, due);
     assert_eq!(pending.ready(), 0);
     assert_eq!(pending.next_due(), Some(due));
     pending.wake(due);
-    let retried = pending.take(usize::MAX, usize::MAX);
+    let retried = pending.take(None, usize::MAX, usize::MAX);
     assert_eq!(versions(&retried), [vec![2]]);
     assert_eq!(retried[0].parts[0].superseded.len(), 1);
+}
+
+#[test]
+fn an_index_that_is_set_apart_holds_up_no_others() {
+    let of_index = |index| {
+        let batch = batch(&[(Action::Index, 1, 1, 0), (Action::Index, 2, 1, 0)]);
+        let mut batch = Arc::into_inner(batch).expect("the only reference");
+        batch.operations.list.iter_mut().for_each(|operation| operation.index = IndexNumber(index));
+        Arc::new(batch)
+    };
+    let mut pending = Pending::new();
+    add_all(&mut pending, &of_index(0));
+    add_all(&mut pending, &of_index(1));
+    let bytes = pending.ready_bytes();
+    pending.set_apart(IndexNumber(0));
+    assert_eq!((pending.ready(), pending.ready_apart(IndexNumber(0))), (2, 2));
+    assert_eq!((pending.ready_bytes(), pending.bytes_apart()), (bytes / 2, bytes / 2));
+    assert_eq!(pending.partitions_apart().0.len(), 1);
+    let of_others = pending.take(None, usize::MAX, usize::MAX);
+    assert!(of_others.iter().all(|entry| entry.first().operation().index == IndexNumber(1)));
+    // What comes back goes to the front, what is folded meanwhile is counted.
+    let own = pending.take(Some(IndexNumber(0)), usize::MAX, 1).remove(0);
+    add_all(&mut pending, &of_index(0));
+    pending.return_unsent(own);
+    assert_eq!((pending.ready_apart(IndexNumber(0)), pending.bytes_apart()), (2, bytes / 2));
+    pending.rejoin(IndexNumber(0));
+    assert_eq!((pending.ready(), pending.ready_bytes(), pending.bytes_apart()), (2, bytes / 2, 0));
+    assert_eq!(pending.take(None, usize::MAX, usize::MAX)[0].first().id(), b"d1");
 }
 
 #[test]
 fn a_request_stays_within_its_limits_but_holds_at_least_one_entry() {
     let mut pending = Pending::new();
     add_all(&mut pending, &batch(&[(Action::Index, 1, 1, 0), (Action::Index, 2, 1, 0), (Action::Index, 3, 1, 0)]));
-    assert_eq!(pending.take(1, 10).len(), 1);
-    assert_eq!(pending.take(usize::MAX, 1).len(), 1);
-    assert_eq!(pending.take(usize::MAX, 10).len(), 1);
+    assert_eq!(pending.take(None, 1, 10).len(), 1);
+    assert_eq!(pending.take(None, usize::MAX, 1).len(), 1);
+    assert_eq!(pending.take(None, usize::MAX, 10).len(), 1);
 }
 
 proptest! {
@@ -171,8 +203,8 @@ proptest! {
     fn every_operation_is_accounted_for(steps in proptest::collection::vec((0..4_u8, 0..5_u32, 1..50_u64), 1..200)) {
         let mut pending = Pending::new();
         let mut in_flight: Vec<Entry> = Vec::new();
-        let mut newest = std::collections::HashMap::new();
-        let mut written: std::collections::HashMap<Vec<u8>, u64> = Default::default();
+        let mut newest = HashMap::new();
+        let mut written: HashMap<Vec<u8>, u64> = Default::default();
         let (mut added, mut accounted) = (0, 0);
         let mut settle = |pending: &mut Pending, entry: Entry| {
             accounted += entry.parts.iter().map(|part| 1 + part.superseded.len()).sum::<usize>();
@@ -189,7 +221,7 @@ proptest! {
                     *known = version.max(*known);
                 }
                 2 => {
-                    in_flight.extend(pending.take(usize::MAX, 2));
+                    in_flight.extend(pending.take(None, usize::MAX, 2));
                     let mut ids: Vec<&[u8]> = in_flight.iter().map(|entry| entry.first().id()).collect();
                     let n = ids.len();
                     ids.sort_unstable();
@@ -204,7 +236,7 @@ proptest! {
         }
         while !pending.is_empty() {
             pending.wake(Instant::now());
-            in_flight.extend(pending.take(usize::MAX, usize::MAX));
+            in_flight.extend(pending.take(None, usize::MAX, usize::MAX));
             for entry in in_flight.drain(..) {
                 settle(&mut pending, entry);
             }
