@@ -60,6 +60,7 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
         (b"UPDATE", false) => Operation::Update,
         (b"DELETE", false) => Operation::Delete,
         (b"CREATE" | b"ALTER" | b"ERASE" | b"RENAME" | b"CINDEX" | b"DINDEX" | b"TRUNCATE", _) | (_, true) => {
+            context.tables.forget_complete(envelope.database, envelope.table);
             return Ok(Outcome::Ignored(Ignored::SchemaChange));
         }
         (b"MHEARTBEAT", _) => return Ok(Outcome::Ignored(Ignored::Heartbeat)),
@@ -80,7 +81,9 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
     }
     let n_columns = context.tables.shapes[shape as usize].n_columns();
     for i in 0..context.buffers.images.len() {
-        let cells = context.finish_image(context.buffers.images[i], expected, shape, no_skip, out)?;
+        let image = context.buffers.images[i];
+        let cells = context.finish_image(image, expected, shape, no_skip, out)?;
+        context.check_columns(operation, shape, (image, cells), out)?;
         let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
         match operation {
             Operation::Delete => (change.before, change.after) = (Some(cells), None),

@@ -98,6 +98,32 @@ impl<'a, S> RecordContext<'a, S> {
         Ok(first_cell)
     }
 
+    /// Learns from inserts which columns the table's rows have, and checks that an update has them. `image` is the image that
+    /// [`Self::finish_image`] finished, and `cells` its result.
+    #[inline]
+    pub fn check_columns(
+        &mut self,
+        operation: Operation,
+        shape: u32,
+        (image, cells): (Image, u32),
+        out: &RowBatch,
+    ) -> Result<(), DecodeError> {
+        // An image that was read in the order of its shape has a value in each column.
+        let absent = match image.cells == Some(cells) {
+            true => None,
+            false => {
+                let n_columns = self.tables.shapes[shape as usize].n_columns();
+                out.cells[cells as usize..][..n_columns].iter().position(|cell| cell.is_absent())
+            }
+        };
+        match operation {
+            Operation::Insert | Operation::Snapshot => self.tables.note_complete(shape, absent.is_some()),
+            Operation::Update => self.tables.check_complete(shape, absent)?,
+            Operation::Delete | Operation::Truncate => {}
+        }
+        Ok(())
+    }
+
     #[cold]
     fn scan_again(
         &mut self,

@@ -85,7 +85,7 @@ impl Decoder {
     pub fn new(settings: DecoderSettings) -> Self {
         Self {
             max_message_bytes: settings.max_message_bytes,
-            tables: Tables::new(settings.declared),
+            tables: Tables::new(settings.declared, settings.allows_partial_rows),
             schemas: debezium::Schemas::default(),
             topics: Vec::new(),
             topic_numbers: HashMap::new(),

@@ -58,6 +58,18 @@ pub enum DecodeError {
         /// The column's name.
         column: String,
     },
+    /// An update lacks a column that the table's rows have.
+    #[error(
+        "table {table}: the update lacks column {column}, so the server's binlog_row_image is not FULL: set it to FULL and \
+         write the row again, or allow such rows with `source.partial_rows = \"write\"`; if the column was dropped, updates are \
+         accepted again after the next insert, or a restart"
+    )]
+    Partial {
+        /// The table's full name.
+        table: String,
+        /// The first column that it lacks.
+        column: String,
+    },
     /// An image has a column twice, or one that the table version does not have.
     #[error("table {table}: column {column} is {what}")]
     Column {

@@ -23,6 +23,7 @@ mod settings;
 mod canal;
 mod debezium;
 mod maxwell;
+mod partial;
 
 mod image;
 mod table;

@@ -36,6 +36,9 @@ pub struct DecoderSettings {
     pub declared: DeclaredTypes,
     /// Longest record value in bytes; longer ones are undecodable.
     pub max_message_bytes: usize,
+    /// Whether updates may lack columns that the table's rows have (`binlog_row_image` is not FULL); otherwise they are
+    /// undecodable.
+    pub allows_partial_rows: bool,
 }
 
 impl Default for DecoderSettings {
@@ -44,6 +47,7 @@ impl Default for DecoderSettings {
             declared: DeclaredTypes::default(),
             // Kafka's default is 1 MB, but MySQL rows can be far larger and brokers are configured for them.
             max_message_bytes: 64 << 20,
+            allows_partial_rows: false,
         }
     }
 }

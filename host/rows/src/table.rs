@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::error::DecodeError;
 use crate::json::unescape_into;
+use crate::partial::Completeness;
 use crate::row::{Column, TableVersion};
 use crate::settings::DeclaredTypes;
 use crate::value::{Conversion, Dialect, SourceType, choose};
@@ -36,6 +37,7 @@ pub(crate) struct Shape {
     /// The columns whose conversion is not [`Conversion::AsIs`].
     pub converted: Vec<u32>,
     pub key_columns: Vec<u32>,
+    pub completeness: Completeness,
 }
 
 impl Shape {
@@ -87,6 +89,10 @@ pub(crate) struct Tables {
     /// By database and table as messages write them, with a 0 between.
     by_table: HashMap<Box<[u8]>, TableState, foldhash::fast::RandomState>,
     declared: DeclaredTypes,
+    /// How many shapes were found to be complete.
+    pub n_complete: usize,
+    /// Whether updates may lack columns.
+    pub allows_partial: bool,
     buffer: Vec<u8>,
 }
 
@@ -99,8 +105,8 @@ struct TableState {
 }
 
 impl Tables {
-    pub fn new(declared: DeclaredTypes) -> Self {
-        Self { declared, ..Self::default() }
+    pub fn new(declared: DeclaredTypes, allows_partial: bool) -> Self {
+        Self { declared, allows_partial, ..Self::default() }
     }
 
     /// The shape with this signature, if it is known.
@@ -165,6 +171,7 @@ impl Tables {
             conversions: Vec::new(),
             converted: Vec::new(),
             key_columns: Vec::new(),
+            completeness: Completeness::default(),
         };
         let mut columns: Vec<Column> = Vec::with_capacity(new.columns.len());
         for (raw, source) in &new.columns {

@@ -106,6 +106,7 @@ pub struct RawSource {
     pub missing_records: Option<String>,
     pub path: Option<String>,
     pub max_message_bytes: Option<Size>,
+    pub partial_rows: Option<String>,
     pub properties: BTreeMap<String, String>,
 }
 
@@ -234,6 +235,9 @@ pub fn decoder(raw: &RawSource, tables: &BTreeMap<String, BTreeMap<String, Strin
     if let Some(size) = raw.max_message_bytes {
         decoder.max_message_bytes = size.0;
     }
+    let partial_rows = raw.partial_rows.as_deref();
+    decoder.allows_partial_rows =
+        one_of("source.partial_rows", partial_rows, &[("dead_letter", false), ("write", true)])?;
     for (table, columns) in tables {
         for (column, mysql_type) in columns {
             decoder

@@ -4,6 +4,7 @@
 mod canal;
 mod debezium;
 mod maxwell;
+mod partial;
 #[path = "../support/mod.rs"]
 mod support;
 
