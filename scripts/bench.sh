@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs the benchmarks of the pipeline: bench.sh [PART]…
 #
-# The part `null-sink` measures the pipeline without its ends (host/benches/pipeline.rs); `counting`, `elasticsearch`, `latency`
-# and `stalls` measure it with real servers (tests/benches/flow). `elasticsearch-apart` is `elasticsearch` with one core for
-# Elasticsearch alone, as on another machine, and one for everything else. Without arguments, all but `elasticsearch-apart` and
-# `stalls` run.
+# The part `null-sink` measures the pipeline without its ends (host/benches/pipeline.rs); `counting`, `elasticsearch`, `latency`,
+# `stalls`, `letters` and `poison` measure it with real servers (tests/benches/flow). `elasticsearch-apart` is `elasticsearch` with
+# one core for Elasticsearch alone, as on another machine, and one for everything else. Without arguments, `null-sink`, `counting`,
+# `elasticsearch` and `latency` run.
 #
 # Starts Kafka and Elasticsearch on free ports and with fresh data, unless ROWMILL_TEST_KAFKA and ROWMILL_TEST_ELASTICSEARCH
 # name servers. `elasticsearch-apart` always starts its own. Always stops the servers that it started.

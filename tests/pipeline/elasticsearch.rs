@@ -378,6 +378,7 @@ scenarios! {
     items_of_an_array_converge_in_every_order,
     an_item_does_not_overwrite_a_field_of_another_part,
     a_refused_part_takes_no_other_with_it,
+    a_removed_item_leaves_only_its_version,
     a_mapping_error_is_a_dead_letter_and_the_others_are_written,
     a_record_with_several_rejected_documents_is_one_dead_letter,
     an_audit_trail_survives_a_truncate,

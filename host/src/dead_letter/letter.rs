@@ -1,11 +1,13 @@
 //! One dead letter: a record and why it could not be processed, as a line of JSON and as Kafka headers.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rdkafka::message::{Header, OwnedHeaders};
 use rowmill_engine::Producer;
 use rowmill_rows::{Record, RecordBatch, Span};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::operation::SourceBatch;
 use crate::record_versions::RecordVersions;
@@ -116,27 +118,23 @@ impl DeadLetter {
     /// under `error`, which comes first.
     pub fn append_line(&self, out: &mut Vec<u8>) {
         let (records, record) = (self.records(), self.record());
-        let bytes = |span: Option<Span>| span.map_or(Value::Null, |span| text_or_base64(span.of(&records.bytes)));
-        let headers: Vec<Value> = self
-            .own_headers()
-            .map(|(name, value)| json!([String::from_utf8_lossy(name), value.map_or(Value::Null, text_or_base64)]))
-            .collect();
+        let text = |span: Option<Span>| span.map(|span| Text::new(span.of(&records.bytes)));
         let metadata = self.metadata().into_iter();
-        let error: Map<String, Value> =
-            metadata.map(|(name, value)| (name[PREFIX.len()..].to_string(), value.into())).collect();
-        let record = json!({
-            "topic": &*records.partition.topic,
-            "partition": records.partition.partition,
-            "offset": record.offset,
-            "timestamp": record.timestamp,
-            "headers": headers,
-            "key": bytes(record.key),
-            "value": bytes(record.value),
-        });
-        out.extend_from_slice(b"{\"error\":");
-        out.extend_from_slice(Value::from(error).to_string().as_bytes());
-        out.push(b',');
-        out.extend_from_slice(&record.to_string().as_bytes()[1..]);
+        let line = Line {
+            error: metadata.map(|(name, value)| (&name[PREFIX.len()..], value)).collect(),
+            topic: &records.partition.topic,
+            partition: records.partition.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            headers: self
+                .own_headers()
+                .map(|(name, value)| (String::from_utf8_lossy(name), value.map(Text::new)))
+                .collect(),
+            key: text(record.key),
+            value: text(record.value),
+        };
+        // Neither these types nor writing into a Vec can fail.
+        let _ = serde_json::to_writer(&mut *out, &line);
         out.push(b'\n');
     }
 
@@ -198,10 +196,33 @@ impl DeadLetter {
     }
 }
 
-fn text_or_base64(bytes: &[u8]) -> Value {
-    use base64::Engine;
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes) }),
+/// A letter as a line. It borrows the record: where all records fail, encoding them is the largest part of the work.
+#[derive(Serialize)]
+struct Line<'a> {
+    error: BTreeMap<&'a str, String>,
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+    timestamp: i64,
+    headers: Vec<(Cow<'a, str>, Option<Text<'a>>)>,
+    key: Option<Text<'a>>,
+    value: Option<Text<'a>>,
+}
+
+/// Bytes, which nearly always are text.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Text<'a> {
+    Text(&'a str),
+    Bytes { base64: String },
+}
+
+impl<'a> Text<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        use base64::Engine;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text),
+            Err(_) => Self::Bytes { base64: base64::engine::general_purpose::STANDARD.encode(bytes) },
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A file of dead letters, one per line: opened without following links, repaired after a crash, rotated by size.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -50,12 +50,17 @@ impl LetterFile {
     fn try_append(&self, lines: &[u8]) -> anyhow::Result<()> {
         let mut file = self.open_locked()?;
         self.repair(&mut file)?;
-        let mut length = file.metadata()?.len();
+        let length = file.metadata()?.len();
         if self.rotate_at.is_some_and(|limit| length > 0 && length + lines.len() as u64 > limit) {
             self.rotate()?;
             file = self.open_locked()?;
-            length = file.metadata()?.len();
         }
+        self.write(&mut file, lines)
+    }
+
+    /// Writes lines to the end of the locked file, and flushes them.
+    fn write(&self, file: &mut File, lines: &[u8]) -> anyhow::Result<()> {
+        let length = file.metadata()?.len();
         if let Err(error) = file.write_all(lines).and_then(|()| file.sync_data()) {
             // Best effort: what stays of a line is repaired by the next one who opens the file.
             let _ = file.set_len(length);
@@ -66,6 +71,25 @@ impl LetterFile {
             File::open(self.folder())?.sync_all()?;
         }
         Ok(())
+    }
+
+    /// Opens or creates the file, and keeps it locked. Returns `None` if another program has locked it. A file system without
+    /// locks excludes nobody.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the path is a symbolic link.
+    pub fn hold(&self) -> anyhow::Result<Option<HeldFile>> {
+        let file = open(OpenOptions::new().create(true).read(true).append(true), &self.path)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) if error.kind() != ErrorKind::Unsupported => {
+                return Err(error).context("cannot lock it");
+            }
+            _ => {}
+        }
+        let mut held = HeldFile { file, place: self.clone() };
+        self.repair(&mut held.file)?;
+        Ok(Some(held))
     }
 
     /// Opens or creates the file, and locks it against other gateways and their rotations.
@@ -141,6 +165,25 @@ impl LetterFile {
         std::fs::rename(&self.path, &target).with_context(|| format!("cannot rotate it to {}", target.display()))?;
         tracing::info!(file = %target.display(), "rotated the dead letters");
         Ok(())
+    }
+}
+
+/// A file that stays locked until this is dropped.
+#[derive(Debug)]
+pub(super) struct HeldFile {
+    file: File,
+    place: LetterFile,
+}
+
+impl HeldFile {
+    /// Appends lines, each with its line break, and flushes them to the disk.
+    ///
+    /// # Errors
+    /// They cannot be written.
+    pub fn append(&mut self, lines: &[u8]) -> anyhow::Result<()> {
+        self.place
+            .write(&mut self.file, lines)
+            .with_context(|| format!("cannot write to {}", self.place.path.display()))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::dead_letter::config::KafkaLetters;
 use crate::record_versions::RecordVersions;
 
 pub use filter::{Condition, LetterFilter};
-pub use replayed::Replayed;
+pub use replayed::{ReplayNotes, Replayed};
 
 /// A dead letter that was read back.
 #[derive(Clone, Debug, PartialEq)]

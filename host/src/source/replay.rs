@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::{Intake, Source};
-use crate::dead_letter::stored::{LetterFilter, LetterId, LetterStore, Replayed, StoredLetter};
+use crate::dead_letter::stored::{LetterFilter, LetterId, LetterStore, ReplayNotes, StoredLetter};
 use crate::report::Report;
 
 /// The most letters of a group.
@@ -53,9 +53,11 @@ impl Source for ReplaySource {
     fn run(self: Box<Self>, mut intake: Intake) -> anyhow::Result<()> {
         let ReplayConfig { store, filter, rate, is_dry, .. } = self.config;
         let replayed = store.replayed();
+        // Reserved before they are read: what another replay noted until now must not be missed.
+        let notes = (!is_dry).then(|| replayed.reserve()).transpose()?;
         let mut group = Group {
             known: replayed.read()?,
-            note_in: (!is_dry).then_some(replayed),
+            notes,
             limit: rate.map_or(GROUP, |rate| rate.get().min(GROUP)) as usize,
             rate,
             begin: Instant::now(),
@@ -75,7 +77,8 @@ impl Source for ReplaySource {
 struct Group {
     /// The letters that have been replayed, and those of this run.
     known: HashSet<LetterId>,
-    note_in: Option<Replayed>,
+    /// `None` in a dry run.
+    notes: Option<ReplayNotes>,
     limit: usize,
     rate: Option<NonZeroU32>,
     /// When the first letter was added.
@@ -112,8 +115,8 @@ impl Group {
         }
         let count = self.ids.len();
         let ids = self.ids.drain(..);
-        if let Some(replayed) = self.note_in.as_ref().filter(|_| count > 0) {
-            replayed.add(ids)?;
+        if let Some(notes) = self.notes.as_mut().filter(|_| count > 0) {
+            notes.add(ids)?;
         }
         let Some(rate) = self.rate else { return Ok(()) };
         let due = self.begin + Duration::from_secs_f64(count as f64 / f64::from(rate.get()));

@@ -115,7 +115,7 @@ impl Bench {
         let (kept, bytes) = topic.fill(self.events, self.seed)?;
         self.counting.start_capture();
         self.counting.take_documents();
-        let configuration = Configuration { topic: &topic.name, url: &self.counting.url, sink: "" };
+        let configuration = Configuration { topics: &[&topic.name], url: &self.counting.url, ..Default::default() };
         self.folder.gateway(&configuration, &["--until-caught-up"])?.wait()?;
         let (captured, documents) = (self.counting.take_captured(), self.counting.take_documents());
         ensure!(documents == kept, "the gateway wrote {documents} documents, expected {kept}");

@@ -87,12 +87,12 @@ pub struct RecordProducer<'a> {
 }
 
 impl RecordProducer<'_> {
-    /// Sends an event; waits if the producer's queue is full.
+    /// Sends an event that writes this document; waits if the producer's queue is full.
     ///
     /// # Errors
     /// The record is not accepted.
-    pub fn send(&mut self, n: u64, event: &[u8]) -> anyhow::Result<()> {
-        let (key, partition) = (key(n), (n % self.topic.partitions) as i32);
+    pub fn send(&mut self, document: u64, event: &[u8]) -> anyhow::Result<()> {
+        let (key, partition) = (key(document), (document % self.topic.partitions) as i32);
         let mut record = BaseRecord::to(&self.topic.name).partition(partition).key(&key).payload(event);
         loop {
             match self.producer.send(record) {
@@ -112,18 +112,36 @@ impl RecordProducer<'_> {
     /// # Errors
     /// A record is not accepted.
     pub fn send_on_time(&mut self, schedule: &Schedule, pool: &Pool) -> anyhow::Result<Duration> {
+        let write = |n, event: &mut Vec<u8>| {
+            pool.write(n, event);
+            n
+        };
+        self.send_while(schedule, || true, write).map(|(_, late)| late)
+    }
+
+    /// Sends events like [`RecordProducer::send_on_time`], as long as `goes_on` returns true. `write` writes an event and returns
+    /// the document that it writes. Also returns the number after the last event's.
+    ///
+    /// # Errors
+    /// A record is not accepted.
+    pub fn send_while(
+        &mut self,
+        schedule: &Schedule,
+        goes_on: impl Fn() -> bool,
+        mut write: impl FnMut(u64, &mut Vec<u8>) -> u64,
+    ) -> anyhow::Result<(u64, Duration)> {
         let (mut event, mut next, mut late) = (Vec::new(), schedule.first, Duration::ZERO);
-        while next < schedule.end {
+        while next < schedule.end && goes_on() {
             while next < schedule.end && schedule.time_of(next) <= Instant::now() {
-                pool.write(next, &mut event);
-                self.send(next, &event)?;
+                let document = write(next, &mut event);
+                self.send(document, &event)?;
                 late = late.max(schedule.time_of(next).elapsed());
                 next += 1;
             }
             std::thread::sleep(TICK);
         }
         self.flush()?;
-        Ok(late)
+        Ok((next, late))
     }
 
     /// Waits until the broker has acknowledged everything.

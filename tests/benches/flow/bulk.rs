@@ -1,4 +1,4 @@
-//! Bulk requests as the benchmark sees them: the operations of a body, the IDs in them, and the log of a server that received
+//! Bulk requests as the benchmark sees them: the operations of a body, the events in them, and the log of a server that received
 //! them.
 
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use memchr::{memchr, memmem};
 
-use crate::events::FIRST_ID;
+use crate::events;
 
 /// The operations of a body: each is an action line, with its document where the action has one.
 pub fn operations(body: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -26,13 +26,13 @@ fn line_end(text: &[u8]) -> Option<usize> {
     memchr(b'\n', text).map(|at| at + 1)
 }
 
-/// The number of the event whose document an operation writes.
+/// The number of the event of which an operation was made, from its version.
 pub fn event(operation: &[u8]) -> Option<u32> {
-    const ID: &[u8] = b"\"_id\":\"";
-    let at = memmem::find(operation, ID)? + ID.len();
+    const VERSION: &[u8] = b"\"version\":";
+    let at = memmem::find(operation, VERSION)? + VERSION.len();
     let digits = operation[at..].iter().take_while(|byte| byte.is_ascii_digit());
-    let id = digits.fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-    id.checked_sub(FIRST_ID).and_then(|n| u32::try_from(n).ok())
+    let version = digits.fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+    events::event_of(version).and_then(|n| u32::try_from(n).ok())
 }
 
 /// A bulk request that was answered.
@@ -41,7 +41,7 @@ pub struct Request {
     pub arrived: Instant,
     /// When the answer had been handed to the socket.
     pub answered: Instant,
-    /// The numbers of the events whose documents it wrote.
+    /// The numbers of the events of which its operations were made.
     pub events: Vec<u32>,
 }
 

@@ -1,15 +1,22 @@
-//! A bulk server that only counts: it answers like an Elasticsearch that accepts every document, and keeps none.
+//! A bulk server that only counts: it answers like an Elasticsearch that accepts every document but those
+//! that are poisoned, and keeps none.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use memchr::memmem;
+
 use crate::bulk::{self, Log, Request};
+use crate::events::POISON_QUANTITY;
 use crate::http::{self, Handler, Message};
 
 const HEADERS: &str = "content-type: application/json\r\nx-elastic-product: Elasticsearch\r\n";
 const ITEM: &[u8] = b"{\"index\":{\"result\":\"created\",\"status\":201}},";
+const REJECTED: &[u8] =
+    b"{\"index\":{\"status\":400,\"error\":{\"type\":\"document_parsing_exception\",\"reason\":\"failed to \
+parse field [quantity] of type [long]\"}}},";
 
 /// The running server.
 pub struct CountingServer {
@@ -53,7 +60,7 @@ impl CountingServer {
         Ok(Self { url, state })
     }
 
-    /// The number of documents since the last call.
+    /// The number of documents that were accepted since the last call.
     pub fn take_documents(&self) -> u64 {
         self.state.documents.swap(0, Ordering::Relaxed)
     }
@@ -137,21 +144,25 @@ impl Handler for Connection {
 impl Connection {
     fn bulk(&mut self, path: &str, body: &[u8]) {
         self.arrived = self.state.is_logging.load(Ordering::Relaxed).then(Instant::now);
-        let n = bulk::operations(body).count();
-        self.state.documents.fetch_add(n as u64, Ordering::Relaxed);
         if let Some(captured) = &mut *lock(&self.state.captured) {
             captured.path = path.into();
             captured.bodies.push(body.to_vec());
         }
         self.body.clear();
-        self.body.extend_from_slice(b"{\"errors\":false,\"items\":[");
-        for _ in 0..n {
-            self.body.extend_from_slice(ITEM);
+        self.body.extend_from_slice(b"{\"items\":[");
+        let (mut accepted, mut rejected) = (0, 0);
+        let poison = memmem::Finder::new(POISON_QUANTITY);
+        for operation in bulk::operations(body) {
+            let is_poison = poison.find(operation).is_some();
+            rejected += u64::from(is_poison);
+            accepted += u64::from(!is_poison);
+            self.body.extend_from_slice(if is_poison { REJECTED } else { ITEM });
         }
-        if n > 0 {
+        if accepted + rejected > 0 {
             self.body.pop();
         }
-        self.body.extend_from_slice(b"]}");
+        self.body.extend_from_slice(format!("],\"errors\":{}}}", rejected > 0).as_bytes());
+        self.state.documents.fetch_add(accepted, Ordering::Relaxed);
         let delay = Duration::from_micros(self.state.delay.load(Ordering::Relaxed));
         if !delay.is_zero() {
             std::thread::sleep(delay);

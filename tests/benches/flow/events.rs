@@ -208,6 +208,7 @@ pub struct Pool {
     templates: Vec<Template>,
 }
 
+#[derive(Clone)]
 struct Template {
     bytes: Vec<u8>,
     /// Where the ID stands in it, and the position.
@@ -223,29 +224,88 @@ impl Pool {
         let templates = (0..POOL).map(|n| {
             let mut text = String::new();
             let is_kept = events.write(n, &mut text);
-            let places = |number: u64| text.match_indices(&number.to_string()).map(|(at, _)| at).collect::<Vec<_>>();
-            let ids = places(FIRST_ID + n).into_iter().filter(|at| !text[..*at].ends_with("\"pos\":")).collect();
-            let position = text.rfind("\"pos\":").map_or(0, |at| at + "\"pos\":".len());
-            Template { bytes: text.into_bytes(), ids, position, is_kept }
+            Template::new(text, n, is_kept)
         });
         Self { templates: templates.collect() }
     }
 
-    /// Returns true if the filter keeps event `n`.
-    pub fn is_kept(&self, n: u64) -> bool {
-        self.templates[(n % POOL) as usize].is_kept
+    /// Only those events of this seed that the filter keeps. Each of them has this poison, if any.
+    pub fn of_kept(seed: u64, poison: Option<Poison>) -> Self {
+        let mut events = Events::new(seed);
+        let templates = (0..POOL).filter_map(|n| {
+            let mut text = String::new();
+            let is_kept = events.write(n, &mut text);
+            if let Some(poison) = poison {
+                poison.add_to(&mut text);
+            }
+            is_kept.then(|| Template::new(text, n, is_kept))
+        });
+        Self { templates: templates.collect() }
     }
 
-    /// Replaces the content of `event` by event `n`.
+    fn template(&self, n: u64) -> &Template {
+        &self.templates[(n % self.templates.len() as u64) as usize]
+    }
+
+    /// Returns true if the filter keeps event `n`.
+    pub fn is_kept(&self, n: u64) -> bool {
+        self.template(n).is_kept
+    }
+
+    /// Replaces the content of `event` by event `n`, which writes document `n`.
     pub fn write(&self, n: u64, event: &mut Vec<u8>) {
-        let template = &self.templates[(n % POOL) as usize];
+        self.write_document(n, n, event);
+    }
+
+    /// Replaces the content of `event` by event `n`, which writes this document.
+    pub fn write_document(&self, n: u64, document: u64, event: &mut Vec<u8>) {
+        let template = self.template(n);
         event.clear();
         event.extend_from_slice(&template.bytes);
         for at in &template.ids {
-            write_ten_digits(FIRST_ID + n, &mut event[*at..]);
+            write_ten_digits(FIRST_ID + document, &mut event[*at..]);
         }
         write_ten_digits(FIRST_POSITION + n * POSITIONS_PER_EVENT, &mut event[template.position..]);
     }
+}
+
+impl Template {
+    fn new(text: String, n: u64, is_kept: bool) -> Self {
+        let places = |number: u64| text.match_indices(&number.to_string()).map(|(at, _)| at).collect::<Vec<_>>();
+        let ids = places(FIRST_ID + n).into_iter().filter(|at| !text[..*at].ends_with("\"pos\":")).collect();
+        let position = text.rfind("\"pos\":").map_or(0, |at| at + "\"pos\":".len());
+        Self { bytes: text.into_bytes(), ids, position, is_kept }
+    }
+}
+
+/// What makes an event a dead letter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Poison {
+    /// The plugin fails: the amount is not a whole number of cents.
+    Row,
+    /// Elasticsearch rejects the document: its quantity is not a number.
+    Document,
+}
+
+/// The quantity of a poisoned document, as it stands in the document.
+pub const POISON_QUANTITY: &[u8] = b"\"quantity\":\"poison\"";
+
+impl Poison {
+    fn add_to(self, event: &mut String) {
+        let (name, value) = match self {
+            Self::Row => ("\"amount\":", "\"0.001\""),
+            Self::Document => ("\"quantity\":", "\"poison\""),
+        };
+        if let Some(begin) = event.find(name).map(|at| at + name.len()) {
+            let end = event[begin..].find(',').map_or(event.len(), |length| begin + length);
+            event.replace_range(begin..end, value);
+        }
+    }
+}
+
+/// The event that wrote a version, which contains the position (docs/versions.md).
+pub fn event_of(version: u64) -> Option<u64> {
+    (version >> 10 & u64::from(u32::MAX)).checked_sub(FIRST_POSITION).map(|distance| distance / POSITIONS_PER_EVENT)
 }
 
 fn write_ten_digits(mut number: u64, out: &mut [u8]) {

@@ -134,7 +134,8 @@ impl Attempt<'_> {
             }
         };
         let topic = Topic::create(&self.bench.brokers, 1);
-        let configuration = Configuration { topic: &topic.name, url: receiver.url(), sink: self.sink };
+        let configuration =
+            Configuration { topics: &[&topic.name], url: receiver.url(), sink: self.sink, ..Default::default() };
         let mut gateway = self.bench.folder.gateway(&configuration, &[])?;
         let mut producer = topic.producer(PRODUCER_LINGER_MS)?;
         let first = self.probe(&receiver, &mut gateway, &mut producer)?;

@@ -2,8 +2,9 @@
 //! Elasticsearch. The gateway is a child process with default settings. Each figure stands beside its ceiling of the same run: a
 //! raw consumer of the same topic, and a raw sender of the same bulk bodies. `make bench`.
 //!
-//! Arguments choose parts: `counting`, `elasticsearch`, `latency` (or `latency-counting`, `latency-elasticsearch`), `stalls`;
-//! without arguments, all but `stalls` run. Machines are noisy: compare figures of one run.
+//! Arguments choose parts: `counting`, `elasticsearch`, `latency` (or `latency-counting`, `latency-elasticsearch`), `stalls`,
+//! `letters`, `poison` (or `poison-counting`, `poison-elasticsearch`); without arguments, the first three run. Machines are noisy:
+//! compare figures of one run.
 //!
 //! Settings in the environment, with their defaults:
 //!
@@ -13,6 +14,9 @@
 //! - For `latency`: `LATENCY_SECONDS=20` and `RATE`, in events per second (default: half of the gateway's maximum).
 //! - For `stalls`: `PARTITIONS=1,50`; `STALLS=0.1,1,10,60`, in seconds; `BACKLOG=1800000`, in events; `STALL_DELAY_MS=10`, the time that each
 //!   answer takes.
+//! - For `letters`: `LETTERS=100000`; `REPLAY_RATE=2000`, in letters per second, 0 for no limit; `RATE=2000`, in live events per
+//!   second; `LATENCY_SECONDS=20`, before the replay.
+//! - For `poison`: `POISON_EVENTS=100000`.
 
 #![allow(clippy::print_stdout, reason = "figures are what a benchmark is for")]
 
@@ -20,6 +24,8 @@ mod bench;
 mod throughput;
 
 mod latency;
+mod letters;
+mod poison;
 mod stalls;
 
 mod broker;
@@ -44,8 +50,18 @@ use bench::{Bench, End};
 /// The first argument of a child process that is a raw consumer.
 const CONSUME: &str = "--consume";
 
-const PARTS: [&str; 6] =
-    ["counting", "elasticsearch", "latency", "latency-counting", "latency-elasticsearch", "stalls"];
+const PARTS: [&str; 10] = [
+    "counting",
+    "elasticsearch",
+    "latency",
+    "latency-counting",
+    "latency-elasticsearch",
+    "stalls",
+    "letters",
+    "poison",
+    "poison-counting",
+    "poison-elasticsearch",
+];
 
 fn main() -> ExitCode {
     match run() {
@@ -83,6 +99,14 @@ fn run() -> anyhow::Result<()> {
     for (part, end) in [("latency-counting", End::Counting), ("latency-elasticsearch", End::Elasticsearch)] {
         if is_chosen("latency") || is_chosen(part) {
             latency::measure(&mut bench, end)?;
+        }
+    }
+    if is_chosen("letters") {
+        letters::measure(&bench)?;
+    }
+    for (part, end) in [("poison-counting", End::Counting), ("poison-elasticsearch", End::Elasticsearch)] {
+        if is_chosen("poison") || is_chosen(part) {
+            poison::measure(&bench, end)?;
         }
     }
     if is_chosen("stalls") {

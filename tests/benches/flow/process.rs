@@ -28,12 +28,22 @@ pub struct Folder {
 
 /// The configuration of a gateway, apart from its defaults.
 pub struct Configuration<'a> {
-    /// The topic that it reads.
-    pub topic: &'a str,
+    /// The topics that it reads.
+    pub topics: &'a [&'a str],
     /// The address of the bulk server.
     pub url: &'a str,
     /// Further lines of `[sink]`.
     pub sink: &'a str,
+    /// The index that it writes to.
+    pub index: &'a str,
+    /// The template of the documents' IDs.
+    pub id: &'a str,
+}
+
+impl Default for Configuration<'_> {
+    fn default() -> Self {
+        Self { topics: &[], url: "", sink: "", index: INDEX, id: "{id}" }
+    }
 }
 
 /// A finished run.
@@ -42,6 +52,8 @@ pub struct Run {
     pub summary: Value,
     /// The end of its log.
     pub log: String,
+    /// How many lines its log has.
+    pub log_lines: usize,
     /// The duration that the summary reports.
     pub seconds: f64,
     /// User and system time of all threads, in seconds. Processes that it started do not count.
@@ -70,29 +82,67 @@ impl Folder {
         Ok(Self { folder, binary: copy, plugins: guests::bench_shape(), brokers: brokers.into(), set })
     }
 
+    /// The file of the dead letters of all gateways.
+    pub fn letters(&self) -> PathBuf {
+        self.folder.path().join("dead-letter.ndjson")
+    }
+
+    /// The files of dead letters that exist, with those that were rotated.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn letter_files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let files: Result<Vec<_>, _> = std::fs::read_dir(self.folder.path())?.collect();
+        let is_letters = |name: &str| {
+            let end = name.strip_prefix("dead-letter.ndjson")?;
+            (end.is_empty() || end[1..].parse::<u32>().is_ok()).then_some(())
+        };
+        let paths = files?.into_iter().filter(|file| is_letters(&file.file_name().to_string_lossy()).is_some());
+        Ok(paths.map(|file| file.path()).collect())
+    }
+
     /// Starts a gateway in a group of its own.
     ///
     /// # Errors
     /// It cannot be started.
     pub fn gateway(&self, configuration: &Configuration<'_>, arguments: &[&str]) -> anyhow::Result<Process> {
-        let Configuration { topic, url, sink } = configuration;
+        self.start(configuration, &["run", "--log", "warn"], arguments)
+    }
+
+    /// Starts a replay of the dead letters, which may run beside a gateway.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn replay(&self, configuration: &Configuration<'_>, arguments: &[&str]) -> anyhow::Result<Process> {
+        self.start(configuration, &["dead-letters", "replay", "--json"], arguments)
+    }
+
+    fn start(
+        &self,
+        configuration: &Configuration<'_>,
+        command: &[&str],
+        arguments: &[&str],
+    ) -> anyhow::Result<Process> {
+        let Configuration { topics, url, sink, index, id } = configuration;
         let (folder, brokers) = (self.folder.path(), &self.brokers);
         let (plugins, group) = (self.plugins.display(), rowmill_tests::unique("flow"));
         let text = format!(
-            "[source]\nbrokers = \"{brokers}\"\ntopics = [\"{topic}\"]\ngroup = \"{group}\"\n\
+            "[source]\nbrokers = \"{brokers}\"\ntopics = {topics:?}\ngroup = \"{group}\"\n\
              [plugins]\ndir = \"{plugins}\"\nstate = \"{}\"\n\
-             [[routes]]\ntable = \"shop.trade\"\nindex = \"{INDEX}\"\nid = \"{{id}}\"\n\
+             [[routes]]\ntable = \"shop.trade\"\nindex = \"{index}\"\nid = \"{id}\"\n\
              [sink]\nurls = [\"{url}\"]\n{sink}\n\
              [dead_letter]\npath = \"{}\"\n",
             folder.join("state").display(),
-            folder.join("dead-letter.ndjson").display(),
+            self.letters().display(),
         );
-        let file = folder.join("rowmill.toml");
+        let own = folder.join(command[0]);
+        std::fs::create_dir_all(&own)?;
+        let file = own.join("rowmill.toml");
         std::fs::write(&file, text).context("the configuration")?;
-        let mut command = Command::new(&self.binary);
-        command.args(["run", "--log", "warn", "-c"]).arg(file).args(arguments).env_remove("ROWMILL_LOG");
-        command.args(self.set.iter().flat_map(|setting| ["--set", setting]));
-        Process::start(command, folder)
+        let mut program = Command::new(&self.binary);
+        program.args(command).arg("-c").arg(file).args(arguments).env_remove("ROWMILL_LOG");
+        program.args(self.set.iter().flat_map(|setting| ["--set", setting]));
+        Process::start(program, &own)
     }
 
     /// Starts a raw consumer, which is this program with other arguments.
@@ -131,7 +181,8 @@ impl Process {
         let output = std::fs::read_to_string(&self.stdout)?;
         let summary: Value = output.lines().last().map(serde_json::from_str).transpose()?.unwrap_or_default();
         let seconds = summary["seconds"].as_f64().unwrap_or_default();
-        Ok(Run { summary, log: self.last_log(), seconds, cpu, peak_mib })
+        let log_lines = std::fs::read_to_string(&self.stderr)?.lines().count();
+        Ok(Run { summary, log: self.last_log(), log_lines, seconds, cpu, peak_mib })
     }
 
     /// Stops the gateway like a service manager does, and waits for its end.

@@ -56,7 +56,8 @@ pub fn measure(bench: &Bench, partitions: u64) -> anyhow::Result<()> {
     ));
     bench.counting.set_delay(delay);
     bench.counting.start_log();
-    let configuration = Configuration { topic: &topic.name, url: &bench.counting.url, sink: SINK };
+    let configuration =
+        Configuration { topics: &[&topic.name], url: &bench.counting.url, sink: SINK, ..Default::default() };
     let gateway = bench.folder.gateway(&configuration, &["--until-caught-up"])?;
     let result = run(bench, gateway, &stalls, &pool, backlog);
     bench.counting.set_delay(Duration::ZERO);

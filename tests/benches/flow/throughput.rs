@@ -172,6 +172,6 @@ impl Target {
 }
 
 fn gateway(bench: &Bench, filled: &Filled, url: &str) -> anyhow::Result<Run> {
-    let configuration = Configuration { topic: &filled.topic.name, url, sink: "" };
+    let configuration = Configuration { topics: &[&filled.topic.name], url, ..Default::default() };
     bench.folder.gateway(&configuration, &["--until-caught-up"])?.wait()
 }

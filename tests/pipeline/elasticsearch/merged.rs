@@ -179,6 +179,37 @@ pub fn a_refused_part_takes_no_other_with_it(sink: &Sink) {
     assert_eq!(document, json!({ "state": "open", "lines": [{ "id": 9 }, { "id": 10 }] }));
 }
 
+/// A removed item leaves its key and version behind, and nothing else. A newer write of it takes that away too.
+pub fn a_removed_item_leaves_only_its_version(sink: &Sink) {
+    const ITEMS: u64 = 300;
+    let sections = format!(
+        "[[routes]]\ntable = \"*\"\nindex = \"{}\"\n[plugins]\ndir = {:?}\n[plugins.settings.shaper]\nmerge = \"id\"\nitem = [\"order_id\", \"id\"]\n",
+        sink.index("merged"),
+        guests::shaper().display().to_string()
+    );
+    let document = |records: &[Record]| {
+        let run = sink.gateway(records, "", &sections).run().ended_well();
+        assert_eq!(run.number("dead_letters"), 0, "{}", run.log);
+        sink.elasticsearch.sources(&sink.index("merged")).remove("1").expect("a document")
+    };
+    let line = |id: u64| json!({ "order_id": 1, "id": id });
+    let inserts = (0..ITEMS).map(|n| insert("line", 1000 + n, line(100 + n)));
+    let deletes = (0..ITEMS).map(|n| delete("line", 2000 + n, line(100 + n)));
+    let emptied = document(&inserts.chain(deletes).collect::<Vec<_>>());
+    let gone = emptied["_rowmill"]["gone"]["lines"]["shop.line"].as_object().expect("the removed items");
+    assert_eq!(gone.len() as u64, ITEMS);
+    assert!(emptied.to_string().len() as u64 <= 100 + ITEMS * 30, "{emptied}");
+
+    let late = insert("line", 1500, line(100));
+    let again = (0..ITEMS).map(|n| insert("line", 3000 + n, line(100 + n)));
+    assert_eq!(document(std::slice::from_ref(&late)), emptied, "an older write comes too late");
+    let restored = document(&again.chain([late]).collect::<Vec<_>>());
+    assert_eq!(restored["_rowmill"].get("gone"), None);
+    let ids: Vec<u64> =
+        restored["lines"].as_array().expect("items").iter().filter_map(|one| one["id"].as_u64()).collect();
+    assert_eq!(ids, (100..100 + ITEMS).collect::<Vec<_>>());
+}
+
 fn permutations(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![Vec::new()];

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, ErrorKind};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
 use super::LetterId;
-use crate::dead_letter::letter_file::{LetterFile, open_to_read};
+use crate::dead_letter::letter_file::{HeldFile, LetterFile, open_to_read};
 
 /// The letters that have been replayed.
 #[derive(Debug)]
@@ -46,17 +47,41 @@ impl Replayed {
         Ok(ids)
     }
 
+    /// Reserves the notes for one replay, until the result is dropped: two at a time would replay the same letters twice.
+    ///
+    /// # Errors
+    /// Another replay has reserved them, or the file cannot be opened.
+    pub fn reserve(&self) -> anyhow::Result<ReplayNotes> {
+        let file = LetterFile::new(&self.path, None);
+        let context = || format!("cannot note which dead letters have been replayed in {}", self.path.display());
+        // Beside a topic, the file is in the private folder by default, which may not exist yet.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(file.folder()).with_context(context)?;
+        match file.hold().with_context(context)? {
+            Some(file) => Ok(ReplayNotes(file)),
+            None => anyhow::bail!(
+                "another replay of these letters is running (it has locked {}); wait until it ends, or stop it",
+                self.path.display()
+            ),
+        }
+    }
+}
+
+/// The notes of the only replay of these letters.
+#[derive(Debug)]
+pub struct ReplayNotes(HeldFile);
+
+impl ReplayNotes {
     /// Adds letters that are settled.
     ///
     /// # Errors
     /// They cannot be written. The next replay then replays these letters again, which changes nothing.
-    pub fn add(&self, ids: impl Iterator<Item = LetterId>) -> anyhow::Result<()> {
+    pub fn add(&mut self, ids: impl Iterator<Item = LetterId>) -> anyhow::Result<()> {
         let now = jiff::Timestamp::now();
         let mut lines = String::new();
         for id in ids {
             // Writing into a String cannot fail.
             let _ = writeln!(lines, "{id} {now:.0}");
         }
-        LetterFile::new(&self.path, None).append(lines.as_bytes()).context("cannot note which letters are replayed")
+        self.0.append(lines.as_bytes()).context("cannot note which letters are replayed")
     }
 }

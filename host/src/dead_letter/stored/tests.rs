@@ -89,10 +89,23 @@ fn replayed_letters_are_remembered_after_a_crash_in_the_middle_of_a_line() {
     let store = LetterStore::file(&folder.path().join("letters"));
     assert!(store.replayed().read().unwrap().is_empty());
     let ids: Vec<LetterId> = (1..4).map(LetterId).collect();
-    store.replayed().add(ids[..2].iter().copied()).unwrap();
+    store.replayed().reserve().unwrap().add(ids[..2].iter().copied()).unwrap();
     let path = folder.path().join("letters.replayed");
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, &text[..text.len() - 40]).unwrap();
-    store.replayed().add(ids[2..].iter().copied()).unwrap();
+    store.replayed().reserve().unwrap().add(ids[2..].iter().copied()).unwrap();
     assert_eq!(store.replayed().read().unwrap(), [ids[0], ids[2]].into());
+}
+
+#[test]
+fn one_replay_at_a_time_notes_letters() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = LetterStore::file(&folder.path().join("not-there-yet/letters"));
+    let mut notes = store.replayed().reserve().unwrap();
+    let refused = store.replayed().reserve().unwrap_err().to_string();
+    assert!(refused.contains("another replay"), "{refused}");
+    notes.add([LetterId(1)].into_iter()).unwrap();
+    drop(notes);
+    assert_eq!(store.replayed().read().unwrap(), [LetterId(1)].into());
+    store.replayed().reserve().unwrap();
 }

@@ -154,10 +154,15 @@ fn parts_of(mark: &Value, table: &str, version: u64) -> Vec<Value> {
     if mark["parts"][table].is_object() {
         parts.push(json!({ "source": table, "version": version, "fields": {} }));
     }
+    let mut item = |array: &str, key: &str| {
+        parts.push(json!({ "source": table, "version": version, "array": array, "key": key }));
+    };
     for (array, items) in mark["items"].as_object().into_iter().flatten() {
-        for item in items.as_array().into_iter().flatten().filter(|item| item["s"] == table) {
-            parts.push(json!({ "source": table, "version": version, "array": array, "key": item["k"] }));
-        }
+        let of_table = items.as_array().into_iter().flatten().filter(|item| item["s"] == table);
+        of_table.filter_map(|one| one["k"].as_str()).for_each(|key| item(array, key));
+    }
+    for (array, tables) in mark["gone"].as_object().into_iter().flatten() {
+        tables[table].as_object().into_iter().flatten().for_each(|(key, _)| item(array, key));
     }
     parts
 }

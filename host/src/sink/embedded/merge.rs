@@ -62,54 +62,82 @@ fn merge_fields(document: &mut Map<String, Value>, part: &Value) -> bool {
 /// items because another part writes it.
 fn merge_item(document: &mut Map<String, Value>, array: &str, part: &Value) -> Result<bool, String> {
     let not_ours = || format!("the field {array:?} is not the array that items made; another part writes it");
-    // Painless compares UTF-16 units; so does this.
-    let order = |a: &Value, b: &Value| {
-        let units = |text: &Value| text.as_str().unwrap_or_default().encode_utf16().collect::<Vec<u16>>();
-        let (a, b) = (units(a), units(b));
-        a.len().cmp(&b.len()).then_with(|| a.cmp(&b))
+    let (source, key) = (text(&part["source"]), text(&part["key"]));
+    let (version, is_removal) = (part["version"].as_u64(), !part["item"].is_object());
+    let meta = &document["_rowmill"];
+    let mut known = match &meta["items"][array] {
+        Value::Array(known) => known.clone(),
+        _ => Vec::new(),
     };
-    let known = &mut document["_rowmill"]["items"][array];
-    if known.is_null() {
-        *known = json!([]);
+    let order = |item: &Value| order(text(&item["k"]), key).then_with(|| order(text(&item["s"]), source));
+    let place = known.binary_search_by(order);
+    let gone = meta["gone"][array][source][key].as_u64();
+    if let Some(old) = place.map_or(gone, |at| known[at]["v"].as_u64())
+        && (Some(old) > version || Some(old) == version && (place.is_ok() || is_removal))
+    {
+        return Ok(false);
     }
-    let known = known.as_array_mut().ok_or_else(not_ours)?;
-    let compare = |item: &Value| order(&item["k"], &part["key"]).then_with(|| order(&item["s"], &part["source"]));
-    let at = known.partition_point(|item| compare(item) == Ordering::Less);
-    let place = known[..at].iter().filter(|item| item["p"] == true).count();
-    let found = known.get(at).is_some_and(|item| compare(item) == Ordering::Equal);
-    if found {
-        match known[at]["v"].as_u64().cmp(&part["version"].as_u64()) {
-            Ordering::Greater => return Ok(false),
-            Ordering::Equal if known[at]["p"] == true || !part["item"].is_object() => return Ok(false),
-            _ => {}
+    let mut items = match document.get(array) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(items)) => items.clone(),
+        Some(_) => return Err(not_ours()),
+    };
+    let (Ok(at) | Err(at)) = place;
+    if at > items.len() || place.is_ok() && at == items.len() {
+        return Err(not_ours());
+    }
+    if place.is_ok() {
+        known.remove(at);
+        items.remove(at);
+    }
+    if is_removal {
+        document["_rowmill"]["gone"][array][source][key] = part["version"].clone();
+    } else {
+        known.insert(at, json!({ "s": source, "k": key, "v": part["version"] }));
+        items.insert(at, part["item"].clone());
+        remove(&mut document["_rowmill"], &["gone", array, source, key]);
+    }
+    put(document, array, items);
+    if let Some(meta) = document["_rowmill"].as_object_mut() {
+        let mut all = meta.remove("items").and_then(|all| all.as_object().cloned()).unwrap_or_default();
+        put(&mut all, array, known);
+        if !all.is_empty() {
+            meta.insert("items".into(), all.into());
         }
-    }
-    let was_there = found && known[at]["p"] == true;
-    if !found {
-        known.insert(at, json!({ "s": part["source"], "k": part["key"] }));
-    }
-    known[at]["v"] = part["version"].clone();
-    known[at]["p"] = part["item"].is_object().into();
-    if document.get(array).is_some_and(Value::is_null) {
-        document.remove(array);
-    }
-    let items = document.entry(array).or_insert_with(|| json!([])).as_array_mut().ok_or_else(not_ours)?;
-    if was_there {
-        if place >= items.len() {
-            return Err(not_ours());
-        }
-        items.remove(place);
-    }
-    if part["item"].is_object() {
-        if place > items.len() {
-            return Err(not_ours());
-        }
-        items.insert(place, part["item"].clone());
-    }
-    if items.is_empty() {
-        document.remove(array);
     }
     Ok(true)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The order of keys. Painless compares UTF-16 units; so does this.
+fn order(a: &str, b: &str) -> Ordering {
+    let units = |text: &str| text.encode_utf16().collect::<Vec<u16>>();
+    let (a, b) = (units(a), units(b));
+    a.len().cmp(&b.len()).then_with(|| a.cmp(&b))
+}
+
+/// Sets a field to this array, or removes it if the array is empty.
+fn put(fields: &mut Map<String, Value>, name: &str, array: Vec<Value>) {
+    if array.is_empty() {
+        fields.remove(name);
+    } else {
+        fields.insert(name.into(), array.into());
+    }
+}
+
+/// Removes the value at the end of a path, and the objects on the way that are then empty.
+fn remove(from: &mut Value, path: &[&str]) {
+    let (Some(fields), Some((name, rest))) = (from.as_object_mut(), path.split_first()) else { return };
+    if let Some(child) = fields.get_mut(*name).filter(|_| !rest.is_empty()) {
+        remove(child, rest);
+        if child.as_object().is_some_and(|child| !child.is_empty()) {
+            return;
+        }
+    }
+    fields.remove(*name);
 }
 
 #[cfg(test)]
