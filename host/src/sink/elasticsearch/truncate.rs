@@ -3,7 +3,7 @@
 //!
 //! If a topic has several partitions a truncate is not ordered with the rows that it deletes, but its version is. So every
 //! document of the table is deleted *with the truncate's version*, which Elasticsearch refuses if the document is newer.
-//! Rows that arrive later with an older version are dropped: by this instance, and, since the version is stored in an
+//! Rows with an older version that arrive later are deleted too: by this instance, and, since the version is stored in an
 //! index, by every other instance and after a restart.
 
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use rowmill_sandbox::literal;
 use serde_json::{Value, json};
 
 use super::bulk;
-use super::client::Client;
+use super::client::{Client, MAX_DOCUMENTS};
 use super::merge::SCRIPT_ID;
 use super::outcome::{self, ItemResult};
 use crate::sink::Outcome;
@@ -24,7 +24,7 @@ use crate::sink::Outcome;
 /// write one table to several indices, each with other versions, do not delete each other's rows.
 const STATE_INDEX: &str = "rowmill-truncates";
 
-/// For each table the version of its latest truncate; older rows are dropped.
+/// For each table the version of its latest truncate; older rows are deleted.
 #[derive(Debug, Default)]
 pub(super) struct Floors(HashMap<Arc<str>, u64>);
 
@@ -38,8 +38,9 @@ impl Floors {
         self.0.is_empty()
     }
 
-    pub fn is_below(&self, table: &Arc<str>, version: u64) -> bool {
-        !self.0.is_empty() && self.0.get(table).is_some_and(|floor| version < *floor)
+    /// The version of the table's latest truncate, if it is newer than this version.
+    pub fn above(&self, table: &Arc<str>, version: u64) -> Option<u64> {
+        self.0.get(table).copied().filter(|floor| version < *floor)
     }
 }
 
@@ -64,19 +65,24 @@ pub(super) struct Stored {
 
 /// All stored versions.
 pub(super) async fn load(client: &Client) -> anyhow::Result<Vec<Stored>> {
-    let mut stored = Vec::new();
-    let mut pages = Pages::new(client, STATE_INDEX);
-    while let Some(hits) = pages.next().await? {
-        for hit in hits {
-            let state = &hit["_source"];
-            if let (Some(table), Some(index), Some(version)) =
-                (state["table"].as_str(), state["index"].as_str(), state["version"].as_u64())
-            {
-                stored.push(Stored { table: table.into(), index: index.into(), version });
-            }
-        }
+    let answer = client.documents_of(STATE_INDEX).await?;
+    if answer.status == 404 {
+        return Ok(Vec::new());
     }
-    Ok(stored)
+    anyhow::ensure!(answer.status == 200, "status {}: {}", answer.status, answer.body);
+    let mut json = answer.json();
+    ensure_all_shards(&json)?;
+    let Value::Array(hits) = json["hits"]["hits"].take() else { anyhow::bail!("an answer without hits: {json}") };
+    anyhow::ensure!(
+        hits.len() < MAX_DOCUMENTS,
+        "the index {STATE_INDEX} has {MAX_DOCUMENTS} documents or more; delete old ones"
+    );
+    let stored = hits.iter().filter_map(|hit| {
+        let state = &hit["_source"];
+        let table = state["table"].as_str()?.into();
+        Some(Stored { table, index: state["index"].as_str()?.into(), version: state["version"].as_u64()? })
+    });
+    Ok(stored.collect())
 }
 
 /// Deletes the documents of rows older than `version`: in the table's own index all of them, in `other_indices` those that

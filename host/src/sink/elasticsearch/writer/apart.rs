@@ -50,7 +50,6 @@ impl Writer {
                     Step::Send(documents) => {
                         let documents = documents.min(self.flow.documents(&self.bulk));
                         let entries = self.pending.take(Some(index), self.flow.bytes(), documents);
-                        let entries = self.without_obsolete(entries);
                         if !entries.is_empty() {
                             self.indices.begin(index, step);
                             self.request(entries, Some(index));
@@ -81,7 +80,6 @@ impl Writer {
     fn reject_all(&mut self, index: IndexNumber, reason: &str) {
         while self.pending.ready_apart(index) > 0 {
             let entries = self.pending.take(Some(index), usize::MAX, MAX_REJECTED);
-            let entries = self.without_obsolete(entries);
             entries.into_iter().for_each(|entry| self.reject(entry, reason));
         }
     }
