@@ -97,3 +97,43 @@ fn rows_are_settled_once_truncates_can_be_read() {
     let run = running.wait().ended_well();
     assert_eq!(sink.source("thing", "1"), None, "{}", run.log);
 }
+
+/// The table's own index was deleted and is created again, from another tool's records or after `RESET MASTER`: the old
+/// truncate says nothing about its rows.
+#[test]
+fn a_truncate_does_not_outlive_its_index() {
+    let sink = Sink::embedded();
+    drop(gateway(&sink, &[insert("thing", 100, row(1)), truncate("thing", 5000)]).run().ended_well());
+    let (status, answer) = sink.elasticsearch.ask("DELETE", &format!("/{}", sink.index("thing")), None);
+    assert_eq!(status, 200, "{answer}");
+    let run = gateway(&sink, &[insert("thing", 300, row(2))]).run().ended_well();
+    assert_eq!(sink.source("thing", "2"), Some(row(2)), "{}", run.log);
+    assert!(run.log.contains("cannot be compared") && run.log.contains("was created again"), "{}", run.log);
+    // A truncate with a lower version than the one that is ignored is known to other gateways.
+    drop(gateway(&sink, &[truncate("thing", 400)]).run().ended_well());
+    let run = gateway(&sink, &[insert("thing", 350, row(3))]).run().ended_well();
+    assert_eq!(sink.elasticsearch.sources(&sink.index("thing")).len(), 0, "{}", run.log);
+}
+
+/// An offset and a binlog position cannot be compared.
+#[test]
+fn a_truncate_does_not_outlive_the_strategy_of_its_version() {
+    let sink = Sink::embedded();
+    let with_version = |records: &[Record], version: &str| {
+        let gateway = gateway(&sink, records);
+        let text = std::fs::read_to_string(gateway.folder.path().join("rowmill.toml")).expect("the configuration");
+        gateway.configure(&text.replace("[[routes]]\n", &format!("[[routes]]\n{version}\n")));
+        gateway.run().ended_well()
+    };
+    let mut late = truncate("thing", 200);
+    // Larger than any of the binlog versions here.
+    late.offset = 1 << 50;
+    drop(with_version(&[insert("thing", 100, row(1)), late], "version = \"offset\""));
+    let run = with_version(&[insert("thing", 300, row(2))], "version = \"binlog\"");
+    assert_eq!(sink.source("thing", "2"), Some(row(2)), "{}", run.log);
+    assert!(run.log.contains("cannot be compared") && run.log.contains("strategy offset"), "{}", run.log);
+    drop(with_version(&[insert("thing", 300, row(2)), truncate("thing", 400)], "version = \"binlog\"\nepoch = 2"));
+    let run = with_version(&[insert("thing", 300, row(3))], "version = \"binlog\"\nepoch = 1");
+    assert_eq!(sink.source("thing", "3"), Some(row(3)), "{}", run.log);
+    assert!(run.log.contains("epoch 2"), "{}", run.log);
+}

@@ -26,7 +26,7 @@ use super::client::Client;
 use super::flow::Flow;
 use super::index_states::IndexStates;
 use super::pending::{Entry, Pending};
-use super::truncate::Stored;
+use super::truncate::Loaded;
 use crate::config::BulkConfig;
 use crate::operation::OperationBatch;
 use crate::shutdown::Shutdown;
@@ -46,7 +46,7 @@ enum Event {
     /// A truncate was applied; the number of documents that it deleted.
     Truncated { truncate: OperationRef, result: anyhow::Result<u64> },
     /// The stored versions of truncates.
-    Floors(anyhow::Result<Vec<Stored>>),
+    Floors(anyhow::Result<Arc<Loaded>>),
 }
 
 /// Writes operations to a cluster until its channel is closed and everything is settled.

@@ -79,7 +79,7 @@ impl Writer {
                 }
             },
             RequestResult::Retry(reason) => {
-                self.note_no_answer(&format!("status {status}: {}", outcome::reason(&body)));
+                self.note_refused_for_now(&format!("status {status}: {}", outcome::reason(&body)));
                 self.send_again(entries, index, begin, is_probe, reason);
             }
             RequestResult::Split(reason) => {
@@ -125,6 +125,18 @@ impl Writer {
         if self.unreachable.is_none() {
             tracing::warn!(%error, "no answer from Elasticsearch; retrying until there is one");
         }
+        self.note_unreachable(error);
+    }
+
+    /// The cluster answers that it cannot take the request at present.
+    fn note_refused_for_now(&mut self, error: &str) {
+        if self.unreachable.is_none() {
+            tracing::warn!(%error, "Elasticsearch takes no requests at present; retrying until it does");
+        }
+        self.note_unreachable(error);
+    }
+
+    fn note_unreachable(&mut self, error: &str) {
         self.unreachable = Some(error.into());
         self.report_health();
     }
@@ -132,7 +144,7 @@ impl Writer {
     pub(super) fn note_answer(&mut self, is_probe: bool) {
         self.flow.answered(is_probe);
         if self.unreachable.is_some() && self.flow.is_open() {
-            tracing::info!("Elasticsearch answers again");
+            tracing::info!("Elasticsearch takes requests again");
             self.unreachable = None;
             self.report_health();
         }

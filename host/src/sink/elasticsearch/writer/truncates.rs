@@ -11,10 +11,11 @@
 //!
 //! So no clock and no time limit decides whether an older row outlives a truncate.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rowmill_engine::version::VersionStrategy;
 use rowmill_engine::{Action, Route, TruncatePolicy, route_for, table_index};
 use tokio::sync::Semaphore;
 
@@ -23,7 +24,7 @@ use crate::config::IndexErrorPolicy;
 use crate::sink::elasticsearch::client::{Forbidden, Refused};
 use crate::sink::elasticsearch::pending::{Entry, Part};
 use crate::sink::elasticsearch::retry::{Retry, is_refusal};
-use crate::sink::elasticsearch::truncate::{self, Floors, Stored};
+use crate::sink::elasticsearch::truncate::{self, Floors, Loaded, Scope};
 use crate::sink::{OperationRef, Outcome, rules};
 
 /// How often the truncates that other instances have applied are read while no row waits for it.
@@ -48,6 +49,10 @@ pub(super) struct Truncates {
     are_applied: bool,
     /// For each table whether its truncates are applied.
     tables: HashMap<Arc<str>, bool>,
+    /// What was read last.
+    loaded: Option<Arc<Loaded>>,
+    /// Stored truncates that cannot be compared with the rows of their table. Each is logged once.
+    ignored: HashSet<(Arc<str>, u64)>,
     /// Rows that were written and are not settled.
     written: Vec<(Part, Outcome)>,
     /// Those that the running look-up settles.
@@ -72,6 +77,8 @@ impl Default for Truncates {
             routes: Arc::from([]),
             are_applied: false,
             tables: HashMap::new(),
+            loaded: None,
+            ignored: HashSet::new(),
             written: Vec::new(),
             confirmed_next: Vec::new(),
             are_asked_for: false,
@@ -137,12 +144,62 @@ impl Truncates {
         (self.are_applied && !self.is_loading).then_some(due)
     }
 
+    /// What versions of the table's rows can be compared with now.
+    fn scope(&self, table: &str) -> Scope {
+        let (database, name) = table.split_once('.').unwrap_or(("", table));
+        let route = route_for(&self.routes, database, name);
+        let strategy = match route.version {
+            VersionStrategy::Auto => "auto".into(),
+            VersionStrategy::Binlog => "binlog".into(),
+            VersionStrategy::Time => "time".into(),
+            VersionStrategy::Offset => "offset".into(),
+            VersionStrategy::Column(name) => format!("column:{name}"),
+        };
+        Scope {
+            index: table_index(&self.routes, database, name, &rules::elasticsearch()),
+            strategy,
+            epoch: route.epoch,
+        }
+    }
+
+    /// Takes the stored truncates that can be compared with the rows of their table.
+    fn use_floors(&mut self, loaded: Arc<Loaded>) {
+        if self.loaded.as_ref().is_some_and(|last| Arc::ptr_eq(last, &loaded)) {
+            return;
+        }
+        for stored in &loaded.stored {
+            let (table, version) = (&stored.table, stored.version);
+            let scope = self.scope(table);
+            if scope.index != stored.scope.index {
+                continue;
+            }
+            match loaded.difference(stored, &scope) {
+                None => self.floors.raise(table, version),
+                Some(difference) => {
+                    if self.n_running == 0 {
+                        self.floors.forget(table, version);
+                    }
+                    if self.ignored.insert((table.clone(), version)) {
+                        tracing::warn!(
+                            %table,
+                            index = stored.scope.index,
+                            "an earlier truncate of the table is ignored, since its version cannot be compared with those of \
+                             the table's rows: {difference}"
+                        );
+                    }
+                }
+            }
+        }
+        self.loaded = Some(loaded);
+    }
+
     fn use_routes(&mut self, routes: &Arc<[Route]>) {
         if Arc::ptr_eq(routes, &self.routes) {
             return;
         }
         self.routes = routes.clone();
         self.tables.clear();
+        self.loaded = None;
         let are_applied = routes.iter().any(|route| route.truncate == TruncatePolicy::Apply);
         if are_applied && !self.are_applied {
             self.are_asked_for = false;
@@ -170,7 +227,10 @@ impl Writer {
         let table = truncate.table().clone();
         let version = truncate.operation().version;
         self.truncates.floors.raise(&table, version);
-        let index = self.context.indices.name(truncate.operation().index);
+        let scope = Scope {
+            index: self.context.indices.name(truncate.operation().index).to_string(),
+            ..self.truncates.scope(&table)
+        };
         let other_indices: Vec<String> = serde_json::from_slice(truncate.body()).unwrap_or_default();
         let (client, bulk, shutdown) = (self.client.clone(), self.bulk, self.shutdown.clone());
         let turns = self.truncates.turns.clone();
@@ -183,8 +243,8 @@ impl Writer {
             let retry = Retry { bulk: &bulk, shutdown: &shutdown, is_final };
             let attempt = async || {
                 let _turn = turns.acquire().await?;
-                truncate::store(&client, &table, &index, version).await?;
-                truncate::apply(&client, &table, &index, &other_indices, version).await
+                truncate::store(&client, &table, &scope, version).await?;
+                truncate::apply(&client, &table, &scope.index, &other_indices, version).await
             };
             let result = retry.until_ok("apply the truncate", attempt).await;
             Event::Truncated { truncate, result }
@@ -223,18 +283,18 @@ impl Writer {
         truncates.is_loading = true;
         truncates.next_load = Instant::now() + CONFIRM_INTERVAL;
         truncates.confirmed_next = std::mem::take(&mut truncates.written);
-        let client = self.client.clone();
-        self.tasks.spawn(async move { Event::Floors(truncate::load(&client).await) });
+        let (client, last) = (self.client.clone(), truncates.loaded.clone());
+        self.tasks.spawn(async move { Event::Floors(truncate::load(&client, last).await) });
     }
 
     /// Rows that are older than the truncates of other instances are deleted, the others are settled.
-    pub(super) fn note_floors(&mut self, result: anyhow::Result<Vec<Stored>>) -> anyhow::Result<()> {
+    pub(super) fn note_floors(&mut self, result: anyhow::Result<Arc<Loaded>>) -> anyhow::Result<()> {
         let truncates = &mut self.truncates;
         truncates.is_loading = false;
         truncates.are_asked_for = true;
         let confirmed = std::mem::take(&mut truncates.confirmed_next);
-        let stored = match result {
-            Ok(stored) => stored,
+        let loaded = match result {
+            Ok(loaded) => loaded,
             Err(error) if is_refusal(&error) => return Err(error),
             Err(error) => {
                 if !std::mem::replace(&mut truncates.is_failing, true) {
@@ -251,7 +311,7 @@ impl Writer {
         };
         truncates.is_failing = false;
         truncates.next_periodic_load = Instant::now() + LOAD_INTERVAL;
-        self.use_floors(&stored);
+        truncates.use_floors(loaded);
         let now = Instant::now();
         for (part, outcome) in confirmed {
             match self.truncates.floor_above(&part.operation) {
@@ -260,19 +320,5 @@ impl Writer {
             }
         }
         Ok(())
-    }
-
-    fn use_floors(&mut self, stored: &[Stored]) {
-        let truncates = &mut self.truncates;
-        let routes = truncates.routes.clone();
-        let own_index = |table: &str| {
-            let (database, table) = table.split_once('.').unwrap_or(("", table));
-            table_index(&routes, database, table, &rules::elasticsearch())
-        };
-        for Stored { table, index, version } in stored {
-            if own_index(table) == *index {
-                truncates.floors.raise(table, *version);
-            }
-        }
     }
 }
