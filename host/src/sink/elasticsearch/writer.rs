@@ -233,7 +233,8 @@ impl Writer {
         let linger = linger.filter(|_| self.flow.is_open() && self.n_shared < self.flow.in_flight());
         let apart = apart.filter(|_| self.flow.is_open()).map(until);
         let probe = first.zip(self.flow.next_probe()).map(|(first, probe)| until(first.max(probe)));
-        let timers = [delayed, probe, apart, floors, linger];
+        let forgotten = self.indices.next_forgotten(self.idle_limit()).map(until);
+        let timers = [delayed, probe, apart, floors, linger, forgotten];
         timers.into_iter().flatten().min().unwrap_or(MAX_SLEEP).max(Duration::from_millis(1))
     }
 
