@@ -5,6 +5,7 @@ mod faults;
 mod indices;
 mod merged;
 mod stuck;
+mod truncates;
 
 use std::time::Duration;
 

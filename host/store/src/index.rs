@@ -1,6 +1,7 @@
 //! One index: its documents with their versions, the tombstones of deleted ones, and the part that searches see.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ impl Written {
 pub(crate) struct Index {
     pub(crate) name: String,
     pub(crate) settings: Settings,
+    /// Another one for each index that is created, also with the same name.
+    pub(crate) uuid: String,
     pub(crate) mapping: Arc<Mapping>,
     pub(crate) aliases: BTreeMap<String, Value>,
     slots: HashMap<String, Slot>,
@@ -108,12 +111,18 @@ pub(crate) struct Index {
     tombstones: VecDeque<(Duration, String)>,
 }
 
+fn next_uuid() -> String {
+    static CREATED: AtomicU64 = AtomicU64::new(0);
+    format!("store-{}", CREATED.fetch_add(1, Ordering::Relaxed))
+}
+
 impl Index {
     /// Makes an empty index.
     pub(crate) fn new(name: &str, settings: Settings, mapping: Mapping, aliases: BTreeMap<String, Value>) -> Index {
         Index {
             name: name.into(),
             settings,
+            uuid: next_uuid(),
             mapping: Arc::new(mapping),
             aliases,
             slots: HashMap::new(),

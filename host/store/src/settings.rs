@@ -89,9 +89,10 @@ impl Settings {
         usize::try_from(self.number("mapping.total_fields.limit")).unwrap_or(usize::MAX)
     }
 
-    /// The settings as Elasticsearch shows them: those that were set, and the numbers of shards and replicas.
-    pub(crate) fn to_json(&self, flat: bool) -> Value {
-        let mut shown = json!({});
+    /// The settings as Elasticsearch shows them: those that were set, the numbers of shards and replicas, and the
+    /// UUID of the index.
+    pub(crate) fn to_json(&self, flat: bool, uuid: &str) -> Value {
+        let mut shown = if flat { json!({ "index.uuid": uuid }) } else { json!({ "index": { "uuid": uuid } }) };
         for (name, _) in KNOWN {
             if self.values.contains_key(name) || name.starts_with("number_of_") {
                 let full_name = format!("index.{name}");

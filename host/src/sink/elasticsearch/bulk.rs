@@ -21,31 +21,31 @@ pub(super) fn body(entries: &[Entry], indices: &Indices) -> Bytes {
 }
 
 fn write_entry(out: &mut Vec<u8>, entry: &Entry, indices: &Indices) {
-    let first = entry.first();
-    let operation = first.operation();
-    let verb: &[u8] = match operation.action {
+    let part = &entry.parts[0];
+    let first = &part.operation;
+    let verb: &[u8] = match part.action() {
         Action::Index => b"{\"index\":{\"_index\":",
         Action::Delete => b"{\"delete\":{\"_index\":",
         _ => b"{\"update\":{\"_index\":",
     };
     out.extend_from_slice(verb);
-    literal::write_string(out, &indices.name(operation.index));
+    literal::write_string(out, &indices.name(first.operation().index));
     out.extend_from_slice(b",\"_id\":");
     literal::write_string(out, first.id_text());
     if let Some(routing) = first.routing() {
         out.extend_from_slice(b",\"routing\":");
         literal::write_string(out, routing);
     }
-    if operation.action.is_merge() {
+    if part.action().is_merge() {
         return write_merge(out, entry);
     }
     // Writing into a Vec cannot fail.
-    let _ = write!(out, ",\"version\":{}", operation.version);
+    let _ = write!(out, ",\"version\":{}", part.version());
     // At equal versions a write beats a delete, whichever arrives first.
-    let version_type = if operation.is_removal() { "external" } else { "external_gte" };
+    let version_type = if part.is_removal() { "external" } else { "external_gte" };
     let _ = writeln!(out, ",\"version_type\":\"{version_type}\"}}}}");
-    if operation.action == Action::Index {
-        out.extend_from_slice(first.body());
+    if part.action() == Action::Index {
+        out.extend_from_slice(part.body());
         out.push(b'\n');
     }
 }
@@ -55,19 +55,19 @@ fn write_merge(out: &mut Vec<u8>, entry: &Entry) {
     out.extend_from_slice(b",\"retry_on_conflict\":5}}\n{\"scripted_upsert\":true,\"upsert\":{},\"script\":{\"id\":\"");
     out.extend_from_slice(SCRIPT_ID.as_bytes());
     out.extend_from_slice(b"\",\"params\":{\"parts\":[");
-    for (place, part) in entry.operations().enumerate() {
+    for (place, part) in entry.parts.iter().enumerate() {
         if place > 0 {
             out.push(b',');
         }
         out.extend_from_slice(b"{\"source\":");
-        literal::write_string(out, part.table());
+        literal::write_string(out, part.operation.table());
         // Writing into a Vec cannot fail.
-        let _ = write!(out, ",\"version\":{}", part.operation().version);
-        if !part.item().is_empty() {
+        let _ = write!(out, ",\"version\":{}", part.version());
+        if !part.operation.item().is_empty() {
             out.push(b',');
-            out.extend_from_slice(part.item());
+            out.extend_from_slice(part.operation.item());
         }
-        let body: &[u8] = match part.operation().action {
+        let body: &[u8] = match part.action() {
             Action::Merge => b",\"fields\":",
             Action::PutItem => b",\"item\":",
             Action::MergeRemove => b",\"fields\":{}",

@@ -23,6 +23,9 @@ use crate::config::{Credentials, ElasticsearchConfig};
 /// default of 60 seconds is shorter than a retry or a slow partition may take.
 const GC_DELETES: &str = "1h";
 
+/// The most documents that a search may return without a scroll.
+pub(super) const MAX_DOCUMENTS: usize = 10_000;
+
 /// A bulk request waits for shards for this share of `sink.timeout`…
 const SHARD_WAIT_SHARE: u64 = 6;
 /// … and at most this long.
@@ -327,12 +330,22 @@ impl Client {
         Ok(())
     }
 
+    /// All documents of a small index, in one answer of at most [`MAX_DOCUMENTS`].
+    ///
+    /// # Errors
+    /// There was no answer, or access is refused ([`Refused`], [`Forbidden`]).
+    pub async fn documents_of(&self, index: &str) -> anyhow::Result<Answer> {
+        let body = json!({ "size": MAX_DOCUMENTS });
+        let answer = self.post(&path(index, "/_search"), &body).await?;
+        answer.if_permitted(&format!("search the index {index}"))
+    }
+
     /// The first page of all documents of these indices: hits with ID, index, version and Rowmill's metadata.
     ///
     /// # Errors
     /// There was no answer, or access is refused ([`Refused`], [`Forbidden`]).
     pub async fn scroll_start(&self, indices: &str) -> anyhow::Result<Answer> {
-        let body = json!({ "size": 1000, "sort": ["_doc"], "version": true, "_source": ["_rowmill", "_rowmill.*", "table", "index", "version"] });
+        let body = json!({ "size": 1000, "sort": ["_doc"], "version": true, "_source": ["_rowmill", "_rowmill.*"] });
         // A closed index is an error, so that its documents are not taken for missing.
         let query = [("scroll", "5m"), ("allow_no_indices", "true")];
         let answer = self.json(Method::Post, &path(indices, "/_search"), &query, Some(&body)).await?;

@@ -53,6 +53,14 @@ struct Trouble {
     since: Instant,
     /// The same was found again.
     is_confirmed: bool,
+    /// Since when no document waits for the index.
+    idle_since: Option<Instant>,
+}
+
+impl Trouble {
+    fn new(problem: IndexProblem) -> Self {
+        Self { problem, since: Instant::now(), is_confirmed: false, idle_since: None }
+    }
 }
 
 #[derive(Debug)]
@@ -210,7 +218,7 @@ impl IndexStates {
             state.needs_preparation = true;
             state.phase = Phase::Blocked { until: Instant::now() };
         }
-        state.trouble = Some(Trouble { problem, since: Instant::now(), is_confirmed: false });
+        state.trouble = Some(Trouble::new(problem));
         self.troubled.insert(index);
         true
     }
@@ -230,11 +238,43 @@ impl IndexStates {
                 is_news
             }
             _ => {
-                let is_confirmed = false;
-                state.trouble = Some(Trouble { problem, since: Instant::now(), is_confirmed });
+                state.trouble = Some(Trouble::new(problem));
                 true
             }
         }
+    }
+
+    /// Forgets the trouble of an index for which no document has waited for this time: nothing would show that it is over.
+    /// Returns true if it is forgotten now.
+    pub fn forget_idle(&mut self, index: IndexNumber, has_documents: bool, now: Instant, limit: Duration) -> bool {
+        let state = self.state(index);
+        let is_waiting = matches!(state.phase, Phase::Waiting { .. });
+        let Some(trouble) = &mut state.trouble else { return false };
+        if has_documents || is_waiting {
+            trouble.idle_since = None;
+            return false;
+        }
+        let since = *trouble.idle_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < limit {
+            return false;
+        }
+        if state.needs_preparation {
+            (state.phase, state.attempts, state.trouble) = (Phase::Blocked { until: now }, 0, None);
+        } else {
+            self.open(index);
+        }
+        true
+    }
+
+    /// When the trouble of an index without documents is forgotten next.
+    pub fn next_forgotten(&self, limit: Duration) -> Option<Instant> {
+        let idle = |index: &IndexNumber| self.get(*index)?.trouble.as_ref()?.idle_since;
+        self.troubled.iter().filter_map(idle).min().map(|since| since + limit)
+    }
+
+    /// Returns true if the index is open.
+    pub fn is_open(&self, index: IndexNumber) -> bool {
+        self.get(index).is_some_and(|state| state.phase == Phase::Open)
     }
 
     /// The index' own request was not sent to the end, for a reason that is not the index'. It may be sent again.
@@ -275,7 +315,7 @@ impl IndexStates {
     /// What becomes of the documents of an index that is not open.
     pub fn verdict(&self, index: IndexNumber, policy: IndexErrorPolicy, now: Instant) -> Verdict {
         let trouble = self.get(index).and_then(|state| state.trouble.as_ref());
-        let Some(Trouble { problem, since, is_confirmed: true }) = trouble else { return Verdict::Wait };
+        let Some(Trouble { problem, since, is_confirmed: true, .. }) = trouble else { return Verdict::Wait };
         if !problem.kind.is_refusal() {
             return Verdict::Wait;
         }
@@ -411,6 +451,23 @@ mod tests {
         for policy in [IndexErrorPolicy::DeadLetter, IndexErrorPolicy::Pause] {
             assert_eq!(states.verdict(INDEX, policy, now), Verdict::Wait);
             assert!(matches!(states.verdict(INDEX, policy, now + NONE_WRITTEN), Verdict::Stop(_)));
+        }
+    }
+
+    #[test]
+    fn the_trouble_of_an_index_without_documents_is_forgotten() {
+        let limit = Duration::from_secs(60);
+        for kind in [ProblemKind::Access, ProblemKind::Missing] {
+            let mut states = open();
+            states.trouble(INDEX, problem(kind));
+            let now = Instant::now();
+            assert!(!states.forget_idle(INDEX, false, now, limit));
+            assert_eq!(states.next_forgotten(limit), Some(now + limit));
+            assert!(!states.forget_idle(INDEX, true, now + limit, limit), "a document waits");
+            assert!(!states.forget_idle(INDEX, false, now + limit, limit));
+            assert!(states.forget_idle(INDEX, false, now + limit * 2, limit));
+            assert_eq!((states.problems().count(), states.next_forgotten(limit)), (0, None));
+            assert_eq!(states.is_open(INDEX), kind == ProblemKind::Access, "a missing index is prepared first");
         }
     }
 

@@ -54,6 +54,25 @@ impl Client {
 }
 
 impl Client {
+    /// The UUID of an index, or those of the indices behind an alias, sorted; none if there is no such index.
+    ///
+    /// # Errors
+    /// There was no answer, or another one than expected.
+    pub async fn uuids(&self, index: &str) -> anyhow::Result<Vec<String>> {
+        let answer = self.settings(index).await?.if_permitted(&format!("read the settings of the index {index}"))?;
+        match answer.status {
+            200 => {}
+            404 => return Ok(Vec::new()),
+            status => anyhow::bail!("status {status}: {}", answer.body),
+        }
+        let settings = answer.json();
+        let all = settings.as_object().into_iter().flatten();
+        let mut uuids: Vec<String> =
+            all.filter_map(|(_, index)| index["settings"]["index.uuid"].as_str().map(str::to_string)).collect();
+        uuids.sort_unstable();
+        Ok(uuids)
+    }
+
     /// For how long an index remembers deletes, the shortest time if the name is an alias of several; `None` if there is no
     /// such index.
     ///

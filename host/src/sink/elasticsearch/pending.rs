@@ -197,6 +197,12 @@ impl Pending {
 
     /// Adds an operation.
     pub fn add(&mut self, new: OperationRef, now: Instant) {
+        self.add_part(Part::new(new), now);
+    }
+
+    /// Adds an operation with those that it replaced.
+    pub fn add_part(&mut self, part: Part, now: Instant) {
+        let new = &part.operation;
         let hash = {
             let mut hasher = self.hasher.build_hasher();
             new.operation().index.hash(&mut hasher);
@@ -206,18 +212,17 @@ impl Pending {
         let slots = &self.slots;
         let known = self
             .documents
-            .find(hash, |slot| slots[*slot as usize].as_ref().is_some_and(|slot| is_same_document(&slot.key, &new)))
+            .find(hash, |slot| slots[*slot as usize].as_ref().is_some_and(|slot| is_same_document(&slot.key, new)))
             .copied();
         let Some(number) = known else {
             let number = self.free.pop().unwrap_or_else(|| {
                 self.slots.push(None);
                 self.slots.len() as u32 - 1
             });
-            let entry = Entry::new(Part::new(new.clone()), number);
             self.slots[number as usize] = Some(Slot {
                 hash,
-                key: new,
-                waiting: Some(entry),
+                key: new.clone(),
+                waiting: Some(Entry::new(part, number)),
                 sequential: VecDeque::new(),
                 state: SlotState::Ready,
                 since: now,
@@ -230,13 +235,13 @@ impl Pending {
         };
         let slot = self.slot_mut(number);
         if !slot.sequential.is_empty() {
-            slot.sequential.push_back(Part::new(new));
+            slot.sequential.push_back(part);
             return;
         }
         match &mut slot.waiting {
             Some(entry) => {
                 let before = entry.bytes();
-                entry.fold(Part::new(new));
+                entry.fold(part);
                 let after = entry.bytes();
                 if slot.state == SlotState::Ready {
                     let queue = self.queue_mut(number);
@@ -246,7 +251,7 @@ impl Pending {
             // The document is in flight: the new operation waits for the answer.
             None => {
                 slot.since = now;
-                slot.waiting = Some(Entry::new(Part::new(new), number));
+                slot.waiting = Some(Entry::new(part, number));
             }
         }
     }
@@ -327,30 +332,6 @@ impl Pending {
         }
         self.settled(&entry);
         Some(rejected)
-    }
-
-    /// Removes the operations of an entry that are obsolete, and calls `dropped` with each. Returns what is left to be sent;
-    /// if that is nothing, the entry is settled.
-    pub fn without_obsolete(
-        &mut self,
-        mut entry: Entry,
-        is_obsolete: impl Fn(&OperationRef) -> bool,
-        mut dropped: impl FnMut(&OperationRef),
-    ) -> Option<Entry> {
-        let parts = std::mem::take(&mut entry.parts);
-        for part in parts {
-            let mut left = Some(part);
-            while let Some(part) = left.take_if(|part| is_obsolete(&part.operation)) {
-                dropped(&part.operation);
-                left = part.older();
-            }
-            entry.parts.extend(left);
-        }
-        if entry.parts.is_empty() {
-            self.settled(&entry);
-            return None;
-        }
-        Some(entry)
     }
 
     /// Several parts of a merged document were rejected together: from now on each is sent alone, so that only those are

@@ -3,11 +3,12 @@
 //!
 //! If a topic has several partitions a truncate is not ordered with the rows that it deletes, but its version is. So every
 //! document of the table is deleted *with the truncate's version*, which Elasticsearch refuses if the document is newer.
-//! Rows that arrive later with an older version are dropped: by this instance, and, since the version is stored in an
+//! Rows with an older version that arrive later are deleted too: by this instance, and, since the version is stored in an
 //! index, by every other instance and after a restart.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rowmill_engine::Action;
@@ -15,16 +16,18 @@ use rowmill_sandbox::literal;
 use serde_json::{Value, json};
 
 use super::bulk;
-use super::client::Client;
+use super::client::{Client, MAX_DOCUMENTS};
 use super::merge::SCRIPT_ID;
 use super::outcome::{self, ItemResult};
 use crate::sink::Outcome;
 
-/// The index with the versions of truncates. It holds a document for each table and its own index, so that gateways which
+/// The index with the versions of truncates. It holds documents for each table and its own index, so that gateways which
 /// write one table to several indices, each with other versions, do not delete each other's rows.
 const STATE_INDEX: &str = "rowmill-truncates";
+/// How often the UUIDs of the tables' indices are asked for.
+const UUIDS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// For each table the version of its latest truncate; older rows are dropped.
+/// For each table the version of its latest truncate; older rows are deleted.
 #[derive(Debug, Default)]
 pub(super) struct Floors(HashMap<Arc<str>, u64>);
 
@@ -34,49 +37,126 @@ impl Floors {
         *floor = version.max(*floor);
     }
 
+    /// Removes a truncate with this version, if there is no later one.
+    pub fn forget(&mut self, table: &Arc<str>, version: u64) {
+        if self.0.get(table) == Some(&version) {
+            self.0.remove(table);
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn is_below(&self, table: &Arc<str>, version: u64) -> bool {
-        !self.0.is_empty() && self.0.get(table).is_some_and(|floor| version < *floor)
+    /// The version of the table's latest truncate, if it is newer than this version.
+    pub fn above(&self, table: &Arc<str>, version: u64) -> Option<u64> {
+        self.0.get(table).copied().filter(|floor| version < *floor)
+    }
+}
+
+/// What a truncate's version can be compared with: versions that are made in the same way, for documents in the same index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scope {
+    /// The table's own index.
+    pub index: String,
+    /// The strategy that versions are made with.
+    pub strategy: String,
+    /// The highest part of the version.
+    pub epoch: u64,
+}
+
+/// A stored version of a truncate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub table: Arc<str>,
+    pub scope: Scope,
+    /// The UUIDs of the table's own index, several if it is an alias; none if there was no such index.
+    pub uuids: Vec<String>,
+    pub version: u64,
+}
+
+/// All stored versions, and the UUIDs of their indices.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub stored: Vec<Stored>,
+    uuids: HashMap<String, Vec<String>>,
+    at: Instant,
+}
+
+impl Loaded {
+    /// Why a stored version cannot be compared with those of the table's rows; `None` if it can.
+    pub fn difference(&self, stored: &Stored, now: &Scope) -> Option<String> {
+        let Scope { strategy, epoch, .. } = &stored.scope;
+        let current = self.uuids.get(&stored.scope.index).map_or(&[][..], Vec::as_slice);
+        if *strategy != now.strategy {
+            return Some(format!("its version was made with the strategy {strategy}, not {}", now.strategy));
+        }
+        if *epoch > now.epoch {
+            return Some(format!("it has epoch {epoch}, and the route has {}", now.epoch));
+        }
+        if !stored.uuids.is_empty() && !stored.uuids.iter().any(|uuid| current.contains(uuid)) {
+            return Some("the index was deleted, or was created again, since then".into());
+        }
+        None
     }
 }
 
 /// Stores a truncate's version for other instances and for the next start.
-pub(super) async fn store(client: &Client, table: &str, index: &str, version: u64) -> anyhow::Result<()> {
+pub(super) async fn store(client: &Client, table: &str, scope: &Scope, version: u64) -> anyhow::Result<()> {
     if !client.has_index(STATE_INDEX).await? {
-        let mapping = json!({ "properties": { "table": { "type": "keyword" }, "index": { "type": "keyword" }, "version": { "type": "long" } } }).to_string();
-        client.create_index(STATE_INDEX, Some(&mapping)).await?;
+        let keyword = json!({ "type": "keyword" });
+        let mapping = json!({ "properties": {
+            "table": keyword, "index": keyword, "strategy": keyword, "uuids": keyword,
+            "epoch": { "type": "long" }, "version": { "type": "long" },
+        } });
+        client.create_index(STATE_INDEX, Some(&mapping.to_string())).await?;
     }
-    let body = json!({ "table": table, "index": index, "version": version });
-    client.put_state(STATE_INDEX, &format!("{table} {index}"), version, &body).await
+    let Scope { index, strategy, epoch } = scope;
+    let uuids = client.uuids(index).await?;
+    let body = json!({
+        "table": table, "index": index, "strategy": strategy, "epoch": epoch, "uuids": uuids, "version": version,
+    });
+    // One document for each thing that versions can be compared in, so that none keeps another from being stored.
+    let first = uuids.first().map_or("", String::as_str);
+    client.put_state(STATE_INDEX, &format!("{table} {index} {strategy} {first} {epoch}"), version, &body).await
 }
 
-/// A stored version of a truncate.
-#[derive(Debug)]
-pub(super) struct Stored {
-    pub table: Arc<str>,
-    /// The table's own index, which the version is for.
-    pub index: String,
-    pub version: u64,
-}
-
-/// All stored versions.
-pub(super) async fn load(client: &Client) -> anyhow::Result<Vec<Stored>> {
-    let mut stored = Vec::new();
-    let mut pages = Pages::new(client, STATE_INDEX);
-    while let Some(hits) = pages.next().await? {
-        for hit in hits {
-            let state = &hit["_source"];
-            if let (Some(table), Some(index), Some(version)) =
-                (state["table"].as_str(), state["index"].as_str(), state["version"].as_u64())
-            {
-                stored.push(Stored { table: table.into(), index: index.into(), version });
-            }
+/// All stored versions. The UUIDs of the indices are asked for when the stored versions have changed, and now and then.
+pub(super) async fn load(client: &Client, last: Option<Arc<Loaded>>) -> anyhow::Result<Arc<Loaded>> {
+    let stored = load_stored(client).await?;
+    if let Some(last) = last.filter(|last| last.stored == stored && last.at.elapsed() < UUIDS_INTERVAL) {
+        return Ok(last);
+    }
+    let mut uuids = HashMap::new();
+    for Stored { scope: Scope { index, .. }, .. } in &stored {
+        if !uuids.contains_key(index) {
+            uuids.insert(index.clone(), client.uuids(index).await?);
         }
     }
-    Ok(stored)
+    Ok(Arc::new(Loaded { stored, uuids, at: Instant::now() }))
+}
+
+async fn load_stored(client: &Client) -> anyhow::Result<Vec<Stored>> {
+    let answer = client.documents_of(STATE_INDEX).await?;
+    if answer.status == 404 {
+        return Ok(Vec::new());
+    }
+    anyhow::ensure!(answer.status == 200, "status {}: {}", answer.status, answer.body);
+    let mut json = answer.json();
+    ensure_all_shards(&json)?;
+    let Value::Array(hits) = json["hits"]["hits"].take() else { anyhow::bail!("an answer without hits: {json}") };
+    anyhow::ensure!(
+        hits.len() < MAX_DOCUMENTS,
+        "the index {STATE_INDEX} has {MAX_DOCUMENTS} documents or more; delete old ones"
+    );
+    let stored = hits.iter().filter_map(|hit| {
+        let state = &hit["_source"];
+        let text = |name: &str| state[name].as_str().map(str::to_string);
+        let scope = Scope { index: text("index")?, strategy: text("strategy")?, epoch: state["epoch"].as_u64()? };
+        let uuids = state["uuids"].as_array()?.iter().filter_map(|uuid| uuid.as_str().map(str::to_string)).collect();
+        Some(Stored { table: state["table"].as_str()?.into(), scope, uuids, version: state["version"].as_u64()? })
+    });
+    Ok(stored.collect())
 }
 
 /// Deletes the documents of rows older than `version`: in the table's own index all of them, in `other_indices` those that

@@ -26,11 +26,11 @@ use super::client::Client;
 use super::flow::Flow;
 use super::index_states::IndexStates;
 use super::pending::{Entry, Pending};
-use super::truncate::Stored;
+use super::truncate::Loaded;
 use crate::config::BulkConfig;
 use crate::operation::OperationBatch;
 use crate::shutdown::Shutdown;
-use crate::sink::{OperationRef, Outcome, Settlement, SinkContext};
+use crate::sink::{OperationRef, Settlement, SinkContext};
 
 /// The smallest request that is sent because nothing more can arrive, in bytes.
 const MIN_SHARE: usize = 256 << 10;
@@ -46,7 +46,7 @@ enum Event {
     /// A truncate was applied; the number of documents that it deleted.
     Truncated { truncate: OperationRef, result: anyhow::Result<u64> },
     /// The stored versions of truncates.
-    Floors(anyhow::Result<Vec<Stored>>),
+    Floors(anyhow::Result<Arc<Loaded>>),
 }
 
 /// Writes operations to a cluster until its channel is closed and everything is settled.
@@ -170,9 +170,9 @@ impl Writer {
         }
     }
 
-    /// Moves operations to `pending`. Truncates begin once the requests that are in flight are answered.
+    /// Moves operations to `pending`, and begins truncates.
     fn take_arrived(&mut self) {
-        if !self.truncates.are_known() {
+        if !self.truncates.are_asked_for() {
             return;
         }
         let now = Instant::now();
@@ -181,12 +181,7 @@ impl Writer {
                 let reference = OperationRef::new(&batch, number);
                 let operation = reference.operation();
                 if operation.action == Action::Truncate {
-                    self.truncates.add(reference, self.next_request);
-                    continue;
-                }
-                if self.truncates.is_obsolete(&reference) {
-                    // The row is older than a truncate of its table that arrived first.
-                    self.settlement.outcome(&reference, Outcome::Stale);
+                    self.begin_truncate(reference);
                     continue;
                 }
                 if !self.indices.is_known(operation.index) {
@@ -238,7 +233,8 @@ impl Writer {
         let linger = linger.filter(|_| self.flow.is_open() && self.n_shared < self.flow.in_flight());
         let apart = apart.filter(|_| self.flow.is_open()).map(until);
         let probe = first.zip(self.flow.next_probe()).map(|(first, probe)| until(first.max(probe)));
-        let timers = [delayed, probe, apart, floors, linger];
+        let forgotten = self.indices.next_forgotten(self.idle_limit()).map(until);
+        let timers = [delayed, probe, apart, floors, linger, forgotten];
         timers.into_iter().flatten().min().unwrap_or(MAX_SLEEP).max(Duration::from_millis(1))
     }
 
@@ -254,14 +250,14 @@ impl Writer {
 
     fn send(&mut self) {
         let entries = self.pending.take(None, self.request_bytes(), self.flow.documents(&self.bulk));
-        let entries = self.without_obsolete(entries);
         if !entries.is_empty() {
             self.request(entries, None);
         }
     }
 
     /// Sends a request of these entries: of several indices, or of one that is set apart.
-    fn request(&mut self, entries: Vec<Entry>, index: Option<IndexNumber>) {
+    fn request(&mut self, mut entries: Vec<Entry>, index: Option<IndexNumber>) {
+        self.truncates.mark_deleted(&mut entries);
         let body = bulk::body(&entries, &self.context.indices);
         let bytes = entries.iter().map(Entry::bytes).sum();
         let held = self.context.budget.reserve(body.len());

@@ -36,7 +36,7 @@ pub(super) fn show(shared: &Shared, request: &Request, expression: &str) -> Resu
         json!({
             "aliases": index.aliases,
             "mappings": index.mapping.to_json(),
-            "settings": index.settings.to_json(flat),
+            "settings": index.settings.to_json(flat, &index.uuid),
         })
     })
 }
@@ -47,7 +47,12 @@ pub(super) fn mappings(shared: &Shared, request: &Request, expression: &str) -> 
 
 pub(super) fn settings(shared: &Shared, request: &Request, expression: &str) -> Result<Answer, EsError> {
     let flat = request.flag("flat_settings");
-    each(&shared.cluster(), request, expression, |index| json!({ "settings": index.settings.to_json(flat) }))
+    each(
+        &shared.cluster(),
+        request,
+        expression,
+        |index| json!({ "settings": index.settings.to_json(flat, &index.uuid) }),
+    )
 }
 
 pub(super) fn create(shared: &Shared, request: &Request, name: &str) -> Result<Answer, EsError> {

@@ -4,6 +4,8 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use rowmill_engine::Action;
+
 use crate::sink::OperationRef;
 
 /// Bytes of an operation's line in a bulk request, beside ID and body.
@@ -44,17 +46,20 @@ pub(in super::super) struct Part {
     pub operation: OperationRef,
     /// Older operations that this one replaced. They are settled with it; if it is rejected, the newest of them is sent.
     pub superseded: Vec<OperationRef>,
+    /// The version of a truncate that has deleted the row: what is sent removes the document, or the part, with this version.
+    pub truncated: Option<u64>,
 }
 
 impl Part {
     pub fn new(operation: OperationRef) -> Self {
-        Self { operation, superseded: Vec::new() }
+        Self { operation, superseded: Vec::new(), truncated: None }
     }
 
     /// Adds an operation on the same part.
     fn fold(&mut self, new: OperationRef) {
         if replaces(&new, &self.operation) {
             self.superseded.push(std::mem::replace(&mut self.operation, new));
+            self.truncated = None;
         } else {
             self.superseded.push(new);
         }
@@ -64,6 +69,33 @@ impl Part {
     fn join(&mut self, other: Self) {
         self.fold(other.operation);
         self.superseded.extend(other.superseded);
+    }
+
+    /// What is sent: the operation's action, or the removal of what it writes.
+    pub fn action(&self) -> Action {
+        let action = self.operation.operation().action;
+        match (self.truncated, action) {
+            (None, _) => action,
+            (Some(_), Action::Merge) => Action::MergeRemove,
+            (Some(_), Action::PutItem) => Action::RemoveItem,
+            (Some(_), Action::Index) => Action::Delete,
+            (Some(_), _) => action,
+        }
+    }
+
+    /// The version that is sent.
+    pub fn version(&self) -> u64 {
+        self.truncated.unwrap_or(self.operation.operation().version)
+    }
+
+    /// The body that is sent.
+    pub fn body(&self) -> &[u8] {
+        if self.truncated.is_some() { b"" } else { self.operation.body() }
+    }
+
+    /// Returns true if it is sent as a removal.
+    pub fn is_removal(&self) -> bool {
+        self.truncated.is_some() || self.operation.operation().is_removal()
     }
 
     /// What is left without the operation; `None` if it replaced no other.

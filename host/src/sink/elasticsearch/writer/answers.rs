@@ -13,7 +13,7 @@ use crate::sink::elasticsearch::bulk::{self, Item};
 use crate::sink::elasticsearch::client::{Answer, NoAnswer};
 use crate::sink::elasticsearch::flow::Load;
 use crate::sink::elasticsearch::outcome::{self, IndexProblem, ItemResult, ProblemKind, RequestResult};
-use crate::sink::elasticsearch::pending::Entry;
+use crate::sink::elasticsearch::pending::{Entry, Part};
 use crate::sink::elasticsearch::retry::backoff;
 
 /// A request that was answered, or not.
@@ -79,7 +79,7 @@ impl Writer {
                 }
             },
             RequestResult::Retry(reason) => {
-                self.note_no_answer(&format!("status {status}: {}", outcome::reason(&body)));
+                self.note_refused_for_now(&format!("status {status}: {}", outcome::reason(&body)));
                 self.send_again(entries, index, begin, is_probe, reason);
             }
             RequestResult::Split(reason) => {
@@ -125,6 +125,18 @@ impl Writer {
         if self.unreachable.is_none() {
             tracing::warn!(%error, "no answer from Elasticsearch; retrying until there is one");
         }
+        self.note_unreachable(error);
+    }
+
+    /// The cluster answers that it cannot take the request at present.
+    fn note_refused_for_now(&mut self, error: &str) {
+        if self.unreachable.is_none() {
+            tracing::warn!(%error, "Elasticsearch takes no requests at present; retrying until it does");
+        }
+        self.note_unreachable(error);
+    }
+
+    fn note_unreachable(&mut self, error: &str) {
         self.unreachable = Some(error.into());
         self.report_health();
     }
@@ -132,7 +144,7 @@ impl Writer {
     pub(super) fn note_answer(&mut self, is_probe: bool) {
         self.flow.answered(is_probe);
         if self.unreachable.is_some() && self.flow.is_open() {
-            tracing::info!("Elasticsearch answers again");
+            tracing::info!("Elasticsearch takes requests again");
             self.unreachable = None;
             self.report_health();
         }
@@ -247,7 +259,7 @@ impl Writer {
         tally: &mut Tally,
     ) -> anyhow::Result<Option<Entry>> {
         let operation = entry.first().operation();
-        let (index, action) = (operation.index, operation.action);
+        let (index, action) = (operation.index, entry.parts[0].action());
         let (error_type, reason) = item.error();
         match outcome::of_item(action, item.status, error_type, &reason) {
             ItemResult::Settled(Outcome::Rejected(reason))
@@ -262,9 +274,9 @@ impl Writer {
             ItemResult::Settled(outcome) => {
                 tally.accepted += 1;
                 match outcome {
-                    Outcome::Written if item.is_noop() => self.finish(&entry, &Outcome::Stale),
+                    Outcome::Written if item.is_noop() => self.finish(entry, &Outcome::Stale),
                     Outcome::Rejected(reason) => self.reject(entry, &reason),
-                    outcome => self.finish(&entry, &outcome),
+                    outcome => self.finish(entry, &outcome),
                 }
             }
             ItemResult::Retry(reason) => {
@@ -317,15 +329,26 @@ impl Writer {
         entry
     }
 
-    /// Gives the entry's operations this outcome; those that they replaced are superseded.
-    fn finish(&mut self, entry: &Entry, outcome: &Outcome) {
-        for part in &entry.parts {
-            self.settlement.outcome(&part.operation, outcome.clone());
-            for operation in &part.superseded {
-                self.settlement.outcome(operation, Outcome::Superseded);
+    /// Gives the entry's operations this outcome; those that they replaced are superseded. Rows of tables whose truncates are
+    /// applied get it once it is known that no truncate has deleted them.
+    fn finish(&mut self, mut entry: Entry, outcome: &Outcome) {
+        for part in entry.parts.drain(..) {
+            match part.truncated {
+                Some(_) => self.settle_part(&part, Outcome::Stale),
+                None if self.truncates.may_delete(&part.operation) => {
+                    self.truncates.confirm_later(part, outcome.clone());
+                }
+                None => self.settle_part(&part, outcome.clone()),
             }
         }
-        self.pending.settled(entry);
+        self.pending.settled(&entry);
+    }
+
+    pub(super) fn settle_part(&mut self, part: &Part, outcome: Outcome) {
+        self.settlement.outcome(&part.operation, outcome);
+        for operation in &part.superseded {
+            self.settlement.outcome(operation, Outcome::Superseded);
+        }
     }
 
     /// The entry is rejected: of several parts each is sent alone, and an operation that the rejected one replaced is sent
@@ -347,23 +370,5 @@ impl Writer {
         let due = Instant::now() + backoff(&self.bulk, entry.attempts);
         entry.attempts = entry.attempts.saturating_add(1);
         self.pending.retry(entry, due);
-    }
-
-    /// Removes operations on rows that a truncate has deleted.
-    pub(super) fn without_obsolete(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
-        let Self { truncates, pending, settlement, .. } = self;
-        if !truncates.have_floors() {
-            return entries;
-        }
-        entries
-            .into_iter()
-            .filter_map(|entry| {
-                pending.without_obsolete(
-                    entry,
-                    |operation| truncates.is_obsolete(operation),
-                    |operation| settlement.outcome(operation, Outcome::Stale),
-                )
-            })
-            .collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Indices that are set apart: their preparation, their own requests, and what becomes of their documents.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rowmill_engine::IndexNumber;
 
@@ -15,6 +15,8 @@ use crate::sink::elasticsearch::prepare::{self, Failure, Needs};
 const MAX_REQUESTS: usize = 4;
 /// The most indices that are prepared for the first time at a time, beside these.
 const MAX_NEW: usize = 8;
+/// The trouble of an index is forgotten after this many of the longest waits without a document for it.
+const IDLE_WAITS: u32 = 4;
 /// The most indices that the health report names.
 const MAX_REPORTED: usize = 5;
 /// The most documents that become dead letters at a time.
@@ -35,6 +37,11 @@ impl Writer {
     pub(super) fn send_apart(&mut self) -> anyhow::Result<()> {
         for index in self.indices.troubled() {
             let now = Instant::now();
+            let has_documents = self.pending.ready_apart(index) > 0;
+            if self.indices.forget_idle(index, has_documents, now, self.idle_limit()) {
+                self.note_forgotten(index);
+                continue;
+            }
             let verdict = self.indices.verdict(index, self.bulk.on_index_error, now);
             if let Verdict::Stop(reason) = verdict {
                 anyhow::bail!("index {}: {reason}", self.context.indices.name(index));
@@ -50,7 +57,6 @@ impl Writer {
                     Step::Send(documents) => {
                         let documents = documents.min(self.flow.documents(&self.bulk));
                         let entries = self.pending.take(Some(index), self.flow.bytes(), documents);
-                        let entries = self.without_obsolete(entries);
                         if !entries.is_empty() {
                             self.indices.begin(index, step);
                             self.request(entries, Some(index));
@@ -81,7 +87,6 @@ impl Writer {
     fn reject_all(&mut self, index: IndexNumber, reason: &str) {
         while self.pending.ready_apart(index) > 0 {
             let entries = self.pending.take(Some(index), usize::MAX, MAX_REJECTED);
-            let entries = self.without_obsolete(entries);
             entries.into_iter().for_each(|entry| self.reject(entry, reason));
         }
     }
@@ -191,6 +196,23 @@ impl Writer {
         let label = IndexLabel { index: self.context.indices.name(index).to_string() };
         if self.context.metrics.index_blocked.remove(&label) {
             tracing::info!(index = label.index, "the index accepts writes again");
+        }
+        self.report_health();
+    }
+
+    /// After this time without documents, the trouble of an index is forgotten.
+    pub(super) fn idle_limit(&self) -> Duration {
+        self.bulk.retry_wait_max * IDLE_WAITS
+    }
+
+    /// Nothing has waited for the index for a while. Whether it accepts writes is seen with the next document.
+    fn note_forgotten(&mut self, index: IndexNumber) {
+        if self.indices.is_open(index) {
+            self.pending.rejoin(index);
+        }
+        let label = IndexLabel { index: self.context.indices.name(index).to_string() };
+        if self.context.metrics.index_blocked.remove(&label) {
+            tracing::info!(index = label.index, "no document waits for the index any more");
         }
         self.report_health();
     }
