@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn in_process() {
-    seeds::run("in_process", 0..60, 2, |seed| {
+    seeds::run("in_process", 0..60, 6, |seed| {
         let scenario = Scenario::random(&mut fastrand::Rng::with_seed(seed));
         match scenario.run() {
             Ok(()) => Ok(()),
