@@ -23,7 +23,8 @@ impl PartitionClock {
     }
 }
 
-/// The time as [`PartitionClock::time_text`] writes it; if rows of an event were numbered, followed by the event's file and position and the last number.
+/// The time as [`PartitionClock::time_text`] writes it; if rows of an event were numbered, followed by the event's file and
+/// position and the last number.
 impl fmt::Display for PartitionClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.time_text())?;
