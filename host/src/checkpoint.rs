@@ -17,7 +17,7 @@ use rowmill_rows::TopicPartition;
 pub struct Progress {
     /// The partition.
     pub partition: TopicPartition,
-    first_clock_seconds: i64,
+    first_clock: u64,
     /// Whether the sink wants nothing more of the partition for now.
     is_held_back: AtomicBool,
     open: Mutex<OpenBatches>,
@@ -44,26 +44,26 @@ struct OpenBatch {
 pub struct Watermark {
     /// The next position to read; in Kafka the offset after the last settled record.
     pub position: i64,
-    /// The partition's clock at that position, in seconds since 1970 (see [`rowmill_engine::version::PartitionClock`]).
-    pub clock_seconds: i64,
+    /// The partition's clock at that position (see [`rowmill_engine::version::PartitionClock::time`]).
+    pub clock: u64,
 }
 
 impl Progress {
-    /// The progress of a newly assigned partition. Its clock is `first_clock_seconds` where reading begins.
-    pub fn new(partition: TopicPartition, first_clock_seconds: i64) -> Arc<Self> {
-        Arc::new(Self { partition, first_clock_seconds, is_held_back: AtomicBool::new(false), open: Mutex::default() })
+    /// The progress of a newly assigned partition. Its clock is `first_clock` where reading begins.
+    pub fn new(partition: TopicPartition, first_clock: u64) -> Arc<Self> {
+        Arc::new(Self { partition, first_clock, is_held_back: AtomicBool::new(false), open: Mutex::default() })
     }
 
-    /// The partition's clock where the assignment began, in seconds since 1970.
-    pub fn first_clock_seconds(&self) -> i64 {
-        self.first_clock_seconds
+    /// The partition's clock where the assignment began (see [`rowmill_engine::version::PartitionClock::time`]).
+    pub fn first_clock(&self) -> u64 {
+        self.first_clock
     }
 
     /// A ticket for the next batch, whose records end before `position`.
     pub fn ticket(self: &Arc<Self>, position: i64) -> Arc<Ticket> {
         let mut open = self.lock();
         let number = open.first + open.batches.len() as u64;
-        let end = Watermark { position, clock_seconds: 0 };
+        let end = Watermark { position, clock: 0 };
         open.batches.push_back(OpenBatch { end, since: Instant::now(), is_settled: false });
         drop(open);
         Arc::new(Ticket { progress: self.clone(), number, open_shares: AtomicU64::new(1) })
@@ -120,11 +120,11 @@ impl Ticket {
     }
 
     /// Sets the partition's clock at the end of this batch. To be called before the last share is settled.
-    pub fn set_clock(&self, seconds: i64) {
+    pub fn set_clock(&self, time: u64) {
         let mut open = self.progress.lock();
         let place = self.number.checked_sub(open.first).map(|place| place as usize);
         if let Some(batch) = place.and_then(|place| open.batches.get_mut(place)) {
-            batch.end.clock_seconds = seconds;
+            batch.end.clock = time;
         }
     }
 
@@ -167,7 +167,7 @@ mod tests {
         first.settle(2);
         assert_eq!(progress.watermark(), None);
         first.settle(1);
-        assert_eq!(progress.watermark(), Some(Watermark { position: 20, clock_seconds: 7 }));
+        assert_eq!(progress.watermark(), Some(Watermark { position: 20, clock: 7 }));
         assert_eq!(progress.open_batches(), 0);
     }
 

@@ -120,7 +120,7 @@ mod tests {
 
     #[track_caller]
     fn check(rows: &[u64], text: Option<&str>) {
-        let mut versions = RecordVersions::after(PartitionClock::from_seconds(7));
+        let mut versions = RecordVersions::after(PartitionClock::from_time(7));
         versions.set_rows(rows.iter().copied());
         assert_eq!(versions.versions_text().as_deref(), text);
         let read = RecordVersions::parse(text, versions.clock_text().as_deref()).expect("valid").expect("a clock");

@@ -272,19 +272,23 @@ fn a_file_into_elasticsearch() {
 /// A limit of Canal (docs/versions.md): two changes of one document, in two partitions and within one second, have no order. The
 /// higher offset wins, whichever arrived last; a second later the order is correct again.
 #[test]
-fn one_second_of_canal_in_two_partitions_has_no_order() {
-    let change = |partition, offset, second: i64, name: &str, old: Option<&str>| {
+fn one_second_of_canal_in_two_partitions_is_ordered_by_what_canal_reports() {
+    let change_at = |partition, offset, milliseconds: i64, gtid: &str, name: &str, old: Option<&str>| {
         let old = old.map_or(Value::Null, |old| serde_json::json!([{ "customer_no": old }]));
         let kind = if old.is_null() { "INSERT" } else { "UPDATE" };
         let value = serde_json::json!({
             "data": [{ "customer_no": "C1", "name": name }], "database": "shop", "table": "customers", "type": kind,
-            "es": 1_795_216_000_000_i64 + second * 1000, "ts": 1_795_216_000_500_i64 + second * 1000, "isDdl": false,
+            "es": 1_795_216_000_000_i64 + milliseconds / 1000 * 1000, "ts": 1_795_216_000_000_i64 + milliseconds, "isDdl": false,
+            "gtid": gtid,
             "mysqlType": { "customer_no": "varchar(32)", "name": "varchar(64)" }, "old": old, "pkNames": ["customer_no"],
             "sql": "", "sqlType": { "customer_no": 12, "name": 12 }, "id": 1,
         });
         let mut record = Record::new("canal", offset, value.to_string());
         record.partition = partition;
         record
+    };
+    let change = |partition, offset, second: i64, name: &str, old| {
+        change_at(partition, offset, second * 1000 + 500, "", name, old)
     };
     let name = |records: &[Record]| {
         let (store, _) = into_store(records, Chain::None, "one-second", "");
@@ -300,5 +304,13 @@ fn one_second_of_canal_in_two_partitions_has_no_order() {
     );
     let last = change(1, 4, 8, "last", Some("C2"));
     assert_eq!(name(&[first.clone(), last.clone()]), "last");
-    assert_eq!(name(&[last, first]), "last", "in any order of arrival");
+    assert_eq!(name(&[last, first.clone()]), "last", "in any order of arrival");
+    // What Canal sent later is later; of what it sent within one millisecond, the transaction with the higher number.
+    let sent_later = change_at(1, 4, 7501, "", "last", Some("C2"));
+    assert_eq!(name(&[sent_later, first]), "last");
+    let [first, last] =
+        [(0, 100, 9, "first", None), (1, 4, 10, "last", Some("C2"))].map(|(partition, offset, number, name, old)| {
+            change_at(partition, offset, 7500, &format!("3e11fa47-71ca-11e1-9e33-c80aa9429562:{number}"), name, old)
+        });
+    assert_eq!(name(&[last, first]), "last");
 }

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! binlog   epoch 4 │ file 17 │ (position 32 bits × 1024 + row) 42
-//! time     epoch 4 │ seconds since 2017-07-14 31 │ offset 28
+//! time     epoch 4 │ seconds since 2017-07-14 31 │ within the second 28 (`version/within.rs`)
 //! offset   epoch 4 │ offset 59
 //! column   epoch 4 │ (column's value × 2 + 1 for a delete) 59
 //! ```
@@ -14,8 +14,9 @@
 //! - **binlog** (Debezium; Maxwell): the true order over all partitions, as long as one server writes the binlog. After
 //!   a failover or `RESET MASTER` the file numbers begin anew: raise the route's epoch.
 //! - **time** (Canal; unwrapped Debezium without `source.file`): the time of the statement, which is whole seconds, then
-//!   the offset. Two changes of one document within one second in two partitions are ordered by offset, which is
-//!   arbitrary; within a partition the order is always right, since a time that runs backwards is held.
+//!   Canal's time of sending and the number of the transaction, as far as they are known, then the offset. Only where these
+//!   are equal does the offset order two changes of one document in two partitions, which is arbitrary. Within a partition
+//!   the order is always right, since a version that would run backwards is held.
 //! - **offset**: the order of one partition. Right where a key never changes its partition and topics are never rebuilt.
 //! - **column**: a column that every update raises.
 //!
@@ -25,6 +26,7 @@
 //! its partition, or the lowest version.
 
 mod text;
+mod within;
 
 use rowmill_rows::{RowInEvent, SourcePosition};
 
@@ -51,7 +53,7 @@ pub const MAX_EPOCH: u64 = 15;
 const EPOCH_SHIFT: u32 = 59;
 /// 2017-07-14T02:40:00Z: no binlog that is still read is older, and 31 bits of seconds from there last until 2085.
 const TIME_BASE: i64 = 1_500_000_000;
-const OFFSET_BITS: u32 = 28;
+const SECOND_SHIFT: u32 = 28;
 const ROW_BITS: u32 = 10;
 const FILE_SHIFT: u32 = 32 + ROW_BITS;
 const MAX_FILE: u64 = (1 << (EPOCH_SHIFT - FILE_SHIFT)) - 1;
@@ -59,9 +61,11 @@ const MAX_FILE: u64 = (1 << (EPOCH_SHIFT - FILE_SHIFT)) - 1;
 /// What a partition remembers so that its versions are monotonic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartitionClock {
-    /// The latest statement time seen, in seconds since 1970; 0 before the first. Kept with the committed offset, so
-    /// that a restart gives the same versions.
-    pub seconds: i64,
+    /// The last version made of a time, without its epoch; 0 before the first. Kept with the committed offset, so that a
+    /// restart gives the same versions.
+    time: u64,
+    /// The offset of the record that got it: all rows of a record have one version.
+    time_offset: u64,
     /// The file of the last streamed change with a binlog position; 0 before the first.
     file: u64,
     step_back: Option<StepBack>,
@@ -79,9 +83,14 @@ pub struct StepBack {
 }
 
 impl PartitionClock {
-    /// A clock that goes on from a committed time.
-    pub fn from_seconds(seconds: i64) -> Self {
-        Self { seconds, ..Self::default() }
+    /// A clock that goes on from a committed time, as [`PartitionClock::time`] returned it.
+    pub fn from_time(time: u64) -> Self {
+        Self { time, ..Self::default() }
+    }
+
+    /// The last version made of a time, without its epoch; 0 before the first.
+    pub fn time(&self) -> u64 {
+        self.time
     }
 
     /// The last step back of the binlog's file numbers since the last call. A step by one file is none: tools that restart
@@ -147,9 +156,11 @@ pub fn version(
             binlog(file, position, row, clock)?
         }
         (Basis::Binlog, _) if is_snapshot => 0,
-        (Basis::Time, _) if is_snapshot && clock.seconds == 0 => 0,
-        (Basis::Time, _) if is_snapshot => time(0, offset, clock),
-        (Basis::Time, SourcePosition::Time { milliseconds }) => time(milliseconds, offset, clock),
+        (Basis::Time, _) if is_snapshot && clock.time == 0 => 0,
+        (Basis::Time, _) if is_snapshot => time(0, (0, 0), offset, clock),
+        (Basis::Time, SourcePosition::Time { milliseconds, sent, transaction }) => {
+            time(milliseconds, (sent, transaction), offset, clock)
+        }
         (Basis::Offset, _) => offset,
         (Basis::Binlog | Basis::Time, _) => return Err(unfit(strategy, basis)),
     };
@@ -218,11 +229,21 @@ fn number_in_event(file: u64, position: u64, row: u64, clock: &mut PartitionCloc
     row
 }
 
-fn time(milliseconds: i64, offset: u64, clock: &mut PartitionClock) -> u64 {
+fn time(milliseconds: i64, (sent, transaction): (i64, u64), offset: u64, clock: &mut PartitionClock) -> u64 {
     // A statement's time is when it began, so a long one stands behind a later one in the binlog with an earlier time.
-    clock.seconds = clock.seconds.max(milliseconds / 1000);
-    let seconds = (clock.seconds - TIME_BASE).clamp(0, (1 << 31) - 1) as u64;
-    seconds << OFFSET_BITS | offset & ((1 << OFFSET_BITS) - 1)
+    let seconds = seconds_of(milliseconds / 1000).max(clock.time >> SECOND_SHIFT);
+    let delay = (sent > 0).then(|| sent.saturating_sub((seconds as i64 + TIME_BASE) * 1000));
+    let time = seconds << SECOND_SHIFT | within::within_second(delay, transaction, offset);
+    // Fewer bits than the numbers have may run backwards within the second, and so may the clock of Canal's host.
+    let lowest = if clock.time_offset == offset { clock.time } else { clock.time + 1 };
+    clock.time = time.max(lowest);
+    clock.time_offset = offset;
+    clock.time
+}
+
+/// Seconds since 1970 as the seconds of a version.
+fn seconds_of(seconds: i64) -> u64 {
+    (seconds - TIME_BASE).clamp(0, (1 << 31) - 1) as u64
 }
 
 /// An integer unchanged; a date or time as microseconds since 1970.
@@ -293,20 +314,18 @@ mod tests {
         let versions: Vec<u64> = seconds
             .iter()
             .enumerate()
-            .map(|(offset, seconds)| {
-                auto(SourcePosition::Time { milliseconds: seconds * 1000 }, offset as i64, &mut clock)
-            })
+            .map(|(offset, seconds)| auto(SourcePosition::time(seconds * 1000), offset as i64, &mut clock))
             .collect();
         assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
-        assert_eq!(clock.seconds, 1_795_216_550);
+        assert_eq!(clock.time >> SECOND_SHIFT, seconds_of(1_795_216_550));
     }
 
     #[test]
     fn a_restart_with_the_kept_time_gives_the_same_versions() {
         let mut clock = PartitionClock::default();
-        auto(SourcePosition::Time { milliseconds: 1_795_216_549_000 }, 0, &mut clock);
-        let mut restarted = PartitionClock::from_seconds(clock.seconds);
-        let late = SourcePosition::Time { milliseconds: 1_795_216_540_000 };
+        auto(SourcePosition::time(1_795_216_549_000), 0, &mut clock);
+        let mut restarted = PartitionClock::from_time(clock.time);
+        let late = SourcePosition::time(1_795_216_540_000);
         assert_eq!(auto(late, 1, &mut clock), auto(late, 1, &mut restarted));
     }
 
@@ -318,7 +337,7 @@ mod tests {
             version(&VersionStrategy::Auto, 0, source, &mut clock).expect("a version")
         };
         let binlog = |position| at(7, position, RowInEvent::InEvent(0));
-        let late = SourcePosition::Time { milliseconds: 1_795_216_549_000 };
+        let late = SourcePosition::time(1_795_216_549_000);
         // Debezium: the position is that of the snapshot's start.
         let read = of(binlog(500), 0, true, None);
         assert!(of(binlog(481), 1, false, None) < read && read < of(binlog(500), 1, false, None));
@@ -329,9 +348,9 @@ mod tests {
             assert!(of(late, 9, true, pinned) < of(at(1, 4, RowInEvent::InTransaction(0)), 1, false, None));
         }
         // Times only: after all of its partition that came before it, and before all that comes after it.
-        let before = of(SourcePosition::Time { milliseconds: 1_795_216_500_000 }, 10, false, Some(Basis::Time));
+        let before = of(SourcePosition::time(1_795_216_500_000), 10, false, Some(Basis::Time));
         let read = of(late, 11, true, Some(Basis::Time));
-        let after = of(SourcePosition::Time { milliseconds: 1_795_216_500_000 }, 12, false, Some(Basis::Time));
+        let after = of(SourcePosition::time(1_795_216_500_000), 12, false, Some(Basis::Time));
         assert!(before < read && read < after, "{before} {read} {after}");
     }
 
@@ -355,7 +374,7 @@ mod tests {
             let source = Source { pinned: Some(pinned), ..source(position, 5) };
             version(&VersionStrategy::Auto, 0, source, &mut clock)
         };
-        let time = SourcePosition::Time { milliseconds: 1_795_216_549_000 };
+        let time = SourcePosition::time(1_795_216_549_000);
         let binlog = at(1, 4, RowInEvent::InEvent(0));
         for (position, pinned) in
             [(time, Basis::Binlog), (SourcePosition::Unknown, Basis::Binlog), (binlog, Basis::Time)]

@@ -34,6 +34,8 @@ struct Envelope<'a> {
     mysql_type_at: usize,
     pk_names: &'a [u8],
     time: Option<u64>,
+    sent: Option<u64>,
+    gtid: &'a [u8],
     has_data: bool,
     old: Option<usize>,
 }
@@ -48,8 +50,7 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
     if envelope.kind.is_empty() {
         return not_canal("`type`, `database` and `table`");
     }
-    let time = envelope.time.and_then(|t| i64::try_from(t).ok());
-    let position = time.map_or(SourcePosition::Unknown, |milliseconds| SourcePosition::Time { milliseconds });
+    let position = position(&envelope);
     let operation = match (envelope.kind, envelope.is_ddl.unwrap_or(false)) {
         (b"TRUNCATE", true) => {
             context.push_truncate(envelope.database, envelope.table, position, out);
@@ -96,6 +97,20 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
         Some(failed) if failed.n_failed == n_rows => Err(*failed.error),
         Some(failed) => Ok(Outcome::SomeRows(failed)),
     }
+}
+
+/// The second of the statement and what orders the changes within it.
+///
+/// `id`, the number of Canal's batch, is not used: it begins at 1 again when Canal restarts, and all messages of a batch that
+/// it could order have an order by `ts` already.
+fn position(envelope: &Envelope<'_>) -> SourcePosition {
+    let Some(milliseconds) = envelope.time.and_then(|time| i64::try_from(time).ok()) else {
+        return SourcePosition::Unknown;
+    };
+    let sent = envelope.sent.and_then(|sent| i64::try_from(sent).ok()).unwrap_or(0);
+    // `UUID:NUMBER`, `UUID:TAG:NUMBER`, or MariaDB's `DOMAIN-SERVER-NUMBER`.
+    let last_part = envelope.gtid.rsplit(|byte| matches!(byte, b':' | b'-')).next();
+    SourcePosition::Time { milliseconds, sent, transaction: last_part.and_then(number).unwrap_or(0) }
 }
 
 /// The change of one row of the message, by its number from 0.
@@ -162,6 +177,8 @@ fn envelope<'a>(
                     b"isDdl" => envelope.is_ddl = Some(value == b"true"),
                     b"pkNames" => envelope.pk_names = value,
                     b"es" => envelope.time = number(value),
+                    b"ts" => envelope.sent = number(value),
+                    b"gtid" => envelope.gtid = inside(value),
                     b"old" => envelope.old = (value[0] == b'[').then_some(value_from),
                     _ => {}
                 }

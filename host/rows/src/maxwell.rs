@@ -175,7 +175,7 @@ fn position(envelope: &Envelope<'_>) -> SourcePosition {
             };
             SourcePosition::Binlog { file, position, row }
         }
-        (None, Some(milliseconds)) => SourcePosition::Time { milliseconds },
+        (None, Some(milliseconds)) => SourcePosition::time(milliseconds),
         (None, None) => SourcePosition::Unknown,
     }
 }

@@ -128,9 +128,20 @@ pub enum SourcePosition {
     Time {
         /// Milliseconds since 1970.
         milliseconds: i64,
+        /// When the tool made the message, in milliseconds since 1970 (Canal's `ts`); 0 if the format does not report it.
+        sent: i64,
+        /// The transaction's number in its GTID (Canal's `gtid`); 0 if the format does not report it.
+        transaction: u64,
     },
     /// The format reports no position.
     Unknown,
+}
+
+impl SourcePosition {
+    /// The time of the statement, in milliseconds since 1970, where the format reports nothing finer.
+    pub fn time(milliseconds: i64) -> Self {
+        Self::Time { milliseconds, sent: 0, transaction: 0 }
+    }
 }
 
 /// The order of rows whose binlog position is the same.

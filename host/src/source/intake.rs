@@ -129,9 +129,9 @@ impl Intake {
         Some(self.last)
     }
 
-    /// Opens a buffer for a newly assigned partition, whose clock is at `clock_seconds`.
-    pub fn open(&mut self, partition: TopicPartition, clock_seconds: i64) -> Arc<Progress> {
-        let progress = Progress::new(partition.clone(), clock_seconds);
+    /// Opens a buffer for a newly assigned partition, whose clock is at `clock`.
+    pub fn open(&mut self, partition: TopicPartition, clock: u64) -> Arc<Progress> {
+        let progress = Progress::new(partition.clone(), clock);
         let number = self.buffers.len();
         match self.by_partition.get(&partition) {
             // The same worker as before: batches that the earlier assignment left there come first.

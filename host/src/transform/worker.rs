@@ -207,7 +207,7 @@ impl Worker {
         self.rollout.compare_shadow(published, &mut batch, out);
         self.shared.metrics.filtered.inc_by(filtered);
         let mut clock = versions.clock();
-        source.ticket.set_clock(clock.seconds);
+        source.ticket.set_clock(clock.time());
         if let Some(step) = clock.take_step_back() {
             self.shared.metrics.alarms.binlog_went_back(&source.records.partition, step);
         }
@@ -297,7 +297,7 @@ fn clock_of(clocks: &mut HashMap<usize, (Weak<Progress>, PartitionClock)>, sourc
         Some((known, clock)) if known.strong_count() > 0 => *clock,
         _ => {
             clocks.retain(|_, (known, _)| known.strong_count() > 0);
-            PartitionClock::from_seconds(progress.first_clock_seconds())
+            PartitionClock::from_time(progress.first_clock())
         }
     }
 }

@@ -15,9 +15,7 @@ pub(super) fn position(file: &[u8], position: &[u8], row: &[u8], milliseconds: &
             let row = number(row).and_then(|r| u32::try_from(r).ok()).unwrap_or(0);
             SourcePosition::Binlog { file, position, row: RowInEvent::InEvent(row) }
         }
-        (_, _, Some(milliseconds)) if milliseconds <= i64::MAX as u64 => {
-            SourcePosition::Time { milliseconds: milliseconds as i64 }
-        }
+        (_, _, Some(milliseconds)) if milliseconds <= i64::MAX as u64 => SourcePosition::time(milliseconds as i64),
         _ => SourcePosition::Unknown,
     }
 }

@@ -43,6 +43,23 @@ fn canal_rows() {
 }
 
 #[test]
+fn canal_transactions() {
+    let with = |gtid: &str| {
+        format!(
+            r#"{{"data":[{{"id":"1"}}],"database":"shop","es":7000,"gtid":"{gtid}","isDdl":false,"mysqlType":{{"id":"int"}},
+                "pkNames":["id"],"table":"t","ts":7009,"type":"INSERT"}}"#
+        )
+    };
+    let numbered = ["Insert shop.t[id] - => id=1 at time 7000, sent 7009, transaction 42"];
+    canal(&with("3e11fa47-71ca-11e1-9e33-c80aa9429562:42"), &numbered);
+    canal(&with("3e11fa47-71ca-11e1-9e33-c80aa9429562:tag:42"), &numbered);
+    canal(&with("0-1-42"), &numbered);
+    for gtid in ["", "x", ":", "3e11fa47-71ca-11e1-9e33-c80aa9429562:99999999999999999999"] {
+        canal(&with(gtid), &["Insert shop.t[id] - => id=1 at time 7000"]);
+    }
+}
+
+#[test]
 fn canal_types() {
     canal(
         r#"{"data":[{"e":"2","s":"3","b":"A","d":"1.5","f":"0.1","t":"2026-03-04 05:06:07","x":"?"}],

@@ -54,7 +54,10 @@ fn render(decoded: &Decoded) -> Vec<String> {
             };
             format!("{file}:{position}:{row}")
         }
-        SourcePosition::Time { milliseconds } => format!("time {milliseconds}"),
+        SourcePosition::Time { milliseconds, sent, transaction } if transaction > 0 => {
+            format!("time {milliseconds}, sent {sent}, transaction {transaction}")
+        }
+        SourcePosition::Time { milliseconds, .. } => format!("time {milliseconds}"),
         SourcePosition::Unknown => "nowhere".to_owned(),
     };
     let rows = decoded.rows.iter().map(|row| {

@@ -165,7 +165,7 @@ impl Reader {
         let Some(assigned) = self.partitions.all.get_mut(partition) else { return Ok(()) };
         assigned.phase = Phase::Reading;
         assigned.start = from.position;
-        assigned.progress = Some(self.intake.open(partition.clone(), from.clock_seconds));
+        assigned.progress = Some(self.intake.open(partition.clone(), from.clock));
         self.consumer.context().lock().fetched.remove(partition);
         self.assign(partition, from.position)
     }
@@ -245,8 +245,8 @@ impl Reader {
         self.consumer.incremental_unassign(&list).context("cannot leave a partition")?;
         let Some(assigned) = self.partitions.all.get_mut(partition) else { return Ok(()) };
         if is_new_topic {
-            let clock_seconds = assigned.committed.map_or(0, |watermark| watermark.clock_seconds);
-            let from = Watermark { position, clock_seconds };
+            let clock = assigned.committed.map_or(0, |watermark| watermark.clock);
+            let from = Watermark { position, clock };
             // At once, so that a restart does not expect the old offsets again.
             self.commit_start(partition, from)?;
             return self.begin(partition, from);

@@ -249,7 +249,7 @@ impl Lookups {
         };
         let TopicPartition { topic, partition } = partition;
         tracing::info!(%topic, partition, position, low, end, "nothing is committed; reading begins here");
-        Ok(Committed { watermark: Watermark { position, clock_seconds: 0 }, began: self.began })
+        Ok(Committed { watermark: Watermark { position, clock: 0 }, began: self.began })
     }
 
     /// The first offset whose record is not older than `milliseconds` since 1970, if there is one.

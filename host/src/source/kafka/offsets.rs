@@ -6,6 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
+use rowmill_engine::version::PartitionClock;
 use rowmill_rows::TopicPartition;
 
 use crate::checkpoint::Watermark;
@@ -48,19 +49,19 @@ pub(super) fn load<C: ConsumerContext>(
 
 fn read(element: &TopicPartitionListElem<'_>) -> Option<Committed> {
     let Offset::Offset(position) = element.offset() else { return None };
-    let (clock_seconds, began) = read_metadata(element.metadata());
-    Some(Committed { watermark: Watermark { position, clock_seconds }, began })
+    let (clock, began) = read_metadata(element.metadata());
+    Some(Committed { watermark: Watermark { position, clock }, began })
 }
 
 /// The clock and the first start; 0 and `None` where the metadata says nothing of them.
-fn read_metadata(metadata: &str) -> (i64, Option<i64>) {
+fn read_metadata(metadata: &str) -> (u64, Option<i64>) {
     let Some(rest) = metadata.strip_prefix(CLOCK) else { return (0, None) };
     let (clock, began) = rest.split_once(BEGAN).map_or((rest, None), |(clock, began)| (clock, Some(began)));
-    (clock.parse().unwrap_or(0), began.and_then(|began| began.parse().ok()))
+    (PartitionClock::parse_time(clock).unwrap_or(0), began.and_then(|began| began.parse().ok()))
 }
 
 fn write_metadata(committed: &Committed) -> String {
-    let clock = committed.watermark.clock_seconds;
+    let clock = PartitionClock::from_time(committed.watermark.clock).time_text();
     match committed.began {
         Some(began) => format!("{CLOCK}{clock}{BEGAN}{began}"),
         None => format!("{CLOCK}{clock}"),
@@ -87,10 +88,13 @@ mod tests {
 
     #[test]
     fn metadata_is_read_as_it_was_written() {
+        let time = (300_000_000 << 28) + 7;
         for began in [None, Some(1_795_000_000_000)] {
-            let committed = Committed { watermark: Watermark { position: 5, clock_seconds: 7 }, began };
-            assert_eq!(read_metadata(&write_metadata(&committed)), (7, began));
+            let committed = Committed { watermark: Watermark { position: 5, clock: time }, began };
+            assert_eq!(read_metadata(&write_metadata(&committed)), (time, began));
         }
         assert_eq!(read_metadata(""), (0, None), "committed by somebody else");
+        let seconds = read_metadata("rowmill:clock=1795216549").0;
+        assert_eq!(seconds, (1_795_216_549 - 1_500_000_000) << 28, "committed by a version that kept whole seconds");
     }
 }
