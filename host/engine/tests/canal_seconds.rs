@@ -139,7 +139,7 @@ fn what_canal_reports_narrows_the_order_within_a_second() {
             sent += wrong_documents(&messages, |message| time(message, message.ts, 0)).0;
             numbered += wrong_documents(&messages, |message| time(message, message.ts, message.transaction)).0;
         }
-        println!(
+        eprintln!(
             "{rate} commits/s, batches of {} ms: of {all} documents wrong by offset {offsets}, with ts {sent}, with ts and gtid {numbered}",
             poll / 1_000
         );
