@@ -330,7 +330,7 @@ impl Client {
         Ok(())
     }
 
-    /// All documents of a small index, in one answer of at most [`MAX_DOCUMENTS`].
+    /// All documents of a small index, in one answer of at most `MAX_DOCUMENTS`.
     ///
     /// # Errors
     /// There was no answer, or access is refused ([`Refused`], [`Forbidden`]).
