@@ -124,7 +124,7 @@ fn change(
 ) -> Result<Change, DecodeError> {
     let image = context.buffers.images[number];
     let cells = context.finish_image(image, expected, shape, no_skip, out)?;
-    context.check_columns(operation, shape, (image, cells), out)?;
+    context.check_columns((operation, position), shape, (image, cells), out)?;
     let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
     match operation {
         Operation::Delete => (change.before, change.after) = (Some(cells), None),

@@ -105,7 +105,7 @@ impl<'a, S> RecordContext<'a, S> {
     #[inline]
     pub fn check_columns(
         &mut self,
-        operation: Operation,
+        (operation, position): (Operation, SourcePosition),
         shape: u32,
         (image, cells): (Image, u32),
         out: &RowBatch,
@@ -119,8 +119,8 @@ impl<'a, S> RecordContext<'a, S> {
             }
         };
         match operation {
-            Operation::Insert | Operation::Snapshot => self.tables.note_complete(shape, absent.is_some()),
-            Operation::Update => self.tables.check_complete(shape, absent)?,
+            Operation::Insert | Operation::Snapshot => self.tables.note_complete(shape, position, absent.is_some()),
+            Operation::Update => self.tables.check_complete(shape, position, absent)?,
             Operation::Delete | Operation::Truncate => {}
         }
         Ok(())

@@ -67,7 +67,7 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
     key_columns(context, envelope.key_columns)?;
     let shape = shape(context, expected, &envelope, data)?;
     let cells = context.finish_image(data, expected, shape, no_skip, out)?;
-    context.check_columns(operation, shape, (data, cells), out)?;
+    context.check_columns((operation, position), shape, (data, cells), out)?;
     let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
     match operation {
         Operation::Delete => (change.before, change.after) = (Some(cells), None),

@@ -6,14 +6,31 @@
 //! column, is read.
 
 use crate::error::DecodeError;
+use crate::row::SourcePosition;
 use crate::table::{Shape, Tables};
 use crate::types::ColumnType;
+
+/// A position in the source that can be compared with others of its kind: the kind, and two numbers.
+type Place = (u8, u64, u64);
+
+fn place(position: SourcePosition) -> Option<Place> {
+    match position {
+        SourcePosition::Binlog { file, position, .. } => Some((0, file, position)),
+        SourcePosition::Time { milliseconds, .. } => Some((1, u64::try_from(milliseconds).ok()?, 0)),
+        SourcePosition::Unknown => None,
+    }
+}
+
+/// Whether the first place is certainly later.
+fn is_later(place: Option<Place>, than: Option<Place>) -> bool {
+    place.zip(than).is_some_and(|(place, than)| place.0 == than.0 && place > than)
+}
 
 /// What a decoder has learned about a shape.
 #[derive(Debug, Default)]
 pub(crate) struct Completeness {
-    /// A row that must have all columns had this shape.
-    is_complete: bool,
+    /// The earliest row of this shape that must have all columns.
+    complete_since: Option<Place>,
     /// An insert of this shape lacked columns: they were dropped, and the table has too many shapes for another one.
     has_dropped: bool,
     /// The number of complete shapes when this one was last compared with them.
@@ -23,11 +40,14 @@ pub(crate) struct Completeness {
 impl Tables {
     /// Learns from an insert or a row of a snapshot with this shape, which has a value in each column or not.
     #[inline]
-    pub fn note_complete(&mut self, shape: u32, lacks_values: bool) {
+    pub fn note_complete(&mut self, shape: u32, position: SourcePosition, lacks_values: bool) {
         let completeness = &mut self.shapes[shape as usize].completeness;
         completeness.has_dropped |= lacks_values;
-        if !completeness.is_complete && !lacks_values {
-            completeness.is_complete = true;
+        let Some(place) = place(position) else { return };
+        if lacks_values || completeness.complete_since.is_some_and(|since| since <= place) {
+            return;
+        }
+        if completeness.complete_since.replace(place).is_none() {
             self.n_complete += 1;
         }
     }
@@ -48,37 +68,47 @@ impl Tables {
     /// # Errors
     /// It has not, and partial rows are not allowed.
     #[inline]
-    pub fn check_complete(&mut self, shape: u32, absent: Option<usize>) -> Result<(), DecodeError> {
+    pub fn check_complete(
+        &mut self,
+        shape: u32,
+        position: SourcePosition,
+        absent: Option<usize>,
+    ) -> Result<(), DecodeError> {
+        if self.allows_partial {
+            return Ok(());
+        }
         let completeness = &self.shapes[shape as usize].completeness;
         if let Some(column) = absent
-            && completeness.is_complete
+            && is_later(place(position), completeness.complete_since)
             && !completeness.has_dropped
-            && !self.allows_partial
         {
             return Err(DecodeError::Partial {
                 table: self.table_name(shape),
                 column: self.column_name(shape, column),
             });
         }
-        if completeness.is_complete || completeness.compared_with == Some(self.n_complete) {
+        if completeness.complete_since.is_some() || completeness.compared_with == Some(self.n_complete) {
             return Ok(());
         }
-        self.compare(shape)
+        self.compare(shape, position)
     }
 
     #[cold]
-    fn compare(&mut self, number: u32) -> Result<(), DecodeError> {
+    fn compare(&mut self, number: u32, position: SourcePosition) -> Result<(), DecodeError> {
         let shape = &self.shapes[number as usize];
-        let others = self.shapes.iter().filter(|other| other.completeness.is_complete);
-        match others.into_iter().find_map(|other| self.omitted(shape, other)) {
-            Some(column) if !self.allows_partial => {
-                Err(DecodeError::Partial { table: self.table_name(number), column })
-            }
-            _ => {
-                self.shapes[number as usize].completeness.compared_with = Some(self.n_complete);
-                Ok(())
+        let mut is_part = false;
+        for other in self.shapes.iter().filter(|other| other.completeness.complete_since.is_some()) {
+            let Some(column) = self.omitted(shape, other) else { continue };
+            is_part = true;
+            if is_later(place(position), other.completeness.complete_since) {
+                return Err(DecodeError::Partial { table: self.table_name(number), column });
             }
         }
+        // An earlier row of a shape says nothing about the later ones.
+        if !is_part {
+            self.shapes[number as usize].completeness.compared_with = Some(self.n_complete);
+        }
+        Ok(())
     }
 
     /// A column that the server omitted, if the first shape is a part of the second.
