@@ -93,8 +93,8 @@ impl PartitionClock {
         self.time
     }
 
-    /// The last step back of the binlog's file numbers since the last call. A step by one file is none: tools that restart
-    /// read a part of the binlog again.
+    /// The last step back of the binlog's file numbers since the last call. A step by one file does not count: tools that
+    /// restart read a part of the binlog again.
     pub fn take_step_back(&mut self) -> Option<StepBack> {
         self.step_back.take()
     }

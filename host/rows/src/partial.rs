@@ -2,8 +2,9 @@
 //!
 //! With NOBLOB the binlog omits unchanged TEXT, BLOB and JSON columns, with MINIMAL all unchanged columns; a document made of
 //! such a row would lose their fields. No format marks these rows, so they are recognized by a row that must have all columns:
-//! an insert or a row of a snapshot. A column that was dropped looks the same until the table's DDL, or an insert without the
-//! column, is read.
+//! an earlier insert or row of a snapshot. (A column that was added later makes no earlier update partial: partitions are read
+//! at different speeds.) A column that was dropped looks the same until the table's DDL, or an insert without the column, is
+//! read.
 
 use crate::error::DecodeError;
 use crate::row::SourcePosition;

@@ -291,7 +291,7 @@ fn check_model(bench: &Bench, plan: &Plan, topics: &[&str], end: u64) -> anyhow:
     Ok(state)
 }
 
-/// Replays twice more: once as it is, once after the notes of what was replayed are lost.
+/// Replays twice more: once unchanged, and once after the notes of what was replayed are deleted.
 fn check_further_replays(
     bench: &Bench,
     plan: &Plan,
