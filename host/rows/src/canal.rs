@@ -125,20 +125,8 @@ fn change(
     let image = context.buffers.images[number];
     let cells = context.finish_image(image, expected, shape, no_skip, out)?;
     context.check_columns((operation, position), shape, (image, cells), out)?;
-    let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
-    match operation {
-        Operation::Delete => (change.before, change.after) = (Some(cells), None),
-        Operation::Update => match context.buffers.old.get(number).copied().flatten() {
-            Some(start) => {
-                let cursor = context.cursor_at(start);
-                let n_columns = context.tables.shapes[shape as usize].n_columns();
-                change.before = Some(context.complete_before_image(cursor, cells, n_columns, shape, out)?);
-            }
-            None => change.before_is_complete = false,
-        },
-        _ => {}
-    }
-    Ok(change)
+    let old = context.buffers.old.get(number).copied().flatten();
+    context.change_of_image((operation, position), shape, cells, old, out)
 }
 
 fn envelope<'a>(

@@ -224,6 +224,29 @@ impl<'a, S> RecordContext<'a, S> {
         Ok(before as u32)
     }
 
+    /// The change of a row of which the message has one image, finished in `cells`, and the old values of an update at `old`.
+    pub fn change_of_image(
+        &mut self,
+        (operation, position): (Operation, SourcePosition),
+        shape: u32,
+        cells: u32,
+        old: Option<usize>,
+        out: &mut RowBatch,
+    ) -> Result<Change, DecodeError> {
+        let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
+        match (operation, old) {
+            (Operation::Delete, _) => (change.before, change.after) = (Some(cells), None),
+            (Operation::Update, Some(start)) => {
+                let cursor = self.cursor_at(start);
+                let n_columns = self.tables.shapes[shape as usize].n_columns();
+                change.before = Some(self.complete_before_image(cursor, cells, n_columns, shape, out)?);
+            }
+            (Operation::Update, None) => change.before_is_complete = false,
+            _ => {}
+        }
+        Ok(change)
+    }
+
     /// Appends a row.
     pub fn push_row(&self, version: u32, change: Change, out: &mut RowBatch) {
         let Change { operation, before, after, before_is_complete, position } = change;

@@ -3,7 +3,7 @@
 //! A message is one row: `data`, and for an update the old values of changed columns in `old`. The key's columns are named
 //! by the record's key (`pk.id`) or by `primary_key_columns`. Messages do not name types.
 
-use crate::context::{self, Change, Image, Outcome, binlog_number, inside, no_skip, number, read_image};
+use crate::context::{self, Image, Outcome, binlog_number, inside, no_skip, number, read_image};
 use crate::error::DecodeError;
 use crate::json::{Cursor, JsonError, Text};
 use crate::row::{Ignored, Operation, RowBatch, RowInEvent, SourcePosition};
@@ -68,19 +68,7 @@ pub(crate) fn decode(context: &mut RecordContext<'_>, out: &mut RowBatch) -> Res
     let shape = shape(context, expected, &envelope, data)?;
     let cells = context.finish_image(data, expected, shape, no_skip, out)?;
     context.check_columns((operation, position), shape, (data, cells), out)?;
-    let mut change = Change { operation, before: None, after: Some(cells), before_is_complete: true, position };
-    match operation {
-        Operation::Delete => (change.before, change.after) = (Some(cells), None),
-        Operation::Update => match envelope.old {
-            Some(start) => {
-                let cursor = context.cursor_at(start);
-                let n_columns = context.tables.shapes[shape as usize].n_columns();
-                change.before = Some(context.complete_before_image(cursor, cells, n_columns, shape, out)?);
-            }
-            None => change.before_is_complete = false,
-        },
-        _ => {}
-    }
+    let change = context.change_of_image((operation, position), shape, cells, envelope.old, out)?;
     context.push_row(context.version(shape), change, out);
     Ok(Outcome::Rows)
 }
